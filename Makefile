@@ -1,0 +1,71 @@
+# The commands of Fieldloop. They need make and Python 3.11 or newer; everything else they install themselves,
+# into folders of this checkout. People and CI run the same ones.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+VENV_TFLITE ?= .venv-tflite
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fix lock clean packages venv-demo venv-dev venv-tflite
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo      the whole loop on this machine: DEVICES=5 SEED=1 DATA=digits ARGS=--keep'
+	@echo 'make test      every test: TESTS="tests/unit -k spool" runs a part'
+	@echo 'make check     ruff, mypy, import-linter'
+	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
+	@echo 'make fix       let ruff format and mend'
+	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
+	@echo 'make clean     remove environments and everything that the commands wrote'
+	@echo 'PYTHON=python3.12 chooses the interpreter.'
+
+demo: venv-demo
+	@$(BIN)/fieldloop demo $(if $(DEVICES),--devices $(DEVICES)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(DATA),--data $(DATA)) $(ARGS)
+
+# tflite-runtime ends at Python 3.11: elsewhere the tests that need it are skipped, and say so.
+test: packages venv-dev venv-tflite
+	@if [ -x $(VENV_TFLITE)/bin/python ]; then \
+	    FIELDLOOP_TFLITE_PYTHON="$(abspath $(VENV_TFLITE))/bin/python"; export FIELDLOOP_TFLITE_PYTHON; \
+	fi; \
+	PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/pytest $(TESTS)
+
+check: venv-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: venv-dev
+	@$(BIN)/pytest benchmarks
+
+bench-%: venv-dev
+	@$(BIN)/pytest benchmarks/bench_$*.py
+
+fix: venv-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	@[ -x build/lock/bin/uv ] || { sh scripts/make-venv.sh $(PYTHON) build/lock && build/lock/bin/pip install --quiet uv; }
+	@sh scripts/lock.sh build/lock/bin/uv $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf $(VENV) $(VENV_TFLITE) build demo dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+packages:
+	@sh scripts/debian-packages.sh packages/debian-test.txt $(PYTHON)
+
+venv-demo:
+	@sh scripts/install.sh $(PYTHON) $(VENV) demo
+
+venv-dev:
+	@sh scripts/install.sh $(PYTHON) $(VENV) dev
+
+venv-tflite:
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+	    sh scripts/install.sh $(PYTHON) $(VENV_TFLITE) agent-tflite build; \
+	fi

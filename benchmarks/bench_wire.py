@@ -1,0 +1,194 @@
+"""The wire: what the monitor stores against a subscriber that only counts, and our encoding against JSON.
+
+``FIELDLOOP_BENCH_RECORDS`` bounds the records of one round (9,000; the local broker keeps 10,000 for an absent client).
+"""
+
+import itertools
+import json
+import os
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from benchmarks.fleet_load import make_records, make_window
+from broker.client import Endpoint, WireClient
+from broker.local import start_local_broker
+from broker.messages import Epoch, RecordKey, encode_body, encode_record, parse
+from broker.mosquitto import find_mosquitto
+from broker.topics import SHARDS, Channel, FleetId, Topic
+from edge_agent.clock import SystemClock
+from trainer.monitoring.receiver import Monitor, filters_of
+from trainer.monitoring.store import open_store, store_uri
+
+RECORDS: Final = int(os.environ.get("FIELDLOOP_BENCH_RECORDS", "9000"))
+ROUNDS: Final = 4
+DEVICES: Final = 90
+SEED: Final = 1
+FLEET: Final = FleetId("bench")
+DEADLINE_S: Final = 120.0
+KEY: Final = RecordKey(Epoch(7), 41, 40)
+
+Message = tuple[Topic, bytes]
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    """A real Mosquitto, whose queue for absent clients lets both sides read the same backlog."""
+    if find_mosquitto() is None:
+        pytest.skip("no mosquitto here: sudo apt-get install mosquitto")
+    broker = start_local_broker(tmp_path / "broker", kind="mosquitto")
+    yield broker.endpoint
+    broker.stop()
+
+
+@pytest.mark.timeout(600)
+def bench_monitor_against_a_subscriber_that_only_counts(endpoint, tmp_path, record_ratio) -> None:
+    messages: list[Message] = [
+        (Topic(FLEET, device, Channel.TELEMETRY), encode_record(key, encode_body(window)))
+        for device, key, window in make_records(RECORDS, DEVICES, SEED)
+    ]
+    folders = itertools.count()
+
+    def monitor(expected: int) -> float:
+        return _drain_by_monitor(endpoint, tmp_path / f"{next(folders)}.db", expected)
+
+    def counter(expected: int) -> float:
+        return _drain_by_counter(endpoint, expected)
+
+    # Sessions first: from now on the broker keeps what comes while either is away.
+    monitor(0)
+    counter(0)
+    times_s: dict[Callable[[int], float], list[float]] = {monitor: [], counter: []}
+    for turn in range(ROUNDS):
+        _publish(endpoint, messages)
+        for side in (monitor, counter) if turn % 2 else (counter, monitor):
+            times_s[side].append(side(RECORDS))
+    record_ratio(
+        "monitor into SQLite / subscriber that only counts",
+        ours=RECORDS / statistics.median(times_s[monitor]),
+        peer=RECORDS / statistics.median(times_s[counter]),
+        reach=0.7,
+        unit="records/s",
+        runs=ROUNDS,
+        higher_is_better=True,
+    )
+
+
+def _publish(endpoint: Endpoint, messages: Sequence[Message]) -> None:
+    publisher = WireClient(
+        endpoint, "publisher", filters=(), on_delivery=lambda _: None, rng=random.Random(SEED), max_queued=100_000
+    )
+    publisher.start()
+    _wait_until(lambda: publisher.is_connected)
+    for topic, payload in messages[:-1]:
+        publisher.publish(topic, payload)
+    publisher.publish_and_wait(*messages[-1], timeout_s=DEADLINE_S)
+    publisher.close()
+
+
+def _drain_by_monitor(endpoint: Endpoint, database: Path, expected: int) -> float:
+    """Return the seconds from connecting to the last commit."""
+    store = open_store(store_uri(database))
+    monitor = Monitor(endpoint, FLEET, store, clock=SystemClock(), rng=random.Random(SEED))
+    start_s = time.perf_counter()
+    monitor.start()
+    _wait_until(lambda: monitor.client.is_connected and monitor.receiver.counts.stored >= expected)
+    elapsed_s = time.perf_counter() - start_s
+    monitor.close()
+    store.close()
+    return elapsed_s
+
+
+def _drain_by_counter(endpoint: Endpoint, expected: int) -> float:
+    """Return the seconds from connecting to the last message, for paho and an addition."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="counter", clean_session=False)
+    counted = itertools.count(1)
+    done, subscribed = threading.Event(), threading.Event()
+
+    def count(*_: object) -> None:
+        if next(counted) == expected:
+            done.set()
+
+    def subscribe(*_: object) -> None:
+        client.subscribe([(each, 1) for each in filters_of(FLEET, SHARDS)])
+
+    client.on_message = count
+    client.on_connect = subscribe
+    client.on_subscribe = lambda *_: subscribed.set()
+    start_s = time.perf_counter()
+    client.connect(endpoint.host, endpoint.port)
+    client.loop_start()
+    assert subscribed.wait(DEADLINE_S)
+    assert expected == 0 or done.wait(DEADLINE_S)
+    elapsed_s = time.perf_counter() - start_s
+    client.disconnect()
+    client.loop_stop()
+    return elapsed_s
+
+
+def _wait_until(predicate: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not predicate():
+        assert time.monotonic() < deadline_s, "the other side did not do its part"
+        time.sleep(0.002)
+
+
+# --- encoding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def json_median_us() -> dict[str, float]:
+    """Filled by the peer's benchmark, read by ours: pytest-benchmark times one callable a function."""
+    return {}
+
+
+def bench_a_window_as_json_there_and_back(benchmark, json_median_us) -> None:
+    plain = msgspec.to_builtins({"key": KEY, "body": _window()})
+
+    def there_and_back() -> object:
+        return json.loads(json.dumps(plain, separators=(",", ":")).encode())
+
+    assert there_and_back() == json.loads(json.dumps(plain))
+    benchmark(there_and_back)
+    json_median_us["there and back"] = benchmark.stats.stats.median * 1e6
+
+
+def bench_a_window_on_the_wire_there_and_back(benchmark, json_median_us, record_ratio) -> None:
+    window = _window()
+
+    def there_and_back() -> object:
+        return parse(Channel.TELEMETRY, encode_record(KEY, encode_body(window)))
+
+    assert there_and_back() == (KEY, window)
+    benchmark(there_and_back)
+    record_ratio(
+        "a window there and back, checked / json of the standard library, unchecked",
+        ours=benchmark.stats.stats.median * 1e6,
+        peer=json_median_us["there and back"],
+        reach=0.5,
+        unit="us",
+        runs=benchmark.stats.stats.rounds,
+    )
+    as_json = json.dumps(msgspec.to_builtins({"key": KEY, "body": window}), separators=(",", ":"))
+    record_ratio(
+        "bytes of a window / as JSON of the same fields by position",
+        ours=len(encode_record(KEY, encode_body(window))),
+        peer=len(as_json.encode()),
+        reach=0.6,
+        unit="bytes",
+        runs=1,
+    )
+
+
+def _window():
+    return make_window(np.random.default_rng(SEED), 3)

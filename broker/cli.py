@@ -1,0 +1,97 @@
+"""The commands ``fieldloop broker`` and ``fieldloop wire``."""
+
+import json
+import signal
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker.errors import BrokerError
+from broker.topics import Channel
+
+app = typer.Typer(no_args_is_help=True)
+broker_app = typer.Typer(no_args_is_help=True, help="Run an MQTT broker on this machine.")
+wire_app = typer.Typer(no_args_is_help=True, help="Look at what travels between devices and the trainer.")
+app.add_typer(broker_app, name="broker")
+app.add_typer(wire_app, name="wire")
+
+
+class BrokerKind(StrEnum):
+    """Which broker to run."""
+
+    AUTO = "auto"
+    MOSQUITTO = "mosquitto"
+    AMQTT = "amqtt"
+
+
+@broker_app.callback()
+def _broker() -> None:
+    """Keep `up` a command of its own."""
+
+
+@wire_app.callback()
+def _wire() -> None:
+    """Keep `decode` a command of its own."""
+
+
+@broker_app.command("up")
+def up(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 1883,
+    kind: Annotated[BrokerKind, typer.Option(help="auto: Mosquitto where it is installed, else amqtt.")] = (
+        BrokerKind.AUTO
+    ),
+    folder: Annotated[
+        Path | None, typer.Option(help="Keeps configuration, log and retained messages; default: a temporary one.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a sentence.")] = False,
+) -> None:
+    """Start a broker on loopback, print where it listens, and run it until Ctrl-C."""
+    from broker.local import start_local_broker
+
+    with tempfile.TemporaryDirectory(prefix="fieldloop-broker-") as temporary:
+        # SIGTERM ends it as Ctrl-C does, so that the broker is stopped and the temporary folder goes.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            broker = start_local_broker(folder or Path(temporary), port=port, kind=kind.value)
+        except BrokerError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from error
+        try:
+            if as_json:
+                host, listening = broker.endpoint.host, broker.endpoint.port
+                facts = {"host": host, "port": listening, "kind": broker.kind, "pid": broker.pid}
+                typer.echo(json.dumps(facts | {"log": str(broker.log)}))
+            else:
+                typer.echo(f"{broker.kind} listens on {broker.endpoint}, process {broker.pid}; Ctrl-C ends it")
+            sys.stdout.flush()
+            code = broker.process.wait()
+        except KeyboardInterrupt:
+            return
+        finally:
+            broker.stop()
+        typer.echo(f"error: the broker ended by itself with code {code}; see {broker.log}", err=True)
+        raise typer.Exit(1)
+
+
+@wire_app.command("decode")
+def decode(
+    channel: Annotated[Channel, typer.Argument(help="The last level of the topic it was captured on.")],
+    file: Annotated[Path, typer.Argument(help="The payload as captured; - reads it from standard input.")],
+    *,
+    compact: Annotated[bool, typer.Option("--json", help="One line instead of an indented text.")] = False,
+) -> None:
+    """Print a captured payload as JSON with the names of its fields."""
+    from broker.readable import decode_payload
+
+    try:
+        payload = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        readable = decode_payload(channel, payload)
+    except (BrokerError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(json.dumps(readable, indent=None if compact else 2, ensure_ascii=False))

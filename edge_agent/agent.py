@@ -1,0 +1,246 @@
+"""The agent's scoring loop: read, score, report, update.
+
+It runs in the main thread and waits for nothing but rows: what must reach a disk or the network is handed to
+housekeeping, which has a thread of its own. It decides when a window of telemetry ends, and nothing else.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from broker.messages import AskLabels, ScoreRow
+from broker.topics import DeviceId
+from edge_agent.clock import Clock
+from edge_agent.errors import RowError
+from edge_agent.handover import Answer, ClosedWindow, Handover
+from edge_agent.scoring.scorer import Prediction
+from edge_agent.sensing.sink import Sink
+from edge_agent.sensing.source import Source, SourceRow
+from edge_agent.telemetry.sampler import Sampler
+from edge_agent.telemetry.window import WindowBuilder
+from edge_agent.update.engine import Engine
+
+logger = logging.getLogger(__name__)
+
+# Longest wait for a row: how soon orders and a stop are heeded while no row comes.
+WAIT_S: Final = 0.1
+RUNTIME: Final = "runtime"
+
+OpenSource = Callable[[Sequence[str], int], Source]
+
+
+class ScoringLoop:
+    """Scores the rows of one source with the bundle that was offered last; implements `update.updater.Seat`.
+
+    All methods but `offer`, `ask`, `stop`, `wait_for_stop` and `engine` belong to the thread of `run`.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of the loop, each named by its caller
+        self,
+        device: DeviceId,
+        *,
+        open_source: OpenSource,
+        sink: Sink,
+        sampler: Sampler,
+        handover: Handover,
+        clock: Clock,
+        max_window_s: float,
+        stop_at_end: bool,
+        engine: Engine | None,
+        cursor: int,
+    ) -> None:
+        """Join the parts; nothing is read before `run`.
+
+        Args:
+            device: names predictions.
+            open_source: opens the source for these features at this row number.
+            sink: takes answers.
+            sampler: chooses rows worth a label.
+            handover: takes what must become durable.
+            clock: monotonic for durations, UTC for times.
+            max_window_s: age at which a window ends even if it has few rows.
+            stop_at_end: whether the end of the source is the end of the agent.
+            engine: what scores at first; None: nothing yet.
+            cursor: number of the first row that is not yet counted.
+        """
+        self._device = device
+        self._open_source = open_source
+        self._sink = sink
+        self._sampler = sampler
+        self._handover = handover
+        self._clock = clock
+        self._max_window_s = max_window_s
+        self._stop_at_end = stop_at_end
+        self._cursor = cursor
+        self._source: Source | None = None
+        self._features: tuple[str, ...] = ()
+        self._engine: Engine | None = None
+        self._window: WindowBuilder | None = None
+        self._window_ends_s = 0.0
+        self._prediction_prefix = f"{device}."
+        # Words from other threads. Deques need no lock; the event ends an idle wait.
+        self._offers: deque[Engine | None] = deque([engine])
+        self._asks: deque[tuple[str, AskLabels | ScoreRow]] = deque()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+
+    # --- from other threads ------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that scores now."""
+        return self._engine
+
+    def offer(self, engine: Engine | None) -> None:
+        """Have an engine take over between two rows."""
+        self._offers.append(engine)
+        self._wake.set()
+
+    def ask(self, command_id: str, order: AskLabels | ScoreRow) -> None:
+        """Have an order carried out between two rows; the answer comes through the handover."""
+        self._asks.append((command_id, order))
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End `run` soon; may be called by a signal's handler."""
+        self._stopping.set()
+        self._wake.set()
+
+    def wait_for_stop(self, timeout_s: float) -> bool:
+        """Wait for `stop`, at most so long; return whether it came."""
+        return self._stopping.wait(timeout_s)
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Score until stopped, or until the source ends and that is the end; the last window is handed over.
+
+        Raises:
+            SourceError: the source cannot be read (any more).
+        """
+        try:
+            while not self._stopping.is_set():
+                self._update()
+                if not self._read_and_score():
+                    break
+        finally:
+            self._report()
+            if self._source is not None:
+                self._source.close()
+
+    def _read_and_score(self) -> bool:
+        """Read, score and report one row if there is one; return whether to go on."""
+        engine, source = self._engine, self._source
+        if engine is None or source is None:
+            # Nothing can score yet: rows wait at their source.
+            self._idle()
+            return True
+        row = source.next_row(WAIT_S)
+        if row is not None:
+            self._score(engine, row)
+        window = self._window
+        is_due = window is not None and (window.is_full or self._clock.monotonic_s() >= self._window_ends_s)
+        # Where the disk is slow, the window grows instead.
+        if is_due and self._handover.has_room:
+            self._report()
+        if row is None and source.at_end:
+            self._report()
+            if self._stop_at_end:
+                return False
+            self._idle()
+        return True
+
+    def _score(self, engine: Engine, row: SourceRow) -> None:
+        clock, meter, number = self._clock, engine.meter, row.number
+        began_s = clock.monotonic_s()
+        try:
+            prediction = engine.scorer.score(row.values)
+        except RowError as error:
+            self._refuse(engine, number, error)
+        except Exception as error:  # whatever a row brings about, the next row is scored
+            logger.exception("row %d: a surprise while scoring", number)
+            self._refuse(engine, number, RowError(RUNTIME, repr(error)))
+        else:
+            latency_us = (clock.monotonic_s() - began_s) * 1e6
+            self._count(engine, number, prediction, latency_us)
+            if meter is not None:
+                meter.count(latency_us)
+        self._cursor = number + 1
+
+    def _count(self, engine: Engine, number: int, prediction: Prediction, latency_us: float) -> None:
+        if self._window is not None:
+            self._window.count(number, engine.scorer.row, prediction, latency_us)
+        at_utc_s = self._clock.utc_s()
+        prediction_id = self._prediction_prefix + str(number)
+        self._sampler.offer(prediction_id, at_utc_s, engine.scorer.row, prediction)
+        self._sink.write(prediction_id, number, at_utc_s, engine.content.bundle, prediction)
+
+    def _refuse(self, engine: Engine, number: int, error: RowError) -> None:
+        if self._window is not None:
+            self._window.refuse(number, error)
+        meter = engine.meter
+        if meter is None:
+            return
+        if error.kind == RUNTIME:
+            meter.errors += 1
+        else:
+            meter.refused += 1
+
+    def _report(self) -> None:
+        """End the window and hand it over, with its samples and the place in the source where the next one begins."""
+        window, engine = self._window, self._engine
+        if window is None or engine is None:
+            return
+        self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
+        closed = None if window.is_empty else window.close(self._clock.utc_s())
+        if closed is None:
+            window.close(self._clock.utc_s())
+            return
+        samples = self._sampler.close_window(engine.content.bundle)
+        self._handover.put(ClosedWindow(closed, tuple(samples), self._cursor, self._sampler.state()))
+
+    def _update(self) -> None:
+        """Between two rows: let another bundle take over, carry out what was asked."""
+        while self._offers:
+            self._switch(self._offers.popleft())
+        while self._asks:
+            command_id, order = self._asks.popleft()
+            self._handover.put(self._carry_out(command_id, order))
+
+    def _switch(self, engine: Engine | None) -> None:
+        if engine is self._engine:
+            return
+        # 1. The window of the old bundle ends: no window mixes two. 2. The source gives what the new one takes.
+        # 3. One assignment: every row is scored by the one or the other.
+        self._report()
+        if engine is not None:
+            manifest = engine.manifest
+            features = tuple(feature.name for feature in manifest.features)
+            if self._source is None or features != self._features:
+                if self._source is not None:
+                    self._source.close()
+                self._source = self._open_source(features, self._cursor)
+                self._features = features
+            self._window = WindowBuilder(manifest, engine.content.variant, self._clock.utc_s())
+            self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
+        else:
+            self._window = None
+        self._engine = engine
+
+    def _carry_out(self, command_id: str, order: AskLabels | ScoreRow) -> Answer:
+        if isinstance(order, AskLabels):
+            refusal = self._sampler.ask(order)
+            return Answer(command_id, accepted=not refusal, reason=refusal, sampler_state=self._sampler.state())
+        if self._engine is None:
+            return Answer(command_id, accepted=False, reason="there is no bundle yet")
+        try:
+            prediction = self._engine.scorer.score_indexed(order.features)
+        except RowError as error:
+            return Answer(command_id, accepted=False, reason=f"{error.kind}: {error}")
+        return Answer(command_id, accepted=True, scores=tuple(prediction.outputs))
+
+    def _idle(self) -> None:
+        self._wake.wait(WAIT_S)
+        self._wake.clear()

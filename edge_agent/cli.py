@@ -1,0 +1,127 @@
+"""The command ``fieldloop-agent``: run, status, check-config.
+
+Only the standard library is imported before a command is chosen, so that ``--help`` is instant on the slowest board.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_agent.errors import AgentError, SettingsError
+
+DEFAULT_SETTINGS: Final = "agent.toml"
+INTERRUPTED: Final = 130
+
+# journald reads the number in front as the priority (sd-daemon(3)); people at a terminal read names.
+_PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code, which is that of the error's class."""
+    options = _parser().parse_args(arguments)
+    _configure_logging(verbose=options.verbose)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except AgentError as error:
+        for line in str(error).splitlines():
+            sys.stderr.write(f"fieldloop-agent: {line}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who read our output went away; say no more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Score until SIGTERM or SIGINT."""
+    import signal
+
+    from edge_agent.clock import SystemClock
+    from edge_agent.settings import load_settings
+    from edge_agent.wiring import Agent
+
+    settings = load_settings(options.settings)
+    # Asked to stop while the agent is still being opened, it stops as soon as it runs.
+    to_stop: list[Callable[[], None]] = []
+    asked: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        asked.append(number)
+        for act in to_stop:
+            act()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with Agent(settings, SystemClock()) as agent:
+        to_stop.append(agent.stop)
+        if asked:
+            agent.stop()
+        agent.run()
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    """Tell from the state folder what the agent does or did."""
+    from edge_agent.settings import load_settings
+    from edge_agent.status_report import as_json, as_text, read_report
+
+    report = read_report(load_settings(options.settings))
+    sys.stdout.write((as_json(report) if options.json else as_text(report)) + "\n")
+    return 0
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    """Name every problem of the settings; exit code 2 if there is any."""
+    from edge_agent.settings import load_settings, problems_here
+
+    settings = load_settings(options.settings)
+    problems = problems_here(settings)
+    if problems:
+        raise SettingsError("\n".join(f"{options.settings}: {problem}" for problem in problems))
+    sys.stdout.write(f"{options.settings}: good; device {settings.device} of fleet {settings.fleet}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fieldloop-agent", description="Scores rows on this device, reports, and updates its model by itself."
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--settings", type=Path, default=Path(DEFAULT_SETTINGS), metavar="FILE", help="default: %(default)s"
+    )
+    common.add_argument("--verbose", action="store_true", help="log more")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", parents=[common], help="score until SIGTERM or Ctrl-C")
+    run.set_defaults(command=_run)
+    status = commands.add_parser("status", parents=[common], help="tell what the agent does, running or not")
+    status.add_argument("--json", action="store_true", help="for machines")
+    status.set_defaults(command=_status)
+    check = commands.add_parser("check-config", parents=[common], help="name every problem of the settings")
+    check.set_defaults(command=_check_config)
+    return parser
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the priority in front, as journald takes it from stderr."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format one record, every line of it with its priority."""
+        priority = _PRIORITIES.get(record.levelno, 6)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _configure_logging(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if "JOURNAL_STREAM" in os.environ:
+        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)

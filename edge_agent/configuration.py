@@ -1,0 +1,96 @@
+"""Reads a TOML file into a typed value, and refuses what it does not know, naming the nearest key that it does."""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+class ConfigurationError(Exception):
+    """A configuration file cannot be used; the message says which key, in which file, and what to do."""
+
+
+def load_toml(path: Path, into: type[StructT]) -> StructT:
+    """Read ``path`` as a value of type ``into``; raise ConfigurationError as `parse_toml` does, or if unreadable."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror or error}"
+        raise ConfigurationError(msg) from error
+    return parse_toml(data, into, str(path))
+
+
+def parse_toml(data: bytes, into: type[StructT], where: str) -> StructT:
+    """Read TOML text as a value of type ``into``.
+
+    Raises:
+        ConfigurationError: not TOML, or unknown or missing keys, or values of the wrong type or out of range: each is
+            named on a line of its own.
+    """
+    try:
+        raw = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{where}: not a TOML file: {error}"
+        raise ConfigurationError(msg) from error
+    problems = list(_problems_in(raw, into, ""))
+    if problems:
+        raise ConfigurationError("\n".join(f"{where}: {problem}" for problem in problems))
+    try:
+        return msgspec.convert(raw, into)
+    except msgspec.ValidationError as error:
+        msg = f"{where}: {_in_toml_words(str(error))}"
+        raise ConfigurationError(msg) from error
+
+
+def _problems_in(raw: dict[str, Any], struct: type[msgspec.Struct], prefix: str) -> Iterator[str]:
+    known = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    for key, value in raw.items():
+        if key in known:
+            yield from _problems_of(value, known[key].type, f"{prefix}{key}")
+            continue
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        hint = f"did you mean {prefix + nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
+        yield f"unknown key {prefix + key!r}; {hint}"
+    for name, field in known.items():
+        if field.required and name not in raw:
+            yield f"missing required field `{prefix}{name}`"
+
+
+def _problems_of(value: object, into: Any, key: str) -> Iterator[str]:  # noqa: ANN401 - a type expression
+    struct = _struct_in(into)
+    if struct is not None and isinstance(value, dict):
+        yield from _problems_in(value, struct, f"{key}.")
+    elif struct is not None and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _problems_of(item, struct, f"{key}[{index}]")
+    else:
+        try:
+            msgspec.convert(value, into)
+        except msgspec.ValidationError as error:
+            text, _, path = str(error).partition(" - at `$")
+            yield f"key {key + path.rstrip('`')!r}: {text[0].lower()}{text[1:]}"
+
+
+def _struct_in(into: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401 - a type expression
+    """Return the struct that a type expression holds: itself, in an optional, in a tuple, in Annotated."""
+    if isinstance(into, type) and issubclass(into, msgspec.Struct):
+        return into
+    if typing.get_origin(into) in (typing.Annotated, typing.Union, types.UnionType, tuple, list):
+        for argument in typing.get_args(into):
+            found = _struct_in(argument)
+            if found is not None:
+                return found
+    return None
+
+
+def _in_toml_words(message: str) -> str:
+    """Turn msgspec's JSON path (``at `$.a.b```) into a TOML key."""
+    text, _, path = message.partition(" - at `$.")
+    return f"key {path.rstrip('`')!r}: {text[0].lower()}{text[1:]}" if path else text

@@ -1,0 +1,74 @@
+"""Looks at the board: what it is, what the process takes of it, how warm it is. What it does not tell is left out."""
+
+import contextlib
+import os
+import platform
+import resource
+import shutil
+from pathlib import Path
+from typing import Final
+
+from broker.messages import Facts, Resources
+from edge_agent.scoring.selection import installed_runtimes
+
+_MODEL: Final = Path("/proc/device-tree/model")
+_STATM: Final = Path("/proc/self/statm")
+_THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
+_MAX_TEXT: Final = 128
+
+
+def read_facts(state: Path) -> Facts:
+    """Return what this device is; the free disk is that of the state folder."""
+    return Facts(
+        board=_board()[:_MAX_TEXT],
+        architecture=platform.machine()[:_MAX_TEXT],
+        runtimes=installed_runtimes(),
+        memory_bytes=_memory_bytes(),
+        free_disk_bytes=_free_disk_bytes(state),
+    )
+
+
+def read_resources(state: Path) -> Resources:
+    """Return what this process takes of the board now."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return Resources(
+        rss_bytes=_rss_bytes(),
+        cpu_s=usage.ru_utime + usage.ru_stime,
+        free_disk_bytes=_free_disk_bytes(state),
+        temperature_c=_temperature_c(),
+    )
+
+
+def _board() -> str:
+    try:
+        return _MODEL.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return platform.node()
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0
+
+
+def _rss_bytes() -> int:
+    try:
+        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        # Its greatest so far, where the present one is not told.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _free_disk_bytes(state: Path) -> int:
+    try:
+        return shutil.disk_usage(state).free
+    except OSError:
+        return 0
+
+
+def _temperature_c() -> float | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(_THERMAL.read_text(encoding="ascii")) / 1000.0
+    return None

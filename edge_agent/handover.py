@@ -1,0 +1,86 @@
+"""What the scoring thread hands to housekeeping: windows to make durable, answers to send. Bounded, and never waits."""
+
+import queue
+from dataclasses import dataclass
+from typing import Final
+
+from broker.messages import Samples, TelemetryWindow
+
+MAX_WINDOWS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedWindow:
+    """A window that ended, and what becomes durable with it.
+
+    Attributes:
+        cursor: number of the first source row after it.
+        sampler_state: what the sampler must not forget.
+    """
+
+    window: TelemetryWindow
+    samples: tuple[Samples, ...]
+    cursor: int
+    sampler_state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of an order that the scoring thread carried out; durable first, if it changed the sampler."""
+
+    command_id: str
+    accepted: bool
+    reason: str = ""
+    scores: tuple[float, ...] = ()
+    sampler_state: bytes | None = None
+
+
+Item = ClosedWindow | Answer
+
+
+class Handover:
+    """A queue from one thread to one other."""
+
+    def __init__(self, max_windows: int = MAX_WINDOWS) -> None:
+        """Take at most ``max_windows`` before `has_room` says no."""
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._max_windows = max_windows
+        # Each is written by one thread alone.
+        self._put = 0
+        self._done = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another window should be closed now, or had better go on growing."""
+        return self._put - self._done < self._max_windows
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be taken."""
+        return self._queue.empty()
+
+    def put(self, item: Item) -> None:
+        """Hand an item over; what must not wait (a switch, the end) may do so over the bound."""
+        if isinstance(item, ClosedWindow):
+            self._put += 1
+        self._queue.put(item)
+
+    def wake(self) -> None:
+        """End a `take` that waits; any thread."""
+        self._queue.put(None)
+
+    def take(self, timeout_s: float) -> list[Item]:
+        """Return what is there, in order; wait for the first item at most ``timeout_s``."""
+        items: list[Item] = []
+        try:
+            first = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+            items += [first] if first is not None else []
+            while True:
+                item = self._queue.get_nowait()
+                items += [item] if item is not None else []
+        except queue.Empty:
+            return items
+
+    def done(self, windows: int) -> None:
+        """Say that so many windows are durable: there is room for as many again."""
+        self._done += windows

@@ -1,0 +1,111 @@
+"""Makes durable what the scoring thread hands over: answers first, then windows, samples and cursor in one step.
+
+While the disk refuses, everything is kept here and nothing more is taken, so that the open window grows instead.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from broker.messages import Event, encode_body
+from broker.topics import Channel
+from edge_agent.facts import read_resources
+from edge_agent.handover import Answer, ClosedWindow, Handover, Item
+from edge_agent.live import LastWindow, in_short
+from edge_agent.sensing.sink import Sink
+from edge_agent.telemetry.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+SAMPLER_NOTE: Final = "sampler"
+
+Records = list[tuple[Channel, bytes]]
+
+
+class Recorder:
+    """Writes to one spool and one sink; used by the housekeeping thread.
+
+    Attributes:
+        rows_scored, rows_refused, windows: of the windows made durable.
+        last_window: the last of them.
+    """
+
+    def __init__(self, spool: Spool, sink: Sink, handover: Handover, state: Path) -> None:
+        """Join the parts; ``state`` is the folder whose disk is looked at."""
+        self._spool = spool
+        self._sink = sink
+        self._handover = handover
+        self._state = state
+        self._items: list[Item] = []
+        self._is_sink_refusing = False
+        self.rows_scored = 0
+        self.rows_refused = 0
+        self.windows = 0
+        self.last_window: LastWindow | None = None
+
+    def step(self, timeout_s: float) -> tuple[Answer, ...]:
+        """Wait for something to keep, at most so long, and keep it; return what may be replied now that it is durable.
+
+        Raises:
+            SpoolError: the disk refuses; nothing is lost, the next step tries again.
+        """
+        if not self._items:
+            self._items = self._handover.take(timeout_s)
+        if not self._items:
+            return ()
+        self._flush_sink()
+        self._put(self._items)
+        windows = [item for item in self._items if isinstance(item, ClosedWindow)]
+        answers = tuple(item for item in self._items if isinstance(item, Answer))
+        self._items = []
+        self._handover.done(len(windows))
+        for closed in windows:
+            self.windows += 1
+            self.rows_scored += closed.window.rows_scored
+            self.rows_refused += sum(count for _, count in closed.window.rows_refused)
+        if windows:
+            self.last_window = in_short(windows[-1].window)
+        return answers
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is still to be kept."""
+        return bool(self._items) or not self._handover.is_empty
+
+    def put_events(self, events: Sequence[Event]) -> None:
+        """Make events durable.
+
+        Raises:
+            SpoolError: they are not.
+        """
+        self._spool.put([(Channel.EVENTS, encode_body(event)) for event in events])
+
+    def _put(self, items: Sequence[Item]) -> None:
+        records: Records = []
+        cursor: int | None = None
+        notes: dict[str, bytes] = {}
+        resources = read_resources(self._state)
+        for item in items:
+            if item.sampler_state is not None:
+                notes[SAMPLER_NOTE] = item.sampler_state
+            if isinstance(item, ClosedWindow):
+                window = msgspec.structs.replace(item.window, resources=resources)
+                records.append((Channel.TELEMETRY, encode_body(window)))
+                records += [(Channel.SAMPLES, encode_body(samples)) for samples in item.samples]
+                cursor = item.cursor
+        if records or notes:
+            self._spool.put(records, cursor, notes)
+
+    def _flush_sink(self) -> None:
+        """Have the answers on disk before their rows count; a sink that refuses does not hold up telemetry."""
+        try:
+            self._sink.flush()
+        except OSError as error:
+            level = logging.DEBUG if self._is_sink_refusing else logging.ERROR
+            logger.log(level, "answers cannot be written now, they wait in memory: %s", error)
+            self._is_sink_refusing = True
+        else:
+            self._is_sink_refusing = False

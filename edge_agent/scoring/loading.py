@@ -1,0 +1,53 @@
+"""Opens a variant's file with the runtime that its manifest names, once the file is what the manifest says."""
+
+import hashlib
+from pathlib import Path
+
+from edge_agent.bundle import Manifest, Variant
+from edge_agent.errors import BundleError, RuntimeMissingError
+from edge_agent.scoring.runtime import Runtime
+
+
+def verify_file(variant: Variant, path: Path) -> None:
+    """Compare size and SHA-256 of a variant's file with its manifest: storage decays, and not only wires tamper.
+
+    Raises:
+        BundleError: unreadable, or not the file that the manifest describes.
+    """
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes != variant.size_bytes:
+            msg = f"{path}: {size_bytes} bytes, its manifest says {variant.size_bytes}"
+            raise BundleError(msg)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror or error}"
+        raise BundleError(msg) from error
+    if found != variant.sha256:
+        msg = f"{path}: SHA-256 {found}, its manifest says {variant.sha256}"
+        raise BundleError(msg)
+
+
+def open_runtime(variant: Variant, folder: Path, manifest: Manifest) -> Runtime:
+    """Open a variant of the bundle in ``folder``; the caller closes it.
+
+    Raises:
+        RuntimeMissingError: its runtime is not installed here.
+        BundleError: its file is not the manifest's, does not load, or has other inputs or outputs than the manifest.
+    """
+    path = folder / variant.file
+    verify_file(variant, path)
+    n_features, n_outputs = len(manifest.features), manifest.n_outputs
+    # Imported here: a device has one of them, and each costs tens of megabytes.
+    try:
+        if variant.runtime == "onnx":
+            from edge_agent.scoring.onnx_runtime import OnnxRuntime  # noqa: PLC0415
+
+            return OnnxRuntime(path, n_features, n_outputs)
+        from edge_agent.scoring.tflite_runtime import TfliteRuntime  # noqa: PLC0415
+
+        return TfliteRuntime(path, n_features, n_outputs)
+    except ImportError as error:
+        msg = f"{variant.name} of {manifest.ref} needs the runtime {variant.runtime}, which is not installed: {error}"
+        raise RuntimeMissingError(msg) from error

@@ -1,0 +1,1 @@
+"""Sensing: where rows come from, and where answers go."""

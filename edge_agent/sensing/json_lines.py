@@ -1,0 +1,156 @@
+"""Reads rows from lines of JSON: a file, a file that grows, or standard input.
+
+A line is an object of feature names and values, or an array in the manifest's order. A line that is neither still has
+a number: its row is refused and counted, and the next line is read.
+"""
+
+import os
+import select
+import stat
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from edge_agent.errors import SourceError
+from edge_agent.scoring.schema import RawRow, RawValue, Unreadable
+from edge_agent.sensing.source import SourceRow
+
+STANDARD_INPUT: Final = "-"
+MAX_LINE_BYTES: Final = 1 << 20
+
+_CHUNK_BYTES: Final = 1 << 16
+_POLL_S: Final = 0.05
+
+_JsonValue = bool | float | str | None
+_DECODER: Final = msgspec.json.Decoder(dict[str, _JsonValue] | list[_JsonValue])
+
+
+class JsonLines:
+    """Lines of JSON; implements `edge_agent.sensing.source.Source`.
+
+    The number of a row is the number of its line, 0 for the first. Standard input cannot be read again: there the
+    first line takes the cursor as its number.
+    """
+
+    def __init__(self, path: Path | str, features: Sequence[str], *, cursor: int = 0, follow: bool = False) -> None:
+        """Open ``path``, and go to the line that the cursor names.
+
+        Args:
+            path: a file, or ``-`` for standard input.
+            features: the names of the features, in the manifest's order.
+            cursor: number of the first row that is not yet counted.
+            follow: whether the file still grows: then its end is no end.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        self._features = tuple(features)
+        self._name = "standard input" if str(path) == STANDARD_INPUT else str(path)
+        self._closed = threading.Event()
+        self._buffer = bytearray()
+        # Where the search for the next newline goes on, so that a long line is searched once.
+        self._searched = 0
+        self._oversize = False
+        self._at_end = False
+        self._owns = str(path) != STANDARD_INPUT
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if self._owns else sys.stdin.fileno()
+            is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        except (OSError, ValueError) as error:
+            msg = f"{self._name}: cannot be read: {error}"
+            raise SourceError(msg) from error
+        self._follow = follow and is_file
+        self._polls = not is_file
+        self._line = 0
+        if is_file and self._owns:
+            while self._line < cursor and self._take_line(0.0) is not None:
+                self._line += 1
+        self._line = max(self._line, cursor)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the last line was given."""
+        return self._at_end
+
+    def next_row(self, timeout_s: float) -> SourceRow | None:
+        """Return the row of the next line; see `Source.next_row`."""
+        while (line := self._take_line(timeout_s)) is not None:
+            number = self._line
+            self._line += 1
+            # A blank line has a number, like any other, but it is no row.
+            if line.strip() or self._oversize:
+                return SourceRow(number, self._values_of(line))
+        return None
+
+    def close(self) -> None:
+        """End it."""
+        self._closed.set()
+        self._at_end = True
+        if self._owns:
+            self._owns = False
+            os.close(self._descriptor)
+
+    def _values_of(self, line: bytes) -> RawRow:
+        if self._oversize:
+            self._oversize = False
+            return Unreadable()
+        try:
+            content = _DECODER.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return Unreadable()
+        values = [content.get(name) for name in self._features] if isinstance(content, dict) else content
+        return [_raw(value) for value in values]
+
+    def _take_line(self, timeout_s: float) -> bytes | None:
+        """Return the next whole line; None when none came in time, or at the end."""
+        waited_s = 0.0
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
+            if end >= 0:
+                return self._cut(end)
+            self._searched = len(self._buffer)
+            if self._searched > MAX_LINE_BYTES:
+                self._oversize = True
+                self._buffer.clear()
+                self._searched = 0
+            chunk = self._read(timeout_s)
+            if chunk:
+                self._buffer += chunk
+            elif chunk is None or (self._follow and waited_s >= timeout_s):
+                return None
+            elif self._follow:
+                self._closed.wait(_POLL_S)
+                waited_s += _POLL_S
+            elif self._buffer:
+                # The last line needs no newline where nothing can follow it.
+                return self._cut(len(self._buffer))
+            else:
+                self._at_end = True
+                return None
+
+    def _read(self, timeout_s: float) -> bytes | None:
+        """Return what comes next, nothing at the end; None when nothing came in time, or the source is closed."""
+        if self._closed.is_set() or (self._polls and not select.select([self._descriptor], [], [], timeout_s)[0]):
+            return None
+        try:
+            return os.read(self._descriptor, _CHUNK_BYTES)
+        except OSError as error:
+            if self._closed.is_set():
+                return None
+            msg = f"{self._name}: cannot be read any more: {error.strerror or error}"
+            raise SourceError(msg) from error
+
+    def _cut(self, end: int) -> bytes:
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+
+def _raw(value: _JsonValue) -> RawValue:
+    """Return a value of JSON as a raw value: true and false are words, not the numbers 1 and 0."""
+    return str(value).lower() if isinstance(value, bool) else value

@@ -1,0 +1,134 @@
+"""Tells from a state folder alone what an agent does or did; changes nothing in it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from edge_agent.errors import SpoolError
+from edge_agent.live import SPOOL_NAME, Live, read_live
+from edge_agent.lock import is_in_use
+from edge_agent.settings import AgentSettings
+from edge_agent.telemetry.spool import load_counts
+from edge_agent.update.slots import read_record
+from edge_agent.update.states import State
+
+
+class Refused(Struct, frozen=True):
+    """A bundle that is not tried again under its order."""
+
+    bundle: str
+    order_id: str
+    reason: str
+
+
+class Counts(Struct, frozen=True):
+    """What became of one channel's records since the spool was made."""
+
+    put: int
+    waiting: int
+    stored: int
+    merged: int
+    dropped: int
+
+
+class Report(Struct, frozen=True):
+    """The state of one agent.
+
+    Attributes:
+        running: whether its process is at work now.
+        bundle, variant, slot: what scores; None before the first bundle.
+        spool: by channel; empty before the first start.
+        live: what the agent wrote about itself last; None before the first start.
+    """
+
+    device: str
+    fleet: str
+    state_folder: str
+    running: bool
+    bundle: str | None
+    variant: str | None
+    slot: str | None
+    previous: str | None
+    update_state: str
+    refused: tuple[Refused, ...]
+    spool: dict[str, Counts]
+    live: Live | None
+
+
+def read_report(settings: AgentSettings) -> Report:
+    """Read the state folder that the settings name."""
+    state = Path(settings.state)
+    record = read_record(state)
+    running = record.running if record is not None else None
+    previous = record.previous if record is not None else None
+    refusals = record.refusals if record is not None else ()
+    return Report(
+        device=settings.device,
+        fleet=settings.fleet,
+        state_folder=settings.state,
+        running=is_in_use(state),
+        bundle=str(running.bundle) if running is not None else None,
+        variant=running.variant if running is not None else None,
+        slot=record.running_slot if record is not None else None,
+        previous=str(previous.bundle) if previous is not None else None,
+        update_state=(record.state if record is not None else State.IDLE).value,
+        refused=tuple(Refused(str(r.bundle), r.order_id, r.reason) for r in refusals),
+        spool=_read_spool(state),
+        live=read_live(state),
+    )
+
+
+def as_json(report: Report) -> str:
+    """Return a report for machines."""
+    return msgspec.json.encode(report).decode()
+
+
+def as_text(report: Report) -> str:
+    """Return a report for people."""
+    lines = [
+        f"device     {report.device} of fleet {report.fleet}, {'running' if report.running else 'not running'}",
+        f"state      {report.state_folder}",
+        f"bundle     {report.bundle or 'none yet'}"
+        + (f", {report.variant}, slot {report.slot}" if report.bundle else ""),
+        f"previous   {report.previous or 'none'}",
+        f"update     {report.update_state}",
+    ]
+    lines += [f"refused    {refused.bundle}: {refused.reason}" for refused in report.refused[-3:]]
+    lines += [
+        f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, {counts.dropped} dropped"
+        for channel, counts in report.spool.items()
+    ]
+    live = report.live
+    if live is None:
+        return "\n".join(lines)
+    link = "connected" if live.connected and report.running else "not connected"
+    lines.append(f"broker     {link}")
+    lines.append(
+        f"rows       {live.rows_scored} scored, {live.rows_refused} refused in {live.windows} windows "
+        f"since {_at(live.started_utc_s)}"
+    )
+    if live.last_window is not None:
+        window = live.last_window
+        latency = "" if window.median_latency_us is None else f", median {window.median_latency_us:g} us"
+        lines.append(
+            f"window     rows {window.first_row} to {window.last_row}, {window.rows_scored} scored by {window.bundle}"
+            f"{latency}, ended {_at(window.ended_utc_s)}"
+        )
+    return "\n".join(lines)
+
+
+def _read_spool(state: Path) -> dict[str, Counts]:
+    try:
+        counts = load_counts(state / SPOOL_NAME)
+    except SpoolError:
+        return {}
+    return {
+        channel.value: Counts(c.put, c.waiting, c.stored, c.merged, c.dropped)
+        for channel, c in sorted(counts.items(), key=lambda item: item[0].value)
+    }
+
+
+def _at(utc_s: float) -> str:
+    return datetime.fromtimestamp(utc_s, UTC).isoformat(timespec="seconds")

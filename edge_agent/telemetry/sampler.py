@@ -1,0 +1,262 @@
+"""Chooses the scored rows that are worth a label, within a share of all rows that is never exceeded.
+
+Two reasons to choose: a few rows of every window at random (the *background*, that tells how good the model is), and
+the rows that a monitor asked for: a share of them, as it said, the least certain, the others at random. A row is
+offered once and kept only while it may still be chosen; what is chosen leaves together with the window of its rows.
+
+The share counts rows over the whole life of the sampler's state: rows not used in quiet windows may be used when a
+monitor asks. The state, small, is kept in the spool, in the transaction of the window (`Sampler.state`).
+"""
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from broker.messages import MAX_BYTES, AskLabels, BundleRef, Sample, Samples
+from broker.topics import Channel
+from edge_agent.scoring.schema import EncodedRow
+from edge_agent.scoring.scorer import Prediction
+
+BACKGROUND: Final = "background"
+UNCERTAIN: Final = "uncertain"
+ASKED: Final = "asked"
+MAX_PENDING_ASKS: Final = 8
+# Rows and bytes of one `Samples` record; the rest of the channel's limit is left to the envelope.
+MAX_ROWS_A_RECORD: Final = 1024
+MAX_BYTES_A_RECORD: Final = MAX_BYTES[Channel.SAMPLES] - 4096
+
+_ItemT = TypeVar("_ItemT")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+
+class PendingAsk(msgspec.Struct, frozen=True, array_like=True):
+    """What is still owed of an ask."""
+
+    ask_id: str
+    rows: int
+    bytes_left: int
+    uncertain_share: float = 0.0
+
+
+class SamplerState(msgspec.Struct, frozen=True, array_like=True):
+    """What a sampler must not forget: rows scored and rows sent, ever, and what is still asked."""
+
+    scored: int = 0
+    taken: int = 0
+    asks: tuple[PendingAsk, ...] = ()
+
+
+class Candidate(msgspec.Struct, frozen=True, gc=False):
+    """A row that may still be chosen."""
+
+    prediction_id: str
+    scored_utc_s: float
+    features: tuple[float | None, ...]
+    prediction: float
+    confidence: float
+    agrees: bool
+
+
+class Reservoir(Generic[_ItemT]):
+    """A uniform sample of everything offered (algorithm R: J. S. Vitter, ACM TOMS 11(1), 1985)."""
+
+    __slots__ = ("_capacity", "_rng", "items", "seen")
+
+    def __init__(self, capacity: int, rng: random.Random) -> None:
+        self._capacity = capacity
+        self._rng = rng
+        self.seen = 0
+        self.items: list[_ItemT] = []
+
+    def place(self) -> int | None:
+        """Say where the next item goes; None: nowhere, so that it need not even be built."""
+        self.seen += 1
+        if len(self.items) < self._capacity:
+            return len(self.items)
+        place = int(self._rng.random() * self.seen)
+        return place if place < self._capacity else None
+
+    def put(self, place: int, item: _ItemT) -> None:
+        """Put an item where `place` said."""
+        if place == len(self.items):
+            self.items.append(item)
+        else:
+            self.items[place] = item
+
+    def shuffled(self) -> list[_ItemT]:
+        """Return the sample in random order: its first k are a uniform sample of k."""
+        return self._rng.sample(self.items, len(self.items))
+
+
+class Sampler:
+    """Chooses rows, window by window; used by the scoring thread, except `ask`'s caller, who must use the same one."""
+
+    def __init__(
+        self, rng: random.Random, background_rows: int, max_label_share: float, state: bytes | None = None
+    ) -> None:
+        """Start, or go on from the ``state`` of an earlier process; one that cannot be read is forgotten."""
+        self._rng = rng
+        self._background_rows = background_rows
+        self._max_share = max_label_share
+        self._state = _parse_state(state)
+        self._asks = list(self._state.asks)
+        self._rows = 0
+        self._start_window()
+
+    def offer(self, prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> None:
+        """Offer one scored row; it is copied only if it may be chosen."""
+        self._rows += 1
+        candidate: Candidate | None = None
+        place = self._uniform.place()
+        if place is not None:
+            candidate = _candidate(prediction_id, scored_utc_s, row, prediction)
+            self._uniform.put(place, candidate)
+        if not self._asks:
+            return
+        place = self._asked.place()
+        uncertainty = prediction.uncertainty
+        is_uncertain = self._n_least_sure > 0 and (
+            len(self._least_sure) < self._n_least_sure or uncertainty > self._least_sure[0][0]
+        )
+        if candidate is None and (place is not None or is_uncertain):
+            candidate = _candidate(prediction_id, scored_utc_s, row, prediction)
+        if candidate is None:
+            return
+        if place is not None:
+            self._asked.put(place, candidate)
+        if is_uncertain:
+            entry = (uncertainty, next(self._ties), candidate)
+            if len(self._least_sure) < self._n_least_sure:
+                heapq.heappush(self._least_sure, entry)
+            else:
+                heapq.heapreplace(self._least_sure, entry)
+
+    def ask(self, order: AskLabels) -> str:
+        """Take an order for rows scored from now on; return why it is refused, or an empty text.
+
+        The same order twice is one order. To keep it through a cut, put `state` into the spool before saying yes.
+        """
+        if any(ask.ask_id == order.ask_id for ask in self._asks):
+            return ""
+        if len(self._asks) >= MAX_PENDING_ASKS:
+            return f"{len(self._asks)} asks are pending already; ask again when they are answered"
+        self._asks.append(PendingAsk(order.ask_id, order.rows, order.max_bytes, order.uncertain_share))
+        if len(self._asks) == 1:
+            self._start_collecting()
+        return ""
+
+    @property
+    def pending_asks(self) -> tuple[str, ...]:
+        """Return the ids of the asks not yet answered in full, oldest first."""
+        return tuple(ask.ask_id for ask in self._asks)
+
+    def state(self) -> bytes:
+        """Return what must not be forgotten, for the spool's notes: the rows of the open window are not in it."""
+        return _ENCODER.encode(SamplerState(self._state.scored, self._state.taken, tuple(self._asks)))
+
+    def close_window(self, bundle: BundleRef) -> list[Samples]:
+        """Return the chosen rows of the window, all scored by ``bundle``, in as many records as the wire's limits need.
+
+        Rows of the background come first, then those asked for; together never more than the share allows.
+        """
+        scored = self._state.scored + self._rows
+        allowed = max(0, math.floor(self._max_share * scored + 1e-9) - self._state.taken)
+        chosen = [
+            _sample(candidate, BACKGROUND)
+            for candidate in self._uniform.shuffled()[: min(self._background_rows, allowed)]
+        ]
+        chosen += self._answer(allowed - len(chosen), {sample.prediction_id for sample in chosen})
+        self._state = SamplerState(scored, self._state.taken + len(chosen))
+        self._rows = 0
+        self._start_window()
+        return list(_records(bundle, chosen))
+
+    def _answer(self, allowed: int, taken: set[str]) -> list[Sample]:
+        """Choose rows for the oldest ask: its share of the least certain, the others at random, each row once."""
+        if not self._asks:
+            return []
+        ask = self._asks[0]
+        wanted = min(ask.rows, allowed)
+        n_uncertain = round(wanted * ask.uncertain_share)
+        ordered = sorted(self._least_sure, key=lambda entry: (-entry[0], entry[1]))
+        uncertain = [c for _, _, c in ordered if c.prediction_id not in taken][:n_uncertain]
+        taken |= {candidate.prediction_id for candidate in uncertain}
+        at_random = [c for c in self._asked.shuffled() if c.prediction_id not in taken][: wanted - len(uncertain)]
+        # In turn, so that a budget of bytes that ends early cuts both kinds.
+        pairs = itertools.zip_longest(
+            (_sample(candidate, UNCERTAIN, ask.ask_id) for candidate in uncertain),
+            (_sample(candidate, ASKED, ask.ask_id) for candidate in at_random),
+        )
+        answer: list[Sample] = []
+        bytes_left = ask.bytes_left
+        for sample in (sample for pair in pairs for sample in pair if sample is not None):
+            size_bytes = len(_ENCODER.encode(sample))
+            if size_bytes > bytes_left:
+                # No further row fits: what was asked is answered as far as its bytes allow.
+                del self._asks[0]
+                return answer
+            bytes_left -= size_bytes
+            answer.append(sample)
+        rows_left = ask.rows - len(answer)
+        self._asks[:1] = [PendingAsk(ask.ask_id, rows_left, bytes_left, ask.uncertain_share)] if rows_left else []
+        return answer
+
+    def _start_window(self) -> None:
+        self._uniform: Reservoir[Candidate] = Reservoir(self._background_rows, self._rng)
+        self._start_collecting()
+
+    def _start_collecting(self) -> None:
+        """Start to collect for the oldest ask; with room for rows that the background, or the other kind, will take."""
+        owed = self._asks[0].rows if self._asks else 0
+        least_sure = round(owed * self._asks[0].uncertain_share) if owed else 0
+        self._n_least_sure = least_sure + self._background_rows if least_sure else 0
+        self._least_sure: list[tuple[float, int, Candidate]] = []
+        self._ties = itertools.count()
+        self._asked: Reservoir[Candidate] = Reservoir(owed + (self._background_rows if owed else 0), self._rng)
+
+
+def _candidate(prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> Candidate:
+    features = tuple(None if math.isnan(v) else v for v in row.values) if row.has_missing else tuple(row.values)
+    return Candidate(prediction_id, scored_utc_s, features, prediction.value, prediction.confidence, prediction.agrees)
+
+
+def _sample(candidate: Candidate, reason: str, ask_id: str | None = None) -> Sample:
+    return Sample(
+        prediction_id=candidate.prediction_id,
+        scored_utc_s=candidate.scored_utc_s,
+        features=candidate.features,
+        prediction=candidate.prediction,
+        confidence=candidate.confidence,
+        agrees=candidate.agrees,
+        reason=reason,
+        ask_id=ask_id,
+    )
+
+
+def _records(bundle: BundleRef, samples: list[Sample]) -> Iterator[Samples]:
+    """Split samples into records that the wire takes."""
+    rows: list[Sample] = []
+    size_bytes = 0
+    for sample in samples:
+        sample_bytes = len(_ENCODER.encode(sample))
+        if rows and (len(rows) == MAX_ROWS_A_RECORD or size_bytes + sample_bytes > MAX_BYTES_A_RECORD):
+            yield Samples(bundle, tuple(rows))
+            rows, size_bytes = [], 0
+        rows.append(sample)
+        size_bytes += sample_bytes
+    if rows:
+        yield Samples(bundle, tuple(rows))
+
+
+def _parse_state(state: bytes | None) -> SamplerState:
+    if state is None:
+        return SamplerState()
+    try:
+        return msgspec.msgpack.decode(state, type=SamplerState)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return SamplerState()

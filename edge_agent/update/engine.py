@@ -1,0 +1,72 @@
+"""An opened bundle: all that the scoring loop needs to score with it, and the meter of its trial."""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from edge_agent.bundle import Manifest
+from edge_agent.scoring.loading import open_runtime
+from edge_agent.scoring.scorer import Scorer
+from edge_agent.update.record import Content, SlotName
+from edge_agent.update.slots import Bundle
+from edge_agent.update.trial import Evidence
+
+
+class TrialMeter:
+    """Counts what a trial is judged by. The scoring thread writes, the updater reads; each number is written whole."""
+
+    __slots__ = ("_latencies_us", "_max_latencies", "errors", "refused", "rows")
+
+    def __init__(self, rows: int) -> None:
+        """Keep the latencies of the first ``rows`` rows."""
+        self.rows = 0
+        self.errors = 0
+        self.refused = 0
+        self._max_latencies = rows
+        self._latencies_us = array("d")
+
+    def count(self, latency_us: float) -> None:
+        """Count a scored row."""
+        if len(self._latencies_us) < self._max_latencies:
+            self._latencies_us.append(latency_us)
+        # Last, so that a reader that sees the row finds its latency.
+        self.rows += 1
+
+    def evidence(self, starts: int, elapsed_s: float) -> Evidence:
+        """Return what was counted so far."""
+        latencies_us = self._latencies_us[:]
+        middle = median(latencies_us) if latencies_us else None
+        return Evidence(self.rows, self.errors, self.refused, middle, starts, elapsed_s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """A bundle that can score now; `scorer` belongs to the scoring thread once the engine was offered to it.
+
+    Attributes:
+        meter: counts while the bundle is on trial; None: it is committed.
+    """
+
+    slot: SlotName
+    content: Content
+    manifest: Manifest
+    scorer: Scorer
+    meter: TrialMeter | None = None
+
+    def close(self) -> None:
+        """Give back its memory; the scoring thread must be done with it."""
+        self.scorer.close()
+
+
+OpenEngine = Callable[[SlotName, Content, Bundle, TrialMeter | None], Engine]
+
+
+def open_engine(slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
+    """Open the bundle of a slot.
+
+    Raises:
+        BundleError: it cannot be opened here.
+    """
+    runtime = open_runtime(bundle.variant, bundle.folder, bundle.manifest)
+    return Engine(slot, content, bundle.manifest, Scorer(bundle.manifest, runtime), meter)

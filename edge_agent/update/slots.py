@@ -1,0 +1,175 @@
+"""Three folders for bundles, and the one file that says which of them plays which part.
+
+A switch of bundles is a new record in that file, so it is one atomic rename, and a cut at any byte leaves the old
+record or the new one. Should the file itself be lost, the slots are asked what was committed in them: a candidate that
+proved nothing yet is never preferred to a bundle that did.
+"""
+
+import contextlib
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
+from edge_agent.durable import replace_file, sync_folder
+from edge_agent.errors import BundleError
+from edge_agent.scoring.loading import verify_file
+from edge_agent.update.record import SLOTS, Content, Record, Roles, SlotName, Slots
+
+logger = logging.getLogger(__name__)
+
+RECORD_NAME: Final = "update.json"
+CORRUPT_NAME: Final = "update.json.corrupt"
+COMMITTED_NAME: Final = "committed.json"
+SLOTS_FOLDER: Final = "slots"
+
+_RECORD = msgspec.json.Decoder(Record)
+
+
+class _Committed(Struct, frozen=True):
+    """Lies beside a committed bundle: what was committed here, as which commit of this device."""
+
+    content: Content
+    number: int
+
+
+_COMMITTED = msgspec.json.Decoder(_Committed)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A record, and what had to be done to get it (None: it was simply read)."""
+
+    record: Record
+    recovery: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle in a slot whose files are what its manifest says."""
+
+    folder: Path
+    manifest: Manifest
+    variant: Variant
+
+
+class SlotStore:
+    """The slots of one device, used by one thread."""
+
+    def __init__(self, state: Path) -> None:
+        """Make the folders below ``state``, if they are missing."""
+        self._state = state
+        for slot in SLOTS:
+            self.folder(slot).mkdir(parents=True, exist_ok=True)
+
+    def folder(self, slot: SlotName) -> Path:
+        """Return the folder of a slot."""
+        return self._state / SLOTS_FOLDER / slot
+
+    def save(self, record: Record) -> None:
+        """Make a record the one that counts: atomic and durable.
+
+        Raises:
+            OSError: the old record still counts.
+        """
+        replace_file(self._state / RECORD_NAME, msgspec.json.encode(record))
+
+    def load(self) -> Loaded:
+        """Read the record; where it is lost or unreadable, rebuild it from what was committed in the slots."""
+        try:
+            return Loaded(_RECORD.decode((self._state / RECORD_NAME).read_bytes()))
+        except FileNotFoundError:
+            record = self._rebuilt()
+            lost = record.roles.active is not None
+            return Loaded(record, f"{RECORD_NAME} is missing; {_told(record)}" if lost else None)
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            record = self._rebuilt()
+            with contextlib.suppress(OSError):
+                # Kept for people; the next save would overwrite it.
+                (self._state / RECORD_NAME).replace(self._state / CORRUPT_NAME)
+            return Loaded(record, f"{RECORD_NAME} cannot be used ({error}); {_told(record)}")
+
+    def mark_committed(self, slot: SlotName, content: Content, number: int) -> None:
+        """Leave word in a slot that its bundle was committed, unless it says so already."""
+        if self._committed_in(slot) != _Committed(content, number):
+            replace_file(self.folder(slot) / COMMITTED_NAME, msgspec.json.encode(_Committed(content, number)))
+
+    def load_bundle(self, slot: SlotName, content: Content) -> Bundle:
+        """Read what lies in a slot and compare it with what was proved when it was put there.
+
+        Raises:
+            BundleError: a file is missing or altered.
+        """
+        path = self.folder(slot) / MANIFEST_NAME
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if hashlib.sha256(data).hexdigest() != content.manifest_sha256:
+            raise BundleError(f"{path}: not the manifest of {content.bundle} that was put there")
+        manifest = parse_manifest(data)
+        variant = next((v for v in manifest.variants if v.name == content.variant), None)
+        if manifest.ref != content.bundle or variant is None:
+            raise BundleError(f"{path}: is of {manifest.ref}, expected {content.bundle} with {content.variant}")
+        verify_file(variant, path.parent / variant.file)
+        return Bundle(path.parent, manifest, variant)
+
+    def _rebuilt(self) -> Record:
+        """Return a record made from the slots alone: the newest sound commit is active, the one before it previous."""
+        sound: list[tuple[int, SlotName, Content]] = []
+        for slot in SLOTS:
+            committed = self._committed_in(slot)
+            if committed is None:
+                continue
+            try:
+                self.load_bundle(slot, committed.content)
+            except BundleError as error:
+                logger.warning("slot %s is passed over: %s", slot, error)
+                continue
+            sound.append((committed.number, slot, committed.content))
+        sound.sort(key=lambda found: found[0], reverse=True)
+        kept = sound[:2]
+        slots = msgspec.structs.replace(Slots(), **{slot: content for _, slot, content in kept})
+        names = [slot for _, slot, _ in kept]
+        roles = Roles(active=names[0] if names else None, previous=names[1] if len(names) > 1 else None)
+        return Record(roles=roles, slots=slots, commits=kept[0][0] if kept else 0)
+
+    def _committed_in(self, slot: SlotName) -> _Committed | None:
+        try:
+            return _COMMITTED.decode((self.folder(slot) / COMMITTED_NAME).read_bytes())
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+
+def read_record(state: Path) -> Record | None:
+    """Read the record of a state folder without changing anything; None where there is none that can be read."""
+    try:
+        return _RECORD.decode((state / RECORD_NAME).read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def empty_slot(folder: Path) -> None:
+    """Remove what lies in a slot; what says that it was committed goes first, durably.
+
+    Raises:
+        OSError: something is left, and does not count as committed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / COMMITTED_NAME).unlink(missing_ok=True)
+    sync_folder(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    sync_folder(folder)
+
+
+def _told(record: Record) -> str:
+    if record.active is None:
+        return "no slot holds a committed bundle: waiting for an order"
+    return f"going on with {record.active.bundle}, the newest bundle committed in a slot; refusals are forgotten"

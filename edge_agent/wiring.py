@@ -1,0 +1,272 @@
+"""Joins the parts of an agent: the only place that knows all of them."""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import random
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from broker.client import Endpoint
+from broker.messages import Event, Facts, Status
+from edge_agent.agent import ScoringLoop
+from edge_agent.clock import Clock
+from edge_agent.errors import BundleError, SettingsError, SourceError
+from edge_agent.facts import read_facts
+from edge_agent.handover import Handover
+from edge_agent.housekeeping import Housekeeping
+from edge_agent.link import DeviceLink
+from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
+from edge_agent.lock import StateLock
+from edge_agent.orders import Orders
+from edge_agent.recorder import SAMPLER_NOTE, Recorder
+from edge_agent.sensing.json_lines_sink import JsonLinesSink
+from edge_agent.settings import AgentSettings
+from edge_agent.sources import SourceOpener, open_sink
+from edge_agent.telemetry.forwarder import Forwarder
+from edge_agent.telemetry.sampler import Sampler
+from edge_agent.telemetry.spool import Spool
+from edge_agent.update.engine import Engine, TrialMeter, open_engine
+from edge_agent.update.record import Content, SlotName
+from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
+from edge_agent.update.staging import StageProcess
+from edge_agent.update.updater import Updater
+
+logger = logging.getLogger(__name__)
+
+# Together they stay below the two seconds that an agent has to stop.
+FINISH_S: Final = 1.4
+CLOSE_S: Final = 0.3
+# Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
+SEND_REST_S: Final = 10.0
+LOOK_S: Final = 0.05
+
+
+class Agent:
+    """A wired agent that owns its state folder; close it."""
+
+    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
+        """Take the state folder and open what is in it; nothing is read or sent before `run`.
+
+        Raises:
+            StateInUseError: another agent has the state folder.
+            SpoolError: the spool cannot be opened.
+            SettingsError: the state folder or the sink cannot be written.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._state = Path(settings.state)
+        self._boot_id = f"{random.SystemRandom().getrandbits(64):016x}"
+        self._version = version("fieldloop")
+        self._started_utc_s = clock.utc_s()
+        with contextlib.ExitStack() as opened:
+            try:
+                lock = StateLock(self._state)
+            except OSError as error:
+                raise SettingsError(f"key 'state': {self._state}: {error.strerror or error}") from error
+            opened.callback(lock.close)
+            _remove_leftovers(self._state)
+            self._spool = Spool(self._state / SPOOL_NAME, random.Random(), settings.telemetry.spool_max_bytes)
+            opened.callback(self._spool.close)
+            self._sink = open_sink(settings.sink)
+            opened.callback(self._sink.close)
+            self._join()
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self) -> None:
+        """Score until `stop`, or until the source ends where that is the end.
+
+        Raises:
+            SourceError: the source cannot be read.
+        """
+        self._link.connect(
+            self._housekeeping.on_delivery, self._housekeeping.on_link, self.status(is_online=False), random.Random()
+        )
+        self._housekeeping.start(self._orders)
+        try:
+            self._loop.run()
+            self._send_the_rest()
+        finally:
+            if not self._housekeeping.stop(FINISH_S):
+                logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
+            self._link.close(CLOSE_S)
+
+    def _send_the_rest(self) -> None:
+        """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
+        ends_s = self._clock.monotonic_s() + SEND_REST_S
+        while not self._loop.wait_for_stop(LOOK_S) and self._clock.monotonic_s() < ends_s:
+            if not self._recorder.is_behind and self._spool.waiting_through(self._spool.last_sequence) == 0:
+                return
+
+    def stop(self) -> None:
+        """End `run` soon; may be called by a signal's handler."""
+        self._loop.stop()
+
+    def close(self) -> None:
+        """Give back the state folder."""
+        self._opened.close()
+
+    # --- joining -----------------------------------------------------------------------------------------------------
+
+    def _join(self) -> None:
+        settings, clock, state = self._settings, self._clock, self._state
+        self._source = SourceOpener(settings.source, clock)
+        self._updater = Updater(
+            settings.repository,
+            settings.scoring.prefer,
+            SlotStore(state),
+            state,
+            start_staging=StageProcess,
+            open_engine=self._open_engine,
+            clock=clock,
+            rng=random.Random(),
+        )
+        handover = Handover()
+        telemetry = settings.telemetry
+        self._loop = ScoringLoop(
+            settings.device_id,
+            open_source=self._source.open,
+            sink=self._sink,
+            sampler=Sampler(
+                random.Random(), telemetry.background_rows, telemetry.max_label_share, self._spool.note(SAMPLER_NOTE)
+            ),
+            handover=handover,
+            clock=clock,
+            max_window_s=telemetry.max_window_s,
+            stop_at_end=settings.source.at_end == "stop",
+            engine=self._updater.start(),
+            cursor=self._spool.cursor(),
+        )
+        self._updater.attach(self._loop)
+        broker = settings.broker
+        self._link = DeviceLink(
+            Endpoint(broker.host, broker.port), settings.fleet_id, settings.device_id, broker.keepalive_s
+        )
+        self._recorder = Recorder(self._spool, self._sink, handover, state)
+        self._forwarder = Forwarder(
+            self._spool, self._link.publish, clock, random.Random(), resend_after_s=telemetry.resend_after_s
+        )
+        self._housekeeping = Housekeeping(
+            handover=handover,
+            recorder=self._recorder,
+            forwarder=self._forwarder,
+            updater=self._updater,
+            link=self._link,
+            clock=clock,
+            about=self,
+        )
+        self._orders = Orders(
+            scoring=self._loop,
+            updates=self._updater,
+            on_stored=self._housekeeping.on_stored,
+            report_status=self._housekeeping.report_status,
+            diagnose=self._diagnose,
+            reply=self._housekeeping.reply,
+            tell=self._housekeeping.tell,
+            clock=clock,
+        )
+        if self._spool.recovered_from is not None:
+            reason = f"the spool was damaged and made anew; the old one is kept as {self._spool.recovered_from}"
+            self._housekeeping.tell(Event("error", clock.utc_s(), "error", reason))
+
+    def _open_engine(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
+        try:
+            self._source.verify([feature.name for feature in bundle.manifest.features])
+        except SourceError as error:
+            # A source that is broken for every bundle is told by the loop; only a trial is judged by it.
+            if meter is not None:
+                raise BundleError(f"the source does not give what {content.bundle} takes: {error}") from error
+        return open_engine(slot, content, bundle, meter)
+
+    # --- what the agent knows of itself ------------------------------------------------------------------------------
+
+    def status(self, *, is_online: bool) -> Status:
+        """Return what the agent is now; see `edge_agent.housekeeping.About`."""
+        record = self._updater.record
+        running = record.running
+        return Status(
+            online=is_online,
+            at_utc_s=self._clock.utc_s(),
+            boot_id=self._boot_id,
+            agent_version=self._version,
+            bundle=running.bundle if running is not None else None,
+            variant=running.variant if running is not None else None,
+            update_state=record.state.value,
+        )
+
+    def facts(self) -> Facts:
+        """Return what the device is now."""
+        return read_facts(self._state)
+
+    def keep_live(self, live: Live) -> None:
+        """Put counters on the disk."""
+        write_live(self._state, live)
+
+    def live(self) -> Live:
+        """Return the agent's counters."""
+        return Live(
+            device=self._settings.device,
+            fleet=self._settings.fleet,
+            agent_version=self._version,
+            boot_id=self._boot_id,
+            pid=os.getpid(),
+            started_utc_s=self._started_utc_s,
+            at_utc_s=self._clock.utc_s(),
+            connected=self._link.is_connected,
+            rows_scored=self._recorder.rows_scored,
+            rows_refused=self._recorder.rows_refused,
+            windows=self._recorder.windows,
+            refused_messages=self._orders.refused_messages,
+            answers_lost=self._sink.lost if isinstance(self._sink, JsonLinesSink) else 0,
+            last_window=self._recorder.last_window,
+        )
+
+    def _diagnose(self) -> str:
+        """Tell what this agent knows of itself; its settings hold no secrets."""
+        record = self._updater.record
+        facts = self.facts()
+        counts = self._spool.counts()
+        report = {
+            "agent": self._version,
+            "python": platform.python_version(),
+            "device": self._settings.device,
+            "boot_id": self._boot_id,
+            "up_s": round(self._clock.utc_s() - self._started_utc_s, 1),
+            "update": {
+                "state": record.state.value,
+                "running": str(record.running.bundle) if record.running is not None else None,
+                "variant": record.running.variant if record.running is not None else None,
+                "previous": str(record.previous.bundle) if record.previous is not None else None,
+                "refused": [f"{r.bundle} under {r.order_id}: {r.reason[:200]}" for r in record.refusals[-5:]],
+            },
+            "spool": {
+                channel.value: {"put": c.put, "waiting": c.waiting, "dropped": c.dropped, "merged": c.merged}
+                for channel, c in counts.items()
+            },
+            "forwarder": {"sent": self._forwarder.sent, "resends": self._forwarder.resends},
+            "rows": {"scored": self._recorder.rows_scored, "refused": self._recorder.rows_refused},
+            "board": facts.board,
+            "architecture": facts.architecture,
+            "runtimes": list(facts.runtimes),
+            "free_disk_bytes": facts.free_disk_bytes,
+        }
+        return json.dumps(report)
+
+
+def _remove_leftovers(state: Path) -> None:
+    """Remove what a cut left of files that were being replaced (`edge_agent.durable` names them after the file)."""
+    for name in (RECORD_NAME, LIVE_NAME):
+        for path in state.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)

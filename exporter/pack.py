@@ -1,0 +1,120 @@
+"""Packs accepted variants and all that a device and a monitor need to know into a bundle's folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_agent.bundle import (
+    FORMAT,
+    MANIFEST_NAME,
+    Lineage,
+    Manifest,
+    TrialRules,
+    Variant,
+    encode_manifest,
+    parse_manifest,
+)
+from edge_agent.durable import replace_file
+from edge_agent.errors import BundleError
+from edge_agent.scoring.golden import verify_golden
+from edge_agent.scoring.loading import open_runtime
+from exporter.errors import ConversionError, NothingToPackError
+from exporter.estimation import estimation_of
+from exporter.golden import choose_golden
+from exporter.model import Evidence, FittedModel
+from exporter.references import output_reference, references_of
+from exporter.report import ExportReport, VariantReport
+
+
+def pack_bundle(  # noqa: PLR0913 - all by name
+    folder: Path,
+    *,
+    export_folder: Path,
+    model: FittedModel,
+    report: ExportReport,
+    evidence: Evidence,
+    name: str,
+    version: int,
+    trial: TrialRules,
+    lineage: Lineage,
+    window_rows: int = 50,
+) -> Manifest:
+    """Write ``manifest.json`` and the files of the accepted variants into ``folder``; the manifest comes last.
+
+    The same arguments give the same bytes. The golden rows are run through every variant before anything is told.
+
+    Args:
+        folder: of the bundle; made when it is not there.
+        export_folder: where `export_model` wrote the variants; not ``folder``.
+        model: the model that the report is about.
+        report: its accepted variants are packed, in its order; its metric is the manifest's.
+        evidence: out-of-fold predictions from contiguous blocks; its rows are candidates for golden rows too.
+        name: of the bundle.
+        version: of the model in the registry.
+        trial: what a device must see before it commits the bundle.
+        lineage: where the model came from.
+        window_rows: rows in one telemetry window.
+
+    Raises:
+        NothingToPackError: no variant was accepted; the message says why each was refused.
+        BundleError: the parts contradict each other.
+        ConversionError: a variant fails its golden rows here.
+        RowsError: no row can serve as a golden row.
+    """
+    if not report.accepted:
+        reasons = "; ".join(f"{variant.name}: {variant.verdict}" for variant in report.variants)
+        raise NothingToPackError(f"no variant was accepted: {reasons}")
+    output_edges, output_blocks = output_reference(evidence, len(model.labels))
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        version=version,
+        task=model.task,
+        metric=report.metric,
+        features=model.features,
+        labels=model.labels,
+        output_edges=output_edges,
+        output_blocks=output_blocks,
+        references=references_of(evidence, model.features),
+        estimation=estimation_of(evidence, model),
+        golden=choose_golden(model, evidence.rows, max(variant.tolerance for variant in report.accepted)),
+        variants=_variants_of(report.accepted),
+        trial=trial,
+        lineage=lineage,
+        window_rows=window_rows,
+    )
+    data = encode_manifest(manifest)
+    manifest = parse_manifest(data)
+    folder.mkdir(parents=True, exist_ok=True)
+    for variant in manifest.variants:
+        replace_file(folder / variant.file, (export_folder / variant.file).read_bytes())
+    _verify_here(manifest, folder)
+    replace_file(folder / MANIFEST_NAME, data)
+    return manifest
+
+
+def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
+    return tuple(
+        Variant(
+            name=variant.name,
+            runtime="tflite" if variant.runtime == "tflite" else "onnx",
+            file=variant.file,
+            size_bytes=variant.size_bytes,
+            sha256=variant.sha256,
+            tolerance=variant.tolerance,
+            quality=variant.quality or 0.0,
+            latency_us=variant.latency_us,
+        )
+        for variant in accepted
+    )
+
+
+def _verify_here(manifest: Manifest, folder: Path) -> None:
+    """Run the golden rows as a device will: a bundle that fails at home must not travel."""
+    for variant in manifest.variants:
+        runtime = open_runtime(variant, folder, manifest)
+        try:
+            verify_golden(manifest, variant, runtime)
+        except BundleError as error:
+            raise ConversionError(f"{variant.name} fails its golden rows where it was made: {error}") from error
+        finally:
+            runtime.close()

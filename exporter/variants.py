@@ -1,0 +1,61 @@
+"""The table of variants: a new target is one line here and one module."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.bundle import RuntimeName
+from exporter.errors import ExporterError
+from exporter.model import FittedModel, Rows
+from exporter.onnx_target import convert_onnx_fp32
+from exporter.quantise import convert_onnx_int8
+from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
+
+AUTO: Final = "auto"
+
+
+class UnknownVariantError(ExporterError):
+    """A variant was asked for that nobody can make."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One executable form.
+
+    Attributes:
+        file: name of its file in a bundle.
+        convert: from a model and calibration rows ``(n, n_features) float32`` to the file's bytes; raises
+            UnsupportedError or ConversionError. The same input gives the same bytes.
+    """
+
+    name: str
+    runtime: RuntimeName
+    file: str
+    is_quantised: bool
+    convert: Callable[[FittedModel, Rows], bytes]
+
+
+FORMS: Final[Mapping[str, Form]] = {
+    form.name: form
+    for form in (
+        Form("onnx-fp32", "onnx", "model.fp32.onnx", is_quantised=False, convert=convert_onnx_fp32),
+        Form("onnx-int8", "onnx", "model.int8.onnx", is_quantised=True, convert=convert_onnx_int8),
+        Form("tflite-fp32", "tflite", "model.fp32.tflite", is_quantised=False, convert=convert_tflite_fp32),
+        Form("tflite-int8", "tflite", "model.int8.tflite", is_quantised=True, convert=convert_tflite_int8),
+    )
+}
+
+
+def choose_forms(requested: tuple[str, ...]) -> tuple[Form, ...]:
+    """Return the forms of the names, in that order and each once; ``auto`` stands for all.
+
+    Raises:
+        UnknownVariantError: a name that is not in the table, or none at all.
+    """
+    names = tuple(FORMS) if AUTO in requested else tuple(dict.fromkeys(requested))
+    unknown = [name for name in names if name not in FORMS]
+    if unknown or not names:
+        raise UnknownVariantError(f"unknown variants {unknown}; known: {', '.join(FORMS)}, {AUTO}")
+    return tuple(FORMS[name] for name in names)

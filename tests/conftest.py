@@ -1,0 +1,73 @@
+"""What tests of every floor share: free ports, the data folder, the interpreter of tflite-runtime."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of this checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    return _free_port()
+
+
+@pytest.fixture
+def free_ports() -> Callable[[int], list[int]]:
+    """Give as many different free loopback ports as asked for."""
+
+    def take(n: int) -> list[int]:
+        ports: set[int] = set()
+        while len(ports) < n:
+            ports.add(_free_port())
+        return sorted(ports)
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with the data sets, beside the checkout or where FIELDLOOP_SHARED says."""
+    shared = Path(os.environ.get("FIELDLOOP_SHARED", REPOSITORY.parent / "shared"))
+    if not (shared / "data").is_dir():
+        pytest.skip(f"no data folder at {shared / 'data'}; FIELDLOOP_SHARED names another one")
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def tflite_python() -> Path:
+    """The Python of the environment with tflite-runtime, which `make test` prepares on Python 3.11."""
+    named = os.environ.get("FIELDLOOP_TFLITE_PYTHON")
+    python = Path(named) if named else REPOSITORY / ".venv-tflite" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no tflite-runtime environment: it needs Python 3.11; `make test` prepares it there")
+    return python
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> Path:
+    """Debian's mosquitto, which `make test` installs."""
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:{SBIN}")
+    if found is None:
+        pytest.skip("no mosquitto here: sudo apt-get install mosquitto")
+    return Path(found)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

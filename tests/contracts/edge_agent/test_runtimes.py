@@ -1,0 +1,108 @@
+"""What every runtime must do; each implementation is held to the same checks."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_agent.errors import BundleError, RowError
+from edge_agent.scoring.onnx_runtime import OnnxRuntime
+from edge_agent.scoring.runtime import Runtime
+from edge_agent.scoring.tflite_runtime import TfliteRuntime
+from tests.unit.edge_agent.examples import WEIGHTS, softmax, write_onnx_classifier, write_tflite_classifier
+
+ROWS = [[1.0, 2.0], [-2.0, 0.5], [0.0, 0.0], [0.25, -1.0]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One implementation: how it is opened, how its files are written, how exact it is."""
+
+    open: Callable[[Path, int, int], Runtime]
+    write: Callable[[Path, NDArray[np.float32]], Path]
+    tolerance: float
+
+
+KINDS = {
+    "onnx": Kind(OnnxRuntime, write_onnx_classifier, 1e-6),
+    "tflite": Kind(TfliteRuntime, write_tflite_classifier, 1e-6),
+    "tflite-int8": Kind(TfliteRuntime, lambda path, w: write_tflite_classifier(path, w, integers=True), 1 / 256),
+}
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture
+def runtime(kind: Kind, tmp_path: Path) -> Iterator[Runtime]:
+    opened = kind.open(kind.write(tmp_path / "model", WEIGHTS), 2, 2)
+    yield opened
+    opened.close()
+
+
+def test_scores_a_row_as_the_model_says(kind: Kind, runtime: Runtime):
+    for row in ROWS:
+        assert list(runtime.score(row)) == pytest.approx(softmax(row), abs=kind.tolerance)
+
+
+def test_the_same_row_gets_the_same_answer_whatever_came_before(runtime: Runtime):
+    first = list(runtime.score(ROWS[0]))
+    for row in ROWS:
+        runtime.score(row)
+    assert list(runtime.score(ROWS[0])) == first
+
+
+def test_answers_are_plain_floats(runtime: Runtime):
+    assert all(type(number) is float for number in runtime.score(ROWS[0]))
+
+
+def test_a_batch_is_scored_as_its_rows_are(runtime: Runtime):
+    batch = runtime.score_batch(ROWS)
+    assert [list(row) for row in batch] == [pytest.approx(list(runtime.score(row)), abs=1e-6) for row in ROWS]
+    assert runtime.score_batch([]) == []
+
+
+def test_a_row_of_another_length_is_a_row_error_and_the_next_row_scores(kind: Kind, runtime: Runtime):
+    with pytest.raises(RowError) as caught:
+        runtime.score([1.0, 2.0, 3.0])
+    assert caught.value.kind == "runtime"
+    assert list(runtime.score(ROWS[0])) == pytest.approx(softmax(ROWS[0]), abs=kind.tolerance)
+
+
+def test_a_missing_value_is_answered_or_a_row_error_but_never_a_crash(runtime: Runtime):
+    with contextlib.suppress(RowError):
+        assert len(runtime.score([math.nan, 1.0])) == 2
+
+
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_a_model_of_another_input_width_is_refused_with_its_file(kind: Kind, tmp_path: Path, n_features: int):
+    path = kind.write(tmp_path / "model", WEIGHTS)
+    with pytest.raises(BundleError, match=str(path)):
+        kind.open(path, n_features, 2)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_a_model_of_another_output_width_is_refused_with_its_file(kind: Kind, tmp_path: Path, n_outputs: int):
+    path = kind.write(tmp_path / "model", WEIGHTS)
+    with pytest.raises(BundleError, match=str(path)):
+        kind.open(path, 2, n_outputs)
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", bytes(1000)])
+def test_a_file_that_is_no_model_is_refused_with_its_name(kind: Kind, tmp_path: Path, content: bytes):
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match=str(path)):
+        kind.open(path, 2, 2)
+
+
+def test_a_file_that_is_not_there_is_refused_with_its_name(kind: Kind, tmp_path: Path):
+    with pytest.raises(BundleError, match="absent"):
+        kind.open(tmp_path / "absent", 2, 2)

@@ -1,0 +1,109 @@
+"""The demo's loop with both brokers: a loss that its publisher documents is noticed, confirmed and mended."""
+
+import json
+import os
+import random
+import signal
+from functools import partial
+
+import pytest
+
+from tests.e2e.conftest import played, running_children, summary_of, verify_books
+from tests.waiting import wait_until
+
+ROWS = 12_159
+
+
+def pid_in(live):
+    """Return the process that an agent's live.json names."""
+    return json.loads(live.read_text())["pid"]
+
+
+def has_new_process(live, old_pid, demo):
+    """Tell whether another process writes an agent's live.json, or the demo has ended."""
+    return pid_in(live) != old_pid or demo.poll() is not None
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("mosquitto")
+def test_with_mosquitto_the_loop_mends_the_documented_drift(tmp_path):
+    folder = tmp_path / "demo"
+    with played("--folder", str(folder), "--seed", "1", "--broker", "mosquitto", cwd=tmp_path) as process:
+        summary = summary_of(process, folder)
+    verify_books(summary, ROWS)
+    assert summary["broker"] == "mosquitto"
+    assert summary["restarts"] == 0
+    assert summary["loop_accuracy"] >= summary["static_accuracy"] + 0.05
+    kinds = [kind for _, kind, _ in summary["story"]]
+    assert [kind for kind in kinds if kind in {"sign", "confirmed", "gathered", "promoted", "rolled_out"}][-5:] == [
+        "sign",
+        "confirmed",
+        "gathered",
+        "promoted",
+        "rolled_out",
+    ]
+    first, *others = sorted(
+        update["committed_utc_s"] for update in summary["updates"] if update["bundle"] == "rainfall/2"
+    )
+    assert len(others) == 4
+    assert all(first < other for other in others), "one device first, then all"
+    for file in ("accuracy.png", "accuracy.html"):
+        assert (folder / file).stat().st_size > 10_000
+    assert not running_children(folder)
+
+
+@pytest.mark.timeout(600)
+def test_with_the_embedded_broker_and_agents_killed_at_any_moment_nothing_is_lost(tmp_path):
+    folder = tmp_path / "demo"
+    rng = random.Random(11)
+    with played("--folder", str(folder), "--seed", "2", "--broker", "amqtt", cwd=tmp_path) as process:
+        lives = folder / "devices"
+        wait_until(lambda: len(list(lives.glob("*/state/live.json"))) == 5, 240, "five agents at work")
+        killed = 0
+        while process.poll() is None and killed < 12:
+            live = lives / f"device-{rng.randint(1, 5)}" / "state" / "live.json"
+            pid = pid_in(live)
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+            wait_until(partial(has_new_process, live, pid, process), 60, "the agent at work again")
+        summary = summary_of(process, folder)
+    verify_books(summary, ROWS)
+    assert summary["broker"] == "amqtt"
+    assert summary["restarts"] >= killed - 1
+    assert summary["loop_accuracy"] > summary["static_accuracy"]
+    assert not running_children(folder)
+
+
+@pytest.mark.timeout(300)
+def test_digits_show_no_loss_beyond_the_honest_reference(tmp_path):
+    folder = tmp_path / "demo"
+    with played("--folder", str(folder), "--data", "digits", cwd=tmp_path) as process:
+        summary = summary_of(process, folder)
+    verify_books(summary, sum(device["rows_scored"] for device in summary["devices"]))
+    assert len(summary["devices"]) == 5
+    assert "promoted" not in [kind for _, kind, _ in summary["story"]], "no loss may be invented"
+    status = json.loads((folder / "devices" / "device-1" / "state" / "live.json").read_text())
+    assert status["rows_scored"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
+    folder = tmp_path / "demo"
+    with played("--folder", str(folder), "--data", "digits", "--devices", "2", cwd=tmp_path) as process:
+        wait_until(lambda: len(list(folder.glob("devices/*/predictions.jsonl"))) == 2, 120, "two devices that score")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert not running_children(folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["records_sent"] == summary["records_stored"]
+    assert "Traceback" not in output
+
+
+def test_a_folder_with_something_else_is_refused_without_a_traceback(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with played("--folder", str(tmp_path), cwd=tmp_path) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "not empty" in output
+    assert "Traceback" not in output

@@ -1,0 +1,1 @@
+"""Real brokers, databases, servers and processes, on free ports of the loopback."""

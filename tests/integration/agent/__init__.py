@@ -1,0 +1,1 @@
+"""Agents as processes of their own, against a real broker and a real update repository."""

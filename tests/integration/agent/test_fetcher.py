@@ -1,0 +1,223 @@
+"""What a device believes of an update repository, and which errors it may try again."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from broker.messages import BundleRef
+from edge_agent.bundle import parse_manifest
+from edge_agent.clock import SystemClock
+from edge_agent.errors import RepositoryRefusedError, RepositoryUnreachableError
+from edge_agent.update.fetcher import BundleFetcher
+from exporter.repository import Lifetimes, init_repository, publish_bundle
+from exporter.serving import RepositoryServer, start_repository_server
+from tests.bundles import make_bundle
+
+TOY = BundleRef("toy", 1)
+CLOCK = SystemClock()
+
+
+class Served:
+    """A repository with one bundle, its server, and what a device keeps of it."""
+
+    def __init__(self, folder: Path, lifetimes: Lifetimes | None = None) -> None:
+        self.folder, self.keys, self.metadata = folder / "repository", folder / "keys", folder / "device" / "tuf"
+        self.lifetimes = lifetimes or Lifetimes()
+        root = init_repository(self.folder, self.keys, clock=CLOCK, lifetimes=self.lifetimes)
+        self.root = root.read_bytes()
+        self.out = folder / "out"
+        self.publish(1)
+        self.server: RepositoryServer = start_repository_server(self.folder)
+
+    def publish(self, version: int) -> None:
+        bundle = make_bundle(self.folder.parent / f"v{version}", version=version)
+        publish_bundle(bundle, self.folder, self.keys, clock=CLOCK, lifetimes=self.lifetimes)
+
+    def visit(self) -> BundleFetcher:
+        fetcher = BundleFetcher(self.server.url, self.root, self.metadata, 5.0)
+        fetcher.refresh()
+        return fetcher
+
+    def target(self, name: str) -> Path:
+        return next((self.folder / "targets" / "toy" / "1").glob(f"*.{name}"))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    served = Served(tmp_path)
+    yield served
+    served.server.stop()
+
+
+def test_manifest_and_variant_are_fetched(served: Served):
+    fetcher = served.visit()
+    manifest = parse_manifest(fetcher.fetch_manifest(TOY, served.out))
+    fetcher.fetch_variant(TOY, manifest.variants[0], served.out)
+    assert served.out.stat().st_size == manifest.variants[0].size_bytes
+
+
+def test_a_bundle_that_is_not_listed_is_refused(served: Served):
+    with pytest.raises(RepositoryRefusedError, match=r"toy/9/manifest\.json: not listed"):
+        served.visit().fetch_manifest(BundleRef("toy", 9), served.out)
+
+
+def test_an_altered_file_is_refused_and_not_kept(served: Served):
+    path = served.target("manifest.json")
+    path.write_bytes(path.read_bytes().replace(b"toy", b"yot", 1))
+    with pytest.raises(RepositoryRefusedError, match="altered or broken"):
+        served.visit().fetch_manifest(TOY, served.out)
+    assert not served.out.exists()
+
+
+def test_a_file_that_is_longer_than_listed_is_refused(served: Served):
+    path = served.target("manifest.json")
+    path.write_bytes(path.read_bytes() + b" " * 1000)
+    with pytest.raises(RepositoryRefusedError, match="longer than what is listed"):
+        served.visit().fetch_manifest(TOY, served.out)
+
+
+def test_a_variant_other_than_the_manifest_s_is_refused(served: Served):
+    fetcher = served.visit()
+    variant = parse_manifest(fetcher.fetch_manifest(TOY, served.out)).variants[0]
+    other = parse_manifest((make_bundle(served.folder.parent / "v2", version=2) / "manifest.json").read_bytes())
+    assert variant.sha256 != other.variants[0].sha256
+    with pytest.raises(RepositoryRefusedError, match="not the one that the manifest describes"):
+        fetcher.fetch_variant(TOY, other.variants[0], served.out)
+
+
+def test_a_forged_root_is_refused(served: Served, tmp_path: Path):
+    other = init_repository(tmp_path / "other", tmp_path / "other-keys", clock=CLOCK)
+    fetcher = BundleFetcher(served.server.url, other.read_bytes(), served.metadata, 5.0)
+    with pytest.raises(RepositoryRefusedError, match="not signed by the keys that this device trusts"):
+        fetcher.refresh()
+
+
+@pytest.mark.parametrize("root", [b"", b"{}", b"not json", b"\xff\x00"])
+def test_a_root_that_is_none_is_refused(served: Served, root: bytes):
+    with pytest.raises(RepositoryRefusedError, match="the trusted root"):
+        BundleFetcher(served.server.url, root, served.metadata, 5.0)
+
+
+def test_metadata_older_than_what_was_seen_is_refused(served: Served, tmp_path: Path):
+    shutil.copytree(served.folder / "metadata", tmp_path / "old")
+    served.publish(2)
+    served.visit()
+    shutil.copytree(tmp_path / "old", served.folder / "metadata", dirs_exist_ok=True)
+    with pytest.raises(RepositoryRefusedError, match="older than what this device has seen"):
+        served.visit()
+
+
+def test_expired_metadata_is_refused(tmp_path: Path):
+    # Signed as if long ago.
+    served = Served(tmp_path, Lifetimes(timestamp=timedelta(days=-1)))
+    try:
+        with pytest.raises(RepositoryRefusedError, match="has expired"):
+            served.visit()
+    finally:
+        served.server.stop()
+
+
+def test_nonsense_instead_of_metadata_is_refused(served: Served):
+    (served.folder / "metadata" / "timestamp.json").write_bytes(b"<html>sign in to this network</html>")
+    with pytest.raises(RepositoryRefusedError, match="cannot be trusted"):
+        served.visit()
+
+
+def test_endless_metadata_is_cut_off(served: Served):
+    (served.folder / "metadata" / "timestamp.json").write_bytes(b" " * 1_000_000)
+    with pytest.raises(RepositoryRefusedError, match="longer than what is listed"):
+        served.visit()
+
+
+def test_a_server_that_is_gone_can_be_tried_again(served: Served):
+    served.server.stop()
+    with pytest.raises(RepositoryUnreachableError, match="the update repository"):
+        served.visit()
+
+
+def test_a_file_that_is_missing_on_the_server_can_be_tried_again(served: Served):
+    served.target("manifest.json").unlink()
+    with pytest.raises(RepositoryUnreachableError, match="404"):
+        served.visit().fetch_manifest(TOY, served.out)
+
+
+class _Cut(BaseHTTPRequestHandler):
+    """Promises more than it sends."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "5000")
+        self.end_headers()
+        self.wfile.write(b"{")
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_an_answer_that_is_cut_off_can_be_tried_again(served: Served):
+    server = HTTPServer(("127.0.0.1", 0), _Cut)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        fetcher = BundleFetcher(f"http://127.0.0.1:{server.server_port}", served.root, served.metadata, 5.0)
+        with pytest.raises(RepositoryUnreachableError):
+            fetcher.refresh()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_a_killed_visit_left_is_removed(served: Served):
+    served.visit()
+    left = served.metadata / "tmpabcdef"
+    left.write_bytes(b"half")
+    served.visit()
+    assert not left.exists()
+
+
+def test_it_needs_no_cryptography_package(served: Served):
+    code = f"""
+import sys
+sys.modules["cryptography"] = None
+from pathlib import Path
+from broker.messages import BundleRef
+from edge_agent.update.fetcher import BundleFetcher
+from securesystemslib.signer import _key
+assert _key.CRYPTO_IMPORT_ERROR
+fetcher = BundleFetcher({served.server.url!r}, {served.root!r}, Path({str(served.metadata)!r}), 5.0)
+fetcher.refresh()
+fetcher.fetch_manifest(BundleRef("toy", 1), Path({str(served.out)!r}))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert parse_manifest(served.out.read_bytes()).ref == TOY
+
+
+def test_without_cryptography_a_forged_signature_is_refused(served: Served):
+    path = served.folder / "metadata" / "timestamp.json"
+    metadata = json.loads(path.read_bytes())
+    metadata["signed"]["expires"] = "2999-01-01T00:00:00Z"
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    code = f"""
+import sys
+sys.modules["cryptography"] = None
+from pathlib import Path
+from edge_agent.errors import RepositoryRefusedError
+from edge_agent.update.fetcher import BundleFetcher
+fetcher = BundleFetcher({served.server.url!r}, {served.root!r}, Path({str(served.metadata)!r}), 5.0)
+try:
+    fetcher.refresh()
+except RepositoryRefusedError as error:
+    assert "not signed" in str(error), error
+else:
+    raise SystemExit("believed")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

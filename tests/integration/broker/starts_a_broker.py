@@ -1,0 +1,14 @@
+"""A parent that starts a broker, prints its process id and port, and waits: ``starts_a_broker.py FOLDER KIND``."""
+
+import sys
+import threading
+from pathlib import Path
+
+from broker.local import start_local_broker
+
+if __name__ == "__main__":
+    kind = sys.argv[2]
+    assert kind in {"mosquitto", "amqtt"}
+    broker = start_local_broker(Path(sys.argv[1]), kind="mosquitto" if kind == "mosquitto" else "amqtt")
+    print(broker.pid, broker.endpoint.port, flush=True)  # noqa: T201
+    threading.Event().wait()

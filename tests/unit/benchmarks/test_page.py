@@ -1,0 +1,32 @@
+import pytest
+
+from benchmarks.page import BEGIN, END, PAGE, render_figures, with_figures
+from benchmarks.report import compare
+
+RATIOS = (
+    compare("agent / bare", ours=6.0, peer=3.0, reach=1.5, unit="us", runs=9),
+    compare("monitor / counter", ours=14000.4, peer=20000, reach=0.7, unit="records/s", runs=3, higher_is_better=True),
+)
+
+
+def test_figures_stand_in_a_table_by_area_with_what_was_not_met() -> None:
+    text = render_figures({"wire": RATIOS[1:], "agent": RATIOS[:1]}, "a machine")
+    assert text.index("### agent") < text.index("### wire")
+    assert "| agent / bare | 6 | 3 | us | 2 | 1.5 | **no** | 9 |" in text
+    assert "| monitor / counter | 14000 | 20000 | records/s | 0.7 | 0.7 | yes | 3 |" in text
+    assert "Taken on a machine." in text
+
+
+def test_only_the_generated_section_is_replaced() -> None:
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    assert with_figures(page, "new\n") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize("page", ["", BEGIN + "\n", END, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
+def test_a_page_without_its_two_marks_is_refused(page: str) -> None:
+    with pytest.raises(ValueError, match="must hold"):
+        with_figures(page, "new\n")
+
+
+def test_the_page_of_this_repository_takes_figures() -> None:
+    assert "new figures" in with_figures(PAGE.read_text(encoding="utf-8"), "new figures\n")

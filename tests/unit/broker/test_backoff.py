@@ -1,0 +1,31 @@
+"""Waits between attempts: longer with each failure, bounded, and not in step."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.backoff import BASE_S, CAP_S, backoff_s
+
+
+@pytest.mark.parametrize(
+    ("failures", "full_s"), [(0, 0.5), (1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (8, 30.0)]
+)
+def test_the_wait_doubles_up_to_the_cap(failures, full_s):
+    waits = [backoff_s(failures, random.Random(seed)) for seed in range(200)]
+    assert full_s / 2 <= min(waits) < full_s * 0.55
+    assert full_s * 0.95 < max(waits) <= full_s
+
+
+@given(failures=st.integers(0, 10**9), seed=st.integers(0, 2**32))
+def test_the_wait_is_never_over_the_cap_nor_under_half_the_base(failures, seed):
+    assert BASE_S / 2 <= backoff_s(failures, random.Random(seed)) <= CAP_S
+
+
+def test_the_same_chance_gives_the_same_waits():
+    assert [backoff_s(n, random.Random(7)) for n in range(5)] == [backoff_s(n, random.Random(7)) for n in range(5)]
+
+
+def test_two_devices_do_not_come_back_in_step():
+    assert backoff_s(5, random.Random(1)) != backoff_s(5, random.Random(2))

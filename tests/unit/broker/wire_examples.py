@@ -1,0 +1,217 @@
+"""Stated messages of every channel, and the files that hold them as they were first encoded.
+
+``python -m tests.unit.broker.wire_examples`` writes the files of the present version that are missing, never one that
+is there, and renews the examples in docs/wire.md. A new version adds its own examples beside these; these stay.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from broker.messages import (
+    MAX_BYTES,
+    VERSION,
+    AskLabels,
+    Body,
+    BundleRef,
+    Command,
+    Desired,
+    Event,
+    Facts,
+    FeatureCounts,
+    Label,
+    Labels,
+    RecordKey,
+    Reply,
+    Resources,
+    Sample,
+    Samples,
+    Status,
+    Stored,
+    TelemetryWindow,
+    encode,
+    encode_body,
+    encode_record,
+)
+from broker.readable import decode_payload
+from broker.topics import RULES, Channel
+
+REPOSITORY: Final = Path(__file__).resolve().parents[3]
+FOLDER: Final = REPOSITORY / "tests" / "data" / "wire"
+PAGE: Final = REPOSITORY / "docs" / "wire.md"
+
+Example: TypeAlias = tuple[RecordKey | None, Body]
+
+_BUNDLE: Final = BundleRef("rain", 3)
+_EPOCH: Final = 2_271_560_481
+
+V1: Final[dict[Channel, Example]] = {
+    Channel.STATUS: (
+        None,
+        Status(
+            online=True,
+            at_utc_s=1_764_000_000.25,
+            boot_id="5f0c2a91",
+            agent_version="0.1.0",
+            bundle=_BUNDLE,
+            variant="onnx-int8",
+            update_state="committed",
+            facts=Facts(
+                board="Raspberry Pi 4 Model B",
+                architecture="aarch64",
+                runtimes=("onnx", "tflite"),
+                memory_bytes=1_989_677_056,
+                free_disk_bytes=20_401_094_656,
+            ),
+        ),
+    ),
+    Channel.TELEMETRY: (
+        RecordKey(_EPOCH, 41, 40),
+        TelemetryWindow(
+            bundle=_BUNDLE,
+            variant="onnx-int8",
+            started_utc_s=1_764_000_000.0,
+            ended_utc_s=1_764_000_060.5,
+            first_row=1200,
+            last_row=1211,
+            rows_scored=10,
+            rows_refused=(("missing", 1), ("out_of_range", 1)),
+            features=(FeatureCounts((0, 4, 6, 0)), FeatureCounts((2, 5, 3, 0), missing=1, out_of_range=1)),
+            predictions=(7, 3),
+            agreement=(0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 2),
+            latency=((46, 8), (49, 2)),
+            errors=(("sink", 1),),
+            resources=Resources(rss_bytes=48_234_496, cpu_s=1.75, free_disk_bytes=20_401_094_656, temperature_c=51.5),
+        ),
+    ),
+    Channel.SAMPLES: (
+        # 42 was thinned away: `previous` says that nothing is missing between 41 and 43.
+        RecordKey(_EPOCH, 43, 41),
+        Samples(
+            bundle=_BUNDLE,
+            rows=(
+                Sample(
+                    "station-07.1203", 1_764_000_015.0, (21.5, None, 3.0), 1.0, 0.625, agrees=True, reason="background"
+                ),
+                Sample(
+                    "station-07.1207",
+                    1_764_000_035.0,
+                    (18.25, 0.5, 0.0),
+                    0.0,
+                    0.5,
+                    agrees=False,
+                    reason="asked",
+                    ask_id="ask-12",
+                ),
+            ),
+        ),
+    ),
+    Channel.LABELS: (
+        None,
+        Labels(
+            source="weather-office",
+            rows=(
+                Label("station-07.1203", "rain", 1_764_086_400.0),
+                Label("station-07.1207", 0.5, 1_764_086_400.0),
+            ),
+        ),
+    ),
+    Channel.EVENTS: (
+        RecordKey(_EPOCH, 44, 43),
+        Event(
+            kind="refused",
+            at_utc_s=1_764_000_070.0,
+            severity="error",
+            reason="golden row 3: expected 0.91, got 0.12 (tolerance 0.01)",
+            bundle=BundleRef("rain", 4),
+            order_id="order-9",
+        ),
+    ),
+    Channel.DESIRED: (
+        None,
+        Desired(
+            bundle=BundleRef("rain", 4),
+            order_id="order-9",
+            issued_utc_s=1_764_000_050.0,
+            by="rollout",
+            reason="ring 1 of rain/4",
+        ),
+    ),
+    Channel.STORED: (None, Stored(_EPOCH, 44, 1_764_000_071.5)),
+    Channel.COMMAND: (
+        None,
+        Command(
+            command_id="c-77",
+            expires_utc_s=1_764_003_600.0,
+            by="monitor",
+            order=AskLabels(ask_id="ask-12", rows=30, max_bytes=32768),
+        ),
+    ),
+    Channel.REPLY: (
+        None,
+        Reply(command_id="c-77", accepted=False, reason="expired", scores=(0.25, 0.75), report='{"spool": 3}'),
+    ),
+}
+# Every version that was ever on the wire: its messages must stay readable.
+EXAMPLES: Final[dict[int, dict[Channel, Example]]] = {1: V1}
+
+
+def payload_of(example: Example) -> bytes:
+    """Encode an example as the present version does."""
+    key, body = example
+    if key is None:
+        return encode(body)
+    assert isinstance(body, TelemetryWindow | Samples | Event)
+    return encode_record(key, encode_body(body))
+
+
+def file_of(version: int, channel: Channel, folder: Path = FOLDER) -> Path:
+    """Where an example is kept as it was first encoded."""
+    return folder / f"v{version}" / f"{channel.value}.bin"
+
+
+def write_missing(folder: Path = FOLDER) -> list[Path]:
+    """Write the present version's files that are missing; return them."""
+    written = []
+    for channel, example in EXAMPLES[VERSION].items():
+        file = file_of(VERSION, channel, folder)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(payload_of(example))
+            written.append(file)
+    return written
+
+
+def render_page(page: str) -> str:
+    """Return docs/wire.md with its table, and its examples as `fieldloop wire decode` prints them now."""
+    rows = ["| channel | who writes | retained | spooled | at most (bytes) |", "|---|---|---|---|---|"]
+    for channel, rule in RULES.items():
+        cells = (f"`{channel.value}`", rule.writer.value, _yes(rule.retained), _yes(rule.spooled), MAX_BYTES[channel])
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    page = _replace_between(page, "channels", "\n".join(rows))
+    for channel in Channel:
+        readable = decode_payload(channel, file_of(VERSION, channel).read_bytes())
+        text = json.dumps(readable, indent=2, ensure_ascii=False)
+        command = f"fieldloop wire decode {channel.value} tests/data/wire/v{VERSION}/{channel.value}.bin"
+        page = _replace_between(page, f"example {channel.value}", f"```console\n$ {command}\n{text}\n```")
+    return page
+
+
+def _replace_between(page: str, name: str, text: str) -> str:
+    begin, end = f"<!-- {name} -->\n", f"<!-- end {name.removeprefix('example ')} -->\n"
+    head, has_begin, rest = page.partition(begin)
+    _, has_end, tail = rest.partition(end)
+    assert has_begin, f"docs/wire.md has no {begin!r}"
+    assert has_end, f"docs/wire.md has no {end!r}"
+    return f"{head}{begin}{text}\n{end}{tail}"
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "–"
+
+
+if __name__ == "__main__":
+    for path in write_missing():
+        sys.stdout.write(f"{path}\n")
+    PAGE.write_text(render_page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

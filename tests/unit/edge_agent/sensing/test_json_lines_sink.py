@@ -1,0 +1,100 @@
+"""Answers are appended whole, survive a cut, and never stop scoring."""
+
+import json
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.errors import SettingsError
+from edge_agent.scoring.scorer import Prediction
+from edge_agent.sensing import json_lines_sink
+from edge_agent.sensing.json_lines_sink import JsonLinesSink
+from tests.unit.edge_agent.examples import RAIN, prediction_of
+
+Write = Callable[[JsonLinesSink, int], None]
+
+
+def write(sink: JsonLinesSink, row: int) -> None:
+    sink.write(f"station-1.{row}", row, 1.7e9, RAIN, prediction_of())
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_label_and_a_value_are_written_with_their_id(tmp_path: Path):
+    sink = JsonLinesSink(tmp_path / "new" / "answers.jsonl")
+    write(sink, 4)
+    sink.write("station-1.5", 5, 1.7e9 + 1, RAIN, Prediction(None, None, 2.5, 0.0, True, 0, 0.1, (2.5,)))
+    sink.close()
+    assert lines(tmp_path / "new" / "answers.jsonl") == [
+        {"id": "station-1.4", "row": 4, "at": 1.7e9, "bundle": "rain/3", "label": "rain", "confidence": 0.9},
+        {"id": "station-1.5", "row": 5, "at": 1.7e9 + 1, "bundle": "rain/3", "value": 2.5, "confidence": 0.0},
+    ]
+
+
+def test_nothing_is_written_before_a_flush_and_everything_after(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path)
+    write(sink, 0)
+    assert path.read_bytes() == b""
+    sink.flush()
+    assert [line["row"] for line in lines(path)] == [0]
+    sink.flush()
+    assert len(lines(path)) == 1
+    sink.close()
+
+
+@pytest.mark.parametrize("torn", [b'{"id": "station-1.9", "ro', b"x" * 1000])
+def test_a_line_that_a_killed_process_did_not_finish_is_cut_off(tmp_path: Path, torn: bytes):
+    path = tmp_path / "answers.jsonl"
+    first = JsonLinesSink(path)
+    write(first, 0)
+    first.close()
+    with path.open("ab") as file:
+        file.write(torn)
+    second = JsonLinesSink(path)
+    write(second, 1)
+    second.close()
+    assert [line["row"] for line in lines(path)] == [0, 1]
+
+
+def test_a_full_disk_keeps_the_answers_and_the_next_flush_writes_them_whole(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path)
+    for row in range(50):
+        write(sink, row)
+    # A limit on the file's size refuses in the middle of a write, as a full disk does.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            sink.flush()
+        write(sink, 50)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    sink.flush()
+    assert [line["row"] for line in lines(path)] == list(range(51))
+    sink.close()
+
+
+def test_answers_that_can_never_be_written_are_bounded_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 3)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    for row in range(5):
+        write(sink, row)
+    assert sink.lost == 2
+    sink.close()
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [2, 3, 4]
+
+
+def test_a_place_that_cannot_be_written_is_a_settings_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"sink\.path"):
+        JsonLinesSink(tmp_path / "file" / "answers.jsonl")

@@ -1,0 +1,334 @@
+"""The spool keeps what it was given through cuts, damage and full disks, until the receiver has it."""
+
+import itertools
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from broker.messages import Event, Samples, TelemetryWindow, encode_body, parse
+from broker.topics import Channel
+from edge_agent.errors import SpoolError
+from edge_agent.telemetry.spool import ChannelCounts, Spool, load_counts
+from tests.unit.edge_agent.examples import window_of
+
+MakeSpool = Callable[..., Spool]
+
+
+def event(number: int = 0, size: int = 10) -> tuple[Channel, bytes]:
+    return Channel.EVENTS, encode_body(Event(f"e{number}", 1.7e9, "info", "x" * size))
+
+
+def window(first: int, last: int, version: int = 3) -> tuple[Channel, bytes]:
+    return Channel.TELEMETRY, encode_body(window_of(first, last, version))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[MakeSpool]:
+    opened: list[Spool] = []
+
+    def build(max_bytes: int = 1 << 20, seed: int | None = None) -> Spool:
+        rng = random.Random(len(opened) if seed is None else seed)
+        opened.append(Spool(tmp_path / "spool.db", rng, max_bytes))
+        return opened[-1]
+
+    yield build
+    for spool in opened:
+        spool.close()
+
+
+def sequences(spool: Spool) -> list[int]:
+    return [record.key.sequence for record in spool.peek(1000)]
+
+
+def test_records_come_back_in_order_and_stay(make: MakeSpool):
+    spool = make()
+    spool.put([event(0), window(0, 3)])
+    spool.put([event(1)])
+    records = spool.peek(10)
+    for _ in range(2):
+        assert spool.peek(10) == records
+        assert [(r.channel, r.key.sequence) for r in records] == [
+            (Channel.EVENTS, 1),
+            (Channel.TELEMETRY, 2),
+            (Channel.EVENTS, 3),
+        ]
+    assert [r.key.sequence for r in spool.peek(1, after=1)] == [2]
+    assert {r.key.epoch for r in records} == {spool.epoch}
+    assert spool.epoch > 0
+    assert spool.last_sequence == 3
+    key, body = parse(records[1].channel, records[1].payload())
+    assert (key, body) == (records[1].key, window_of(0, 3))
+
+
+def test_everything_is_there_again_after_a_restart(make: MakeSpool):
+    first = make()
+    first.put([event(0), event(1)], cursor=17, notes={"sampler": b"\x01"})
+    records, epoch = first.peek(10), first.epoch
+    first.close()
+    second = make()
+    assert (second.peek(10), second.epoch, second.cursor()) == (records, epoch, 17)
+    assert second.note("sampler") == b"\x01"
+    assert second.note("other") is None
+    assert second.recovered_from is None
+    assert second.last_sequence == 2
+
+
+def test_a_new_spool_starts_at_row_zero(make: MakeSpool):
+    assert make().cursor() == 0
+
+
+def test_release_gives_up_what_the_mark_covers_and_counts_it(make: MakeSpool):
+    spool = make()
+    spool.put([event(0), window(0, 3), event(1)])
+    spool.peek(10)
+    assert spool.release_through(spool.epoch, 2) == 2
+    assert sequences(spool) == [3]
+    assert spool.counts()[Channel.EVENTS] == ChannelCounts(put=2, stored=1)
+    assert spool.counts()[Channel.TELEMETRY] == ChannelCounts(put=1, stored=1)
+    assert spool.counts()[Channel.EVENTS].waiting == 1
+
+
+def test_a_sequence_is_never_given_twice_even_after_all_is_released(make: MakeSpool):
+    first = make()
+    first.put([event(0), event(1)])
+    first.peek(10)
+    first.release_through(first.epoch, 2)
+    first.close()
+    second = make()
+    second.put([event(2)])
+    assert sequences(second) == [3]
+    assert second.peek(1)[0].key.previous == 2
+
+
+def test_marks_of_another_epoch_and_older_marks_change_nothing(make: MakeSpool):
+    spool = make()
+    spool.put([event(n) for n in range(4)])
+    spool.peek(10)
+    epoch = spool.epoch
+    assert spool.release_through(epoch ^ 1, 4) == 0
+    spool.release_through(epoch, 2)
+    assert spool.release_through(epoch, 1) == 0
+    assert spool.release_through(epoch, 2) == 0
+    assert sequences(spool) == [3, 4]
+    assert spool.epoch == epoch
+
+
+def test_previous_is_the_nearest_lower_record_or_the_last_one_stored(make: MakeSpool):
+    spool = make()
+    spool.put([event(n) for n in range(4)])
+    assert [r.key.previous for r in spool.peek(10)] == [0, 1, 2, 3]
+    assert [r.key.previous for r in spool.peek(10, after=2)] == [2, 3]
+    spool.release_through(spool.epoch, 2)
+    assert [r.key.previous for r in spool.peek(10)] == [2, 3]
+
+
+def test_previous_is_never_a_dropped_record(make: MakeSpool):
+    spool = make(max_bytes=1000)
+    spool.put([event(0)])
+    spool.peek(10)
+    spool.release_through(spool.epoch, 1)
+    for number in range(10):
+        spool.put([event(number, size=200)])
+    keys = [record.key for record in spool.peek(10)]
+    assert keys[0].sequence > 2
+    assert keys[0].previous == 1
+    assert [key.previous for key in keys[1:]] == [key.sequence for key in keys[:-1]]
+
+
+def test_a_mark_that_was_never_offered_means_an_old_copy_and_starts_a_new_epoch(make: MakeSpool):
+    spool = make()
+    spool.put([event(0), event(1)])
+    spool.peek(1)
+    epoch = spool.epoch
+    assert spool.release_through(epoch, 100) == 0
+    assert spool.epoch != epoch
+    assert [(r.key.epoch, r.key.sequence, r.key.previous) for r in spool.peek(10)] == [
+        (spool.epoch, 1, 0),
+        (spool.epoch, 2, 1),
+    ]
+
+
+def test_over_its_bound_it_merges_windows_and_loses_no_count(make: MakeSpool):
+    spool = make(max_bytes=1500)
+    for start in range(0, 200, 10):
+        spool.put([window(start, start + 9)])
+    windows = [read for r in spool.peek(100) if isinstance(read := parse(r.channel, r.payload())[1], TelemetryWindow)]
+    assert len(windows) < 20
+    assert sum(w.rows_scored for w in windows) == 200
+    assert windows[0].first_row == 0
+    assert all(a.last_row < b.first_row for a, b in itertools.pairwise(windows))
+    counts = spool.counts()[Channel.TELEMETRY]
+    assert (counts.dropped, counts.merged, counts.waiting) == (0, 20 - len(windows), len(windows))
+
+
+def test_windows_that_were_offered_are_not_merged_even_after_a_restart(make: MakeSpool):
+    first = make(max_bytes=10_000)
+    first.put([window(0, 9), window(10, 19)])
+    offered = first.peek(10)
+    first.close()
+    second = make(max_bytes=900)
+    for start in range(20, 60, 10):
+        second.put([window(start, start + 9)])
+    kept = {r.key.sequence: r.body for r in second.peek(10)}
+    assert all(kept.get(r.key.sequence, r.body) == r.body for r in offered)
+
+
+def test_over_its_bound_it_drops_samples_before_events_and_counts_them(make: MakeSpool):
+    spool = make(max_bytes=1250)
+    sample = (
+        Channel.SAMPLES,
+        encode_body(msgspec.convert([["rain", 3], [["d.1", 1.0, [1.0], 1.0, 0.5, True, "b"]]], Samples)),
+    )
+    spool.put([event(0, 100), sample, sample])
+    for number in range(4):
+        spool.put([event(number, 150)])
+    assert [r.channel for r in spool.peek(10)] == [Channel.EVENTS] * 5
+    assert spool.counts()[Channel.SAMPLES] == ChannelCounts(put=2, dropped=2)
+
+
+def test_a_record_larger_than_the_bound_does_not_stay(make: MakeSpool):
+    spool = make(max_bytes=100)
+    spool.put([event(0, 1000)], cursor=5)
+    assert sequences(spool) == []
+    assert spool.cursor() == 5
+    assert spool.counts()[Channel.EVENTS] == ChannelCounts(put=1, dropped=1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encode_body(Event("e", float("nan"), "info", "")),
+        encode_body(Event("e", 1.0, "info", "x" * 3000)),
+        b"\xff",
+        b"",
+        encode_body(Event("e", 1.0, "info", "")) + bytes(10_000),
+    ],
+)
+def test_what_the_wire_would_refuse_is_dropped_and_counted_not_spooled(make: MakeSpool, body: bytes):
+    spool = make()
+    spool.put([(Channel.EVENTS, body), event(1)])
+    assert sequences(spool) == [1]
+    assert spool.counts()[Channel.EVENTS] == ChannelCounts(put=2, dropped=1)
+
+
+def test_a_channel_that_is_not_spooled_is_a_mistake_and_changes_nothing(make: MakeSpool):
+    spool = make()
+    with pytest.raises(ValueError, match="not spooled"):
+        spool.put([event(0), (Channel.STATUS, b"")], cursor=9)
+    assert (sequences(spool), spool.cursor()) == ([], 0)
+
+
+def test_a_full_disk_is_an_error_that_changes_nothing_and_passes(make: MakeSpool):
+    spool = make()
+    spool.put([event(0)], cursor=1)
+    (pages,) = spool._database.execute("PRAGMA page_count").fetchone()
+    spool._database.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(SpoolError, match="full"):
+        spool.put([event(n, 2000) for n in range(1, 50)], cursor=2, notes={"a": b"b"})
+    assert (sequences(spool), spool.cursor(), spool.note("a"), spool.last_sequence) == ([1], 1, None, 1)
+    assert spool.counts()[Channel.EVENTS] == ChannelCounts(put=1)
+    spool._database.execute("PRAGMA max_page_count = 100000")
+    spool.put([event(n, 2000) for n in range(1, 50)], cursor=2)
+    assert (len(sequences(spool)), spool.cursor()) == (50, 2)
+
+
+@pytest.mark.parametrize("damage", ["text", "header", "middle", "tail", "foreign", "version"])
+def test_a_damaged_spool_is_put_aside_and_a_new_one_has_a_new_epoch(make: MakeSpool, tmp_path: Path, damage: str):
+    path = tmp_path / "spool.db"
+    first = make()
+    first.put([event(n, 1000) for n in range(30)], cursor=30)
+    epoch = first.epoch
+    first.close()
+    content = bytearray(path.read_bytes())
+    if damage == "text":
+        content = bytearray(b"this is no database " * 100)
+    elif damage == "header":
+        content[16:100] = bytes(84)
+    elif damage == "middle":
+        content[4096 * 2 : 4096 * 5] = b"\xa5" * (4096 * 3)
+    elif damage == "tail":
+        # Only pages of records: everything that is read when it is opened is whole.
+        content[-4096 * 3 :] = b"\xa5" * (4096 * 3)
+    path.write_bytes(content)
+    if damage in {"foreign", "version"}:
+        if damage == "foreign":
+            path.unlink()
+        with sqlite3.connect(path) as database:
+            database.execute("CREATE TABLE other (a)")
+            database.execute(f"PRAGMA user_version = {1 if damage == 'foreign' else 99}")
+        database.close()
+    second = make()
+    assert second.recovered_from == tmp_path / "spool.db.damaged"
+    assert second.recovered_from.exists()
+    assert second.epoch != epoch
+    second.put([event(0)])
+    assert sequences(second) == [1]
+    assert second.cursor() == 0
+
+
+def test_what_is_put_is_on_the_disk_not_only_on_its_way(make: MakeSpool):
+    database = make()._database
+    full = 2
+    assert database.execute("PRAGMA synchronous").fetchone() == (full,)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_second_agent_on_the_same_spool_is_refused(make: MakeSpool):
+    make()
+    with pytest.raises(SpoolError, match="another agent"):
+        make()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_not_damage(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="cannot be made"):
+        Spool(tmp_path / "file" / "spool.db", random.Random(1))
+
+
+def test_counts_can_be_read_while_the_agent_uses_the_spool(make: MakeSpool, tmp_path: Path):
+    make().put([event(0)])
+    assert load_counts(tmp_path / "spool.db")[Channel.EVENTS].waiting == 1
+    with pytest.raises(SpoolError, match="no spool"):
+        load_counts(tmp_path / "absent.db")
+
+
+WRITE_UNTIL_KILLED = """
+import os, random, sys
+from pathlib import Path
+from edge_agent.telemetry.spool import Spool
+from tests.unit.edge_agent.telemetry.test_spool import event
+spool = Spool(Path(sys.argv[1]), random.Random(os.getpid()))
+start = spool.cursor()
+for number in range(start, 100000):
+    spool.put([event(number), event(number)], cursor=number + 1)
+    print(number, flush=True)
+"""
+
+
+def test_what_put_returned_for_survives_a_kill_and_cursor_and_records_agree(tmp_path: Path, repository: Path):
+    path, acknowledged = tmp_path / "spool.db", -1
+    for _ in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITE_UNTIL_KILLED, str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": str(repository)},
+        ) as child:
+            assert child.stdout is not None
+            for _ in range(15):
+                acknowledged = int(child.stdout.readline())
+            child.send_signal(signal.SIGKILL)
+            acknowledged = max([acknowledged, *map(int, child.stdout.read().split())])
+    spool = Spool(path, random.Random(1))
+    assert spool.cursor() >= acknowledged + 1
+    assert spool.counts()[Channel.EVENTS].put == 2 * spool.cursor()
+    assert sequences(spool) == list(range(1, min(1000, 2 * spool.cursor()) + 1))
+    spool.close()

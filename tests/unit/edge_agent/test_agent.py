@@ -1,0 +1,335 @@
+"""The scoring loop: read, score, report, update."""
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from broker.messages import AskLabels, BundleRef, ScoreRow
+from broker.topics import DeviceId
+from edge_agent.agent import ScoringLoop
+from edge_agent.errors import SourceError
+from edge_agent.handover import Answer, ClosedWindow, Handover
+from edge_agent.scoring.runtime import Runtime
+from edge_agent.scoring.schema import RawRow
+from edge_agent.scoring.scorer import Prediction, Scorer
+from edge_agent.sensing.source import SourceRow
+from edge_agent.telemetry.sampler import Sampler
+from edge_agent.update.engine import Engine, TrialMeter
+from edge_agent.update.record import Content
+from tests.unit.edge_agent.examples import ManualClock, classification_manifest, softmax
+from tests.waiting import wait_until
+
+GOOD = ("1.0", "2.0")
+
+
+class ListedRows:
+    """A source of rows from a list; `stop` is called when it is empty."""
+
+    def __init__(self, rows: Sequence[RawRow], cursor: int = 0) -> None:
+        self.rows = list(enumerate(rows))[cursor:]
+        self.is_closed = False
+        self.before_row: dict[int, threading.Event] = {}
+
+    @property
+    def at_end(self) -> bool:
+        return not self.rows
+
+    def next_row(self, timeout_s: float) -> SourceRow | None:
+        if not self.rows:
+            return None
+        number, values = self.rows[0]
+        gate = self.before_row.get(number)
+        if gate is not None and not gate.wait(timeout_s):
+            return None
+        del self.rows[0]
+        return SourceRow(number, values)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class PlainRuntime:
+    """The example model in plain Python; row numbers in `fails` raise."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def score(self, row: Sequence[float]) -> list[float]:
+        if self.error is not None:
+            raise self.error
+        return softmax(list(row))
+
+    def score_batch(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
+        return [self.score(row) for row in rows]
+
+    def close(self) -> None:
+        return
+
+
+class ListSink:
+    """A sink that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[str, int, str]] = []
+
+    def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
+        assert at_utc_s > 0
+        assert prediction.label is not None
+        self.answers.append((prediction_id, row, str(bundle)))
+
+    def flush(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+def engine(
+    version: int = 3, runtime: Runtime | None = None, meter: TrialMeter | None = None, **changes: object
+) -> Engine:
+    manifest = classification_manifest(version=version, **changes)
+    content = Content(manifest.ref, "onnx-fp32", "0" * 64)
+    return Engine("a", content, manifest, Scorer(manifest, runtime or PlainRuntime()), meter)
+
+
+class Bench:
+    """A loop with everything around it."""
+
+    def __init__(
+        self, rows: Sequence[RawRow], first: Engine | None, *, max_windows: int = 64, stop_at_end: bool = True
+    ) -> None:
+        self.clock = ManualClock()
+        self.handover = Handover(max_windows)
+        self.sink = ListSink()
+        self.opened: list[tuple[tuple[str, ...], int]] = []
+        self.rows = rows
+        self.source = ListedRows(rows)
+        self.loop = ScoringLoop(
+            DeviceId("dev"),
+            open_source=self._open,
+            sink=self.sink,
+            sampler=Sampler(random.Random(1), 1, 0.5),
+            handover=self.handover,
+            clock=self.clock,
+            max_window_s=60.0,
+            stop_at_end=stop_at_end,
+            engine=first,
+            cursor=0,
+        )
+        self.thread = threading.Thread(target=self.loop.run)
+
+    def _open(self, features: Sequence[str], cursor: int) -> ListedRows:
+        self.opened.append((tuple(features), cursor))
+        if cursor:
+            self.source = ListedRows(self.rows, cursor)
+        return self.source
+
+    def windows(self) -> list[ClosedWindow]:
+        return [item for item in self.handover.take(0.0) if isinstance(item, ClosedWindow)]
+
+
+@pytest.fixture
+def running() -> Iterator[list[Bench]]:
+    """Benches whose loops run in a thread are stopped at the end."""
+    benches: list[Bench] = []
+    yield benches
+    for bench in benches:
+        bench.loop.stop()
+        bench.thread.join(5.0)
+        assert not bench.thread.is_alive()
+
+
+def test_windows_close_at_the_manifest_s_rows_and_at_the_end():
+    bench = Bench([GOOD] * 25, engine())
+    bench.loop.run()
+    closed = bench.windows()
+    assert [(c.window.first_row, c.window.last_row, c.cursor) for c in closed] == [
+        (0, 9, 10),
+        (10, 19, 20),
+        (20, 24, 25),
+    ]
+    assert sum(c.window.rows_scored for c in closed) == 25
+    assert [answer[0] for answer in bench.sink.answers] == [f"dev.{n}" for n in range(25)]
+    assert bench.source.is_closed
+
+
+def test_refused_rows_are_counted_by_kind_and_scoring_goes_on():
+    rows = [GOOD, ("1.0",), ("x", "2"), ("1", "999"), ("5", "2"), GOOD]
+    bench = Bench(rows, engine())
+    bench.loop.run()
+    (closed,) = bench.windows()
+    assert closed.window.rows_scored == 3
+    assert dict(closed.window.rows_refused) == {"wrong_length": 1, "not_a_number": 1, "out_of_range": 1}
+    assert closed.cursor == 6
+
+
+def test_a_surprise_in_the_runtime_is_counted_and_scoring_goes_on():
+    bench = Bench([GOOD] * 3, engine(runtime=PlainRuntime(ZeroDivisionError("surprise"))))
+    bench.loop.run()
+    (closed,) = bench.windows()
+    assert dict(closed.window.rows_refused) == {"runtime": 3}
+
+
+def test_a_window_ends_when_it_is_old_even_with_few_rows(running: list[Bench]):
+    bench = Bench([GOOD] * 4, engine(), stop_at_end=False)
+    bench.source.before_row[3] = threading.Event()
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: len(bench.sink.answers) == 3)
+    assert bench.handover.is_empty
+    bench.clock.advance(61.0)
+    wait_until(lambda: not bench.handover.is_empty)
+    assert bench.windows()[0].cursor == 3
+    bench.source.before_row[3].set()
+
+
+def test_while_nothing_takes_windows_the_open_one_grows_and_no_row_is_lost():
+    bench = Bench([GOOD] * 100, engine(), max_windows=2)
+    bench.loop.run()
+    closed = bench.windows()
+    assert [c.window.rows_scored for c in closed] == [10, 10, 80]
+    assert closed[-1].cursor == 100
+
+
+def test_a_switch_happens_between_two_rows_and_ends_the_window(running: list[Bench]):
+    bench = Bench([GOOD] * 50, engine(3), stop_at_end=False)
+    bench.source.before_row[25] = threading.Event()
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: len(bench.sink.answers) == 25)
+    new = engine(4)
+    bench.loop.offer(new)
+    wait_until(lambda: bench.loop.engine is new)
+    bench.source.before_row[25].set()
+    wait_until(lambda: len(bench.sink.answers) == 50)
+    closed = bench.windows()
+    assert [(c.window.bundle.version, c.window.first_row, c.window.last_row) for c in closed[:4]] == [
+        (3, 0, 9),
+        (3, 10, 19),
+        (3, 20, 24),
+        (4, 25, 34),
+    ]
+    assert [row for _, row, _ in bench.sink.answers] == list(range(50))
+    assert len(bench.opened) == 1
+
+
+def test_a_bundle_with_other_features_has_the_source_opened_anew_where_it_was(running: list[Bench]):
+    bench = Bench([GOOD] * 50, engine(3), stop_at_end=False)
+    bench.source.before_row[25] = threading.Event()
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: len(bench.sink.answers) == 25)
+    features = tuple(reversed(classification_manifest().features))
+    new = engine(4, features=features)
+    first_source = bench.source
+    bench.loop.offer(new)
+    wait_until(lambda: bench.loop.engine is new)
+    wait_until(lambda: len(bench.sink.answers) == 50)
+    assert bench.opened == [(("temperature", "wind"), 0), (("wind", "temperature"), 25)]
+    assert first_source.is_closed
+    assert [row for _, row, _ in bench.sink.answers] == list(range(50))
+
+
+def test_without_a_bundle_nothing_is_read_until_one_is_offered(running: list[Bench]):
+    bench = Bench([GOOD] * 5, None, stop_at_end=False)
+    running.append(bench)
+    bench.thread.start()
+    bench.loop.ask("c", ScoreRow((1.0, 2.0)))
+    wait_until(lambda: not bench.handover.is_empty)
+    (answer,) = bench.handover.take(0.0)
+    assert isinstance(answer, Answer)
+    assert not answer.accepted
+    assert bench.opened == []
+    bench.loop.offer(engine())
+    wait_until(lambda: len(bench.sink.answers) == 5)
+
+
+def test_when_the_last_bundle_is_taken_away_rows_wait(running: list[Bench]):
+    bench = Bench([GOOD] * 50, engine(), stop_at_end=False)
+    bench.source.before_row[5] = threading.Event()
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: len(bench.sink.answers) == 5)
+    bench.loop.offer(None)
+    wait_until(lambda: bench.loop.engine is None)
+    bench.source.before_row[5].set()
+    assert [c.cursor for c in bench.windows()] == [5]
+    assert len(bench.sink.answers) == 5
+
+
+def test_the_meter_of_a_trial_counts_rows_errors_and_refusals():
+    meter = TrialMeter(3)
+    bench = Bench([GOOD, ("1",), GOOD], engine(meter=meter))
+    bench.loop.run()
+    assert (meter.rows, meter.errors, meter.refused) == (2, 0, 1)
+    assert meter.evidence(0, 1.0).median_latency_us == 0.0
+    failing = TrialMeter(3)
+    Bench([GOOD], engine(runtime=PlainRuntime(ValueError("no")), meter=failing)).loop.run()
+    assert (failing.rows, failing.errors) == (0, 1)
+
+
+def test_asked_rows_leave_with_their_window_and_the_ask_is_durable_before_it_is_answered(running: list[Bench]):
+    bench = Bench([GOOD] * 40, engine(), stop_at_end=False)
+    bench.source.before_row[0] = threading.Event()
+    running.append(bench)
+    bench.thread.start()
+    bench.loop.ask("c1", AskLabels("ask", 3))
+    wait_until(lambda: not bench.handover.is_empty)
+    (answer,) = bench.handover.take(0.0)
+    assert isinstance(answer, Answer)
+    assert answer.accepted
+    assert answer.sampler_state is not None
+    bench.source.before_row[0].set()
+    wait_until(lambda: len(bench.sink.answers) == 40)
+    rows = list(itertools.chain(*(s.rows for c in bench.windows() for s in c.samples)))
+    assert sum(row.ask_id == "ask" for row in rows) == 3
+
+
+def test_a_row_scored_on_demand_is_not_counted():
+    bench = Bench([], engine())
+    bench.loop.ask("c", ScoreRow((1.0, 2.0)))
+    bench.loop.ask("d", ScoreRow((1.0,)))
+    bench.loop.run()
+    good, bad = bench.handover.take(0.0)
+    assert isinstance(good, Answer)
+    assert isinstance(bad, Answer)
+    assert good.scores == pytest.approx(softmax([1.0, 2.0]))
+    assert not bad.accepted
+    assert bad.reason.startswith("wrong_length")
+
+
+def test_at_the_end_of_the_source_the_agent_waits_for_orders(running: list[Bench]):
+    bench = Bench([GOOD] * 12, engine(), stop_at_end=False)
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: len(bench.sink.answers) == 12)
+    seen: list[ClosedWindow] = []
+
+    def has_last_window() -> bool:
+        seen.extend(bench.windows())
+        return len(seen) == 2
+
+    wait_until(has_last_window, what="the last window is handed over")
+    new = engine(4)
+    bench.loop.offer(new)
+    wait_until(lambda: bench.loop.engine is new)
+    assert bench.thread.is_alive()
+
+
+def test_a_source_that_breaks_ends_the_loop_with_its_window_handed_over(tmp_path: Path):
+    class Breaking(ListedRows):
+        def next_row(self, timeout_s: float) -> SourceRow | None:
+            if len(self.rows) == 2:
+                raise SourceError(f"{tmp_path}: gone")
+            return super().next_row(timeout_s)
+
+    bench = Bench([GOOD] * 5, engine())
+    bench.source = Breaking([GOOD] * 5)
+    with pytest.raises(SourceError, match="gone"):
+        bench.loop.run()
+    assert [c.cursor for c in bench.windows()] == [3]
+    assert bench.source.is_closed

@@ -1,0 +1,174 @@
+"""A manifest that contradicts itself is refused, whoever signed it."""
+
+import msgspec
+import pytest
+
+from edge_agent.bundle import (
+    MAX_MANIFEST_BYTES,
+    Feature,
+    FeatureReference,
+    GoldenRow,
+    LinearModel,
+    Manifest,
+    Variant,
+    encode_manifest,
+    is_file_name,
+    n_agreement_bins,
+    parse_manifest,
+)
+from edge_agent.errors import BundleError
+from tests.unit.edge_agent.examples import classification_manifest, regression_manifest
+
+RAIN = classification_manifest()
+ESTIMATION, SECOND = RAIN.estimation, RAIN.estimation.second_model
+VALUE = regression_manifest()
+REFERENCE = RAIN.references[0]
+
+
+def estimation(base: Manifest = RAIN, **changes: object) -> Manifest:
+    return msgspec.structs.replace(base, estimation=msgspec.structs.replace(base.estimation, **changes))
+
+
+def second(**changes: object) -> Manifest:
+    return estimation(second_model=msgspec.structs.replace(SECOND, **changes))
+
+
+def references(edges: tuple[float, ...], *blocks: tuple[int, ...]) -> Manifest:
+    return classification_manifest(references=(REFERENCE, FeatureReference(edges, blocks)))
+
+
+def variant(name: str, file: str) -> Variant:
+    return Variant(name, "onnx", file, 10, "0" * 64, 1e-5, 0.9, 5.0)
+
+
+def wide(n_features: int, n_edges: int) -> Manifest:
+    """A manifest of many features with fine histograms; only its windows are too large."""
+    edges = tuple(float(edge) for edge in range(n_edges))
+    means = (0.0,) * n_features
+    return classification_manifest(
+        features=tuple(Feature(f"f{n}") for n in range(n_features)),
+        references=(FeatureReference(edges, ((0,) * (n_edges + 1),)),) * n_features,
+        golden=(GoldenRow(means, (0.5, 0.5)),),
+        estimation=msgspec.structs.replace(
+            ESTIMATION, second_model=LinearModel(means, (1.0,) * n_features, (means, means), (0.0, 0.0))
+        ),
+    )
+
+
+@pytest.mark.parametrize("manifest", [RAIN, VALUE, wide(200, 20)])
+def test_a_manifest_comes_back_from_its_file_as_it_was(manifest: Manifest):
+    assert parse_manifest(encode_manifest(manifest)) == manifest
+    assert encode_manifest(parse_manifest(encode_manifest(manifest))) == encode_manifest(manifest)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "problem"),
+    [
+        (classification_manifest(features=(Feature("a"), Feature("a"))), "two features have the same name"),
+        (
+            classification_manifest(features=(Feature("a"), Feature("b", dtype="category"))),
+            "feature 'b' has no categories",
+        ),
+        (
+            classification_manifest(features=(Feature("a"), Feature("b", dtype="category", categories=("x", "x")))),
+            "feature 'b' names a category twice",
+        ),
+        (
+            classification_manifest(features=(Feature("a"), Feature("b", valid_min=2.0, valid_max=1.0))),
+            "feature 'b' is valid from 2 to 1",
+        ),
+        (classification_manifest(labels=("only",)), "classification with 1 labels"),
+        (classification_manifest(labels=()), "classification with 0 labels"),
+        (regression_manifest(labels=("a", "b")), "regression with 2 labels"),
+        (classification_manifest(references=RAIN.references[:1]), "1 references for 2 features"),
+        (references((2.0, 1.0), (1, 1, 1)), "reference of 'wind': edges do not ascend"),
+        (references((1.0, 1.0), (1, 1, 1)), "reference of 'wind': edges do not ascend"),
+        (references((1.0,), (1, 1, 1)), "reference of 'wind': blocks of counts do not fit 1 edges"),
+        (references((1.0,), (1, -1)), "reference of 'wind': blocks of counts do not fit"),
+        (references((1.0,)), "reference of 'wind': blocks of counts do not fit"),
+        (regression_manifest(output_edges=(1.0, 0.0)), "output reference: edges do not ascend"),
+        (regression_manifest(output_blocks=((1, 2),)), "output reference: blocks of counts do not fit 2 edges"),
+        (classification_manifest(output_blocks=((1, 2, 3),)), "output reference does not have one count a label"),
+        (second(means=(0.0,)), "second model does not fit 2 features"),
+        (second(scales=(1.0, 1.0, 1.0)), "second model does not fit 2 features"),
+        (second(coefficients=((1.0,), (1.0,))), "second model does not fit 2 features"),
+        (second(intercepts=(1.0,)), "second model does not fit 2 features"),
+        (second(coefficients=((1.0, 1.0),), intercepts=(1.0,)), "second model does not have 2 outputs"),
+        (second(scales=(1.0, 0.0)), "second model has a scale that is not positive"),
+        (estimation(quality=(0.5,) * 19), "estimation does not have 20 agreement bins"),
+        (estimation(rows=(5,) * 21), "estimation does not have 20 agreement bins"),
+        (estimation(VALUE, quality=(0.5,) * 3), "estimation does not have 4 agreement bins"),
+        (estimation(VALUE, disagreement_edges=(2.0, 1.0, 3.0)), "disagreement edges do not ascend"),
+        (estimation(disagreement_edges=(1.0,)), "disagreement edges in a classification"),
+        (
+            classification_manifest(golden=(*RAIN.golden, GoldenRow((1.0,), (0.5, 0.5)))),
+            "golden row 2 does not have 2 features and 2 outputs",
+        ),
+        (classification_manifest(golden=(GoldenRow((1.0, 1.0), (1.0,)),)), "golden row 0 does not have"),
+        (
+            classification_manifest(variants=(variant("a", "x"), variant("b", "x"))),
+            "two variants share a name or a file",
+        ),
+        (
+            classification_manifest(variants=(variant("a", "x"), variant("a", "y"))),
+            "two variants share a name or a file",
+        ),
+        (classification_manifest(variants=(variant("a", "../x"),)), "file name '../x' is not allowed"),
+        (classification_manifest(variants=(variant("a", "manifest.json"),)), "is not allowed"),
+        (wide(2, 1024), "a histogram of 1025 bins; a telemetry window takes 1024"),
+        (wide(3000, 40), "a telemetry window may have"),
+    ],
+)
+def test_a_contradiction_is_refused_and_named(manifest: Manifest, problem: str):
+    with pytest.raises(BundleError, match=r"manifest\.json of rain/3: ") as caught:
+        parse_manifest(encode_manifest(manifest))
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": 2},
+        {"version": 0},
+        {"window_rows": 0},
+        {"features": ()},
+        {"golden": ()},
+        {"variants": ()},
+        {"task": "clustering"},
+        {"variants": (msgspec.structs.replace(RAIN.variants[0], sha256="0" * 63),)},
+        {"variants": (msgspec.structs.replace(RAIN.variants[0], runtime="exec"),)},
+        {"variants": (msgspec.structs.replace(RAIN.variants[0], size_bytes=1 << 40),)},
+        {"variants": (msgspec.structs.replace(RAIN.variants[0], tolerance=-1.0),)},
+    ],
+)
+def test_a_value_that_its_type_forbids_is_refused(changes: dict[str, object]):
+    with pytest.raises(BundleError, match=r"manifest\.json"):
+        parse_manifest(encode_manifest(classification_manifest(**changes)))
+
+
+def test_a_manifest_too_large_is_refused_unread():
+    with pytest.raises(BundleError, match="refused unread"):
+        parse_manifest(b" " * (MAX_MANIFEST_BYTES + 1))
+
+
+def test_fields_of_a_newer_writer_are_ignored():
+    content = msgspec.json.decode(encode_manifest(RAIN)) | {"colour": "blue"}
+    content["variants"][0]["weight_g"] = 3
+    assert parse_manifest(msgspec.json.encode(content)) == RAIN
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "..", "A.onnx", "manifest.json", "x" * 65, "a\n", "a b", "-x"])
+def test_names_that_leave_the_bundle_or_hide_are_no_file_names(name: str):
+    assert not is_file_name(name)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "onnx-int8.onnx", "0", "a_b-c.tflite"])
+def test_plain_names_are_file_names(name: str):
+    assert is_file_name(name)
+
+
+def test_agreement_has_twenty_bins_for_labels_and_the_disagreement_bins_for_values():
+    assert n_agreement_bins(RAIN) == 20
+    assert n_agreement_bins(VALUE) == 4
+    assert (RAIN.n_outputs, VALUE.n_outputs) == (2, 1)
+    assert str(RAIN.ref) == "rain/3"

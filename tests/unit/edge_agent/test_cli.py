@@ -1,0 +1,127 @@
+"""The command ``fieldloop-agent``."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.messages import Event, encode_body
+from broker.topics import Channel
+from edge_agent.cli import main
+from edge_agent.live import SPOOL_NAME
+from edge_agent.lock import StateInUseError, StateLock, is_in_use
+from edge_agent.telemetry.spool import Spool
+from tests.unit.edge_agent.test_settings import GOOD
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    path = tmp_path / "agent.toml"
+    path.write_text(GOOD, encoding="utf-8")
+    for name in ("root.json", "rows.csv"):
+        (tmp_path / name).write_text("x\n", encoding="utf-8")
+    return path
+
+
+def test_good_settings_are_called_good(settings: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["check-config", "--settings", str(settings)]) == 0
+    assert "good; device station-1" in capsys.readouterr().out
+
+
+def test_every_problem_is_named_with_exit_code_2(settings: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("root.json", "rows.csv"):
+        (settings.parent / name).unlink()
+    assert main(["check-config", "--settings", str(settings)]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert "repository.root" in told[0]
+    assert "source.path" in told[1]
+
+
+def test_a_mistyped_key_is_named_with_the_nearest(settings: Path, capsys: pytest.CaptureFixture[str]):
+    settings.write_text(GOOD.replace("fleet", "fleat"), encoding="utf-8")
+    assert main(["check-config", "--settings", str(settings)]) == 2
+    assert "unknown key 'fleat'; did you mean 'fleet'?" in capsys.readouterr().err
+
+
+def test_the_status_of_an_agent_that_never_ran_says_so(settings: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["status", "--settings", str(settings)]) == 0
+    told = capsys.readouterr().out
+    assert "not running" in told
+    assert "none yet" in told
+    assert not (settings.parent / "state").exists()
+
+
+def test_the_status_counts_what_waits_in_the_spool_while_an_agent_uses_it(
+    settings: Path, capsys: pytest.CaptureFixture[str]
+):
+    state = settings.parent / "state"
+    lock = StateLock(state)
+    spool = Spool(state / SPOOL_NAME, random.Random(1))
+    spool.put([(Channel.EVENTS, encode_body(Event("error", 0.0, "error", "for a test")))])
+    assert main(["status", "--json", "--settings", str(settings)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["running"] is True
+    assert report["spool"]["events"]["waiting"] == 1
+    spool.close()
+    lock.close()
+    assert main(["status", "--json", "--settings", str(settings)]) == 0
+    assert json.loads(capsys.readouterr().out)["running"] is False
+
+
+def test_a_state_folder_has_one_agent(tmp_path: Path):
+    first = StateLock(tmp_path)
+    assert is_in_use(tmp_path)
+    with pytest.raises(StateInUseError, match="process id"):
+        StateLock(tmp_path)
+    first.close()
+    assert not is_in_use(tmp_path)
+    StateLock(tmp_path).close()
+
+
+def test_a_command_is_required_and_help_imports_nothing_heavy():
+    heavy = {"msgspec", "numpy", "paho", "tuf", "sqlite3", "onnxruntime"}
+    code = f"""
+import sys
+from edge_agent.cli import main
+try:
+    main(["--help"])
+finally:
+    sys.stderr.write(" ".join({heavy} & set(sys.modules)) + ".")
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "check-config" in done.stdout
+    assert done.stderr == "."
+    with pytest.raises(SystemExit):
+        main([])
+
+
+def test_a_running_agent_never_imports_what_only_its_child_needs():
+    code = """
+import sys
+import edge_agent.wiring
+print(sorted({"tuf", "urllib3", "securesystemslib", "cryptography", "numpy", "onnxruntime"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_agent_removes_what_a_cut_left_and_stops_politely_even_while_it_starts(settings: Path):
+    leftover = settings.parent / "state" / ".update.json.k3v9x0ab"
+    leftover.parent.mkdir()
+    leftover.write_bytes(b"half a rec")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "edge_agent", "run", "--settings", str(settings)], stderr=subprocess.PIPE
+    )
+    try:
+        wait_until(lambda: not leftover.exists(), 10, "what a cut left is removed")
+        wait_until(lambda: is_in_use(settings.parent / "state"), 10, "the agent runs")
+        process.terminate()
+        _, told = process.communicate(timeout=10)
+    finally:
+        process.kill()
+    assert process.returncode == 0, told

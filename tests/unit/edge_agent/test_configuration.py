@@ -1,0 +1,70 @@
+"""A configuration file is read whole and typed, or refused with the key that is wrong."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from msgspec import Meta, Struct
+
+from edge_agent.configuration import ConfigurationError, load_toml, parse_toml
+
+
+class Ring(Struct, frozen=True):
+    name: str
+    share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+
+
+class Source(Struct, frozen=True):
+    path: str = ""
+    first_row: int = 0
+
+
+class Settings(Struct, frozen=True):
+    device: str
+    source: Source = Source()
+    backup: Source | None = None
+    rings: tuple[Ring, ...] = ()
+    prefer: tuple[str, ...] = ()
+
+
+def parse(text: str) -> Settings:
+    return parse_toml(text.encode(), Settings, "agent.toml")
+
+
+def test_a_file_becomes_a_value_with_its_defaults(tmp_path: Path):
+    path = tmp_path / "agent.toml"
+    path.write_text('device = "d"\nprefer = ["a"]\n[source]\nfirst_row = 3\n[[rings]]\nname = "first"\nshare = 0.1\n')
+    assert load_toml(path, Settings) == Settings("d", Source(first_row=3), rings=(Ring("first", 0.1),), prefer=("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('device = "d"\nsorce = 1', "unknown key 'sorce'; did you mean 'source'?"),
+        ('device = "d"\n[source]\nfrist_row = 1', "unknown key 'source.frist_row'; did you mean 'source.first_row'?"),
+        ('device = "d"\n[backup]\npth = "x"', "unknown key 'backup.pth'; did you mean 'backup.path'?"),
+        (
+            'device = "d"\n[[rings]]\nname = "a"\n[[rings]]\nnmae = "b"',
+            "unknown key 'rings[1].nmae'; did you mean 'rings[1].name'?",
+        ),
+        ('device = "d"\n[source]\nzzz = 1', "unknown key 'source.zzz'; known here: first_row, path"),
+        ('device = "d"\n[source]\nfirst_row = "3"', "key 'source.first_row': expected `int`, got `str`"),
+        ('device = "d"\n[[rings]]\nname = "a"\nshare = 2.0', "key 'rings[0].share': expected `float` <= 1.0"),
+        ("", "missing required field `device`"),
+        ("device = ", "not a TOML file"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_key_and_remedy(text: str, message: str):
+    with pytest.raises(ConfigurationError, match=r"^agent\.toml: ") as caught:
+        parse(text)
+    assert message.lower() in str(caught.value).lower()
+
+
+def test_bytes_that_are_no_text_are_refused():
+    with pytest.raises(ConfigurationError, match="not a TOML file"):
+        parse_toml(b"\xff\xfe", Settings, "agent.toml")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
+    with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read"):
+        load_toml(tmp_path / "absent.toml", Settings)

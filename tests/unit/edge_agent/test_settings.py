@@ -1,0 +1,133 @@
+"""The agent's settings: what is read, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import SettingsError
+from edge_agent.settings import AgentSettings, load_settings, problems_here
+
+GOOD = """
+device = "station-1"
+fleet = "weather"
+[repository]
+url = "http://127.0.0.1:8080"
+root = "root.json"
+model = "rain"
+[source]
+kind = "csv"
+path = "rows.csv"
+"""
+
+
+def load(folder: Path, text: str) -> AgentSettings:
+    path = folder / "agent.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_settings(path)
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path):
+    settings = load(tmp_path, GOOD)
+    assert (settings.broker.host, settings.broker.port) == ("127.0.0.1", 1883)
+    assert settings.source.at_end == "wait"
+    assert settings.sink.kind == "none"
+    assert settings.telemetry.max_label_share == 0.3
+    assert settings.scoring.prefer == ()
+
+
+def test_paths_are_relative_to_the_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = load(tmp_path, GOOD + '[sink]\nkind = "json_lines"\npath = "out/answers.jsonl"\n')
+    assert settings.state == str(tmp_path / "state")
+    assert settings.repository.root == str(tmp_path / "root.json")
+    assert settings.source.path == str(tmp_path / "rows.csv")
+    assert settings.sink.path == str(tmp_path / "out/answers.jsonl")
+
+
+def test_stdin_stays_stdin_and_absolute_paths_stay(tmp_path: Path):
+    text = GOOD.replace('"csv"', '"json_lines"').replace('"rows.csv"', '"-"').replace('"root.json"', '"/etc/root.json"')
+    settings = load(tmp_path, text)
+    assert settings.source.path == "-"
+    assert settings.repository.root == "/etc/root.json"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('device = "station-1"', 'devise = "station-1"', "unknown key 'devise'; did you mean 'device'?"),
+        ("model =", "modle =", "unknown key 'repository.modle'; did you mean 'repository.model'?"),
+        ('"csv"', '"cvs"', "source.kind"),
+        ('path = "rows.csv"', "path = 3", "source.path"),
+        ('device = "station-1"', 'device = "Station 1"', "key 'device'"),
+        ('fleet = "weather"', 'fleet = "a/b"', "key 'fleet'"),
+        ('"http://127.0.0.1:8080"', '"127.0.0.1:8080"', "not an http:// or https:// address"),
+        ('"http://127.0.0.1:8080"', '"file:///etc"', "not an http:// or https:// address"),
+        ('path = "rows.csv"', 'path = "-"', "only the source 'json_lines' reads stdin"),
+        ('path = "rows.csv"', 'path = "rows.csv"\ncolumns = ["a", "a"]', "named twice"),
+        ('path = "rows.csv"', 'path = "rows.csv"\nstep = 0', "source.step"),
+        ('path = "rows.csv"', 'path = "rows.csv"\nrows_per_second = 0', "source.rows_per_second"),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[sink]\nkind = "json_lines"', "key 'sink.path': missing"),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[broker]\nport = 70000', "broker.port"),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[telemetry]\nmax_label_share = 1.5', "telemetry.max_label_share"),
+        ('model = "rain"', 'model = "rain"\nretry_min_s = 100\nretry_max_s = 1', "repository.retry_min_s"),
+        ("[source]", "[source", "not a TOML file"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str):
+    assert old in GOOD
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, GOOD.replace(old, new))
+    assert said in str(refused.value)
+    assert "agent.toml" in str(refused.value)
+
+
+def test_all_contradictions_are_named_at_once(tmp_path: Path):
+    text = GOOD.replace("station-1", "Station").replace("weather", "Weather").replace("http:", "ftp:")
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, text)
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 3
+    assert all("agent.toml: key" in line for line in lines)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: cannot be read"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_what_the_machine_lacks_is_named(tmp_path: Path):
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file, no folder", encoding="utf-8")
+    text = GOOD.replace('fleet = "weather"', f'fleet = "weather"\nstate = "{blocked}/state"')
+    settings = load(tmp_path, text)
+    problems = problems_here(settings)
+    assert [problem.split(":")[0] for problem in problems] == [
+        "key 'repository.root'",
+        "key 'source.path'",
+        "key 'state'",
+    ]
+    for name in ("root.json", "rows.csv"):
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    assert problems_here(load(tmp_path, GOOD)) == ()
+
+
+def test_an_empty_file_is_refused_by_its_first_missing_key(tmp_path: Path):
+    with pytest.raises(SettingsError, match="device"):
+        load(tmp_path, "")
+
+
+def test_every_wrong_key_is_named_on_a_line_of_its_own(tmp_path: Path):
+    text = GOOD.replace("device", "devise").replace("model =", "modle =").replace('"csv"', '"cvs"')
+    with pytest.raises(SettingsError) as refused:
+        load(tmp_path, text + "step = 0\nrows_per_second = true\n")
+    told = [line.partition("agent.toml: ")[2] for line in str(refused.value).splitlines()]
+    assert [line.split(";")[0] for line in told] == [
+        "unknown key 'devise'",
+        "unknown key 'repository.modle'",
+        "missing required field `repository.model`",
+        "key 'source.kind': invalid enum value 'cvs'",
+        "key 'source.step': expected `int` >= 1",
+        "key 'source.rows_per_second': expected `float | null`, got `bool`",
+        "missing required field `device`",
+    ]

@@ -1,0 +1,445 @@
+"""An updater from order to commit or roll-back, and through every cut in between."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_agent.bundle import TrialRules
+from edge_agent.update.record import SLOTS
+from edge_agent.update.slots import COMMITTED_NAME, RECORD_NAME
+from edge_agent.update.stage_messages import StageReport
+from edge_agent.update.states import State
+from tests.bundles import make_bundle
+from tests.unit.edge_agent.update.simulators import Device, Engines, Stagings
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    for version in (1, 2, 3, 4):
+        make_bundle(folder / f"v{version}", version=version, trial=TrialRules(rows=20, max_starts=2))
+    return folder
+
+
+@pytest.fixture
+def stagings(bundles: Path) -> Stagings:
+    return Stagings(bundles)
+
+
+@pytest.fixture
+def device(tmp_path: Path, stagings: Stagings) -> Device:
+    return Device(tmp_path / "state", stagings)
+
+
+def test_an_order_ends_in_a_commit(device: Device):
+    device.update(1, "one")
+    assert device.scoring == 1
+    assert device.updater.record.state is State.IDLE
+    assert device.kinds == ["fetched", "staged", "activated", "committed"]
+    assert {event.order_id for event in device.updater.events()} == {"one"}
+
+
+def test_the_old_bundle_scores_until_the_scoring_thread_takes_the_new_one(device: Device):
+    device.update(1, "one")
+    device.seat.hesitates = True
+    device.order(2, "two")
+    device.poll(10)
+    assert device.scoring == 1
+    assert device.engines.n_open == 2
+    device.seat.take()
+    device.poll()
+    assert device.scoring == 2
+    assert device.engines.n_open == 1
+    device.score()
+    device.poll()
+    assert device.kinds[-1] == "committed"
+
+
+def test_events_wait_in_the_record_until_they_are_told(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    again = Device(tmp_path / "state", stagings)
+    assert again.kinds == device.kinds
+    again.updater.events_told(3)
+    assert Device(tmp_path / "state", stagings).kinds == ["committed"]
+
+
+def test_a_candidate_never_lies_in_the_active_or_previous_slot(device: Device):
+    for version, order_id in ((1, "a"), (2, "b"), (3, "c"), (4, "d"), (1, "e"), (2, "f")):
+        device.order(version, order_id)
+        device.poll()
+        roles = device.updater.record.roles
+        assert roles.candidate not in {roles.active, roles.previous}
+        device.poll(2)
+        device.score()
+        device.poll(2)
+        assert device.scoring == version
+    previous = device.updater.record.previous
+    assert previous is not None
+    assert previous.bundle.version == 1
+
+
+def test_a_failed_trial_goes_back_and_its_order_is_not_tried_again(device: Device, stagings: Stagings):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    assert device.scoring == 2
+    device.score(rows=3, errors=1)
+    device.poll(2)
+    assert device.scoring == 1
+    assert device.kinds[-1] == "rolled_back"
+    device.order(2, "two")
+    device.poll(5)
+    assert device.scoring == 1
+    assert len(stagings.orders) == 2
+    device.order(2, "three")
+    device.poll(3)
+    assert device.scoring == 2
+
+
+def test_a_bundle_that_does_not_open_is_rolled_back(device: Device):
+    device.update(1, "one")
+    device.engines.broken = {2}
+    device.order(2, "two")
+    device.poll(5)
+    assert device.scoring == 1
+    assert "does not load" in device.updater.events()[-1].reason
+
+
+def test_a_failed_first_trial_leaves_no_bundle(device: Device):
+    device.order(1, "one")
+    device.poll(3)
+    device.score(rows=0, errors=1)
+    device.poll(3)
+    assert device.scoring is None
+    assert device.updater.record.state is State.IDLE
+
+
+@pytest.mark.parametrize("outcome", ["refused", "crashed"])
+def test_what_is_refused_or_crashes_is_not_tried_again(device: Device, stagings: Stagings, outcome: str):
+    stagings.report = StageReport(outcome, "it was altered")  # type: ignore[arg-type]
+    device.order(1, "one")
+    device.poll(5)
+    assert device.kinds == ["refused"]
+    assert device.updater.record.state is State.IDLE
+    device.order(1, "one")
+    device.poll(5)
+    assert len(stagings.orders) == 1
+
+
+@pytest.mark.parametrize("outcome", ["unreachable", "storage"])
+def test_what_cannot_be_fetched_now_is_tried_later_with_growing_pauses(
+    device: Device, stagings: Stagings, outcome: str
+):
+    stagings.report = StageReport(outcome, "no road")  # type: ignore[arg-type]
+    device.order(1, "one")
+    pauses = []
+    for _ in range(8):
+        tried = len(stagings.orders)
+        waited = 0
+        while len(stagings.orders) == tried:
+            device.clock.advance(1.0)
+            waited += 1
+            device.poll(2)
+        pauses.append(waited)
+    assert pauses[1] >= 5
+    assert max(pauses) <= 101
+    assert pauses[-1] >= 50
+    assert device.kinds == ["error"]
+    stagings.report = None
+    device.clock.advance(101.0)
+    device.poll(4)
+    device.score()
+    device.poll(2)
+    assert device.scoring == 1
+
+
+def test_an_order_that_could_not_be_fetched_survives_a_restart(device: Device, tmp_path: Path, stagings: Stagings):
+    stagings.report = StageReport("unreachable", "no road")
+    device.order(1, "one")
+    device.poll(2)
+    stagings.report = None
+    again = Device(tmp_path / "state", stagings)
+    again.poll(3)
+    assert again.scoring == 1
+
+
+def test_staging_that_always_takes_too_long_is_refused_in_the_end(device: Device, stagings: Stagings):
+    stagings.report = StageReport("timed_out", "too slow")
+    device.order(1, "one")
+    for _ in range(10):
+        device.clock.advance(1000.0)
+        device.poll(2)
+    assert len(stagings.orders) == 3
+    assert device.kinds == ["error", "refused"]
+
+
+def test_a_newer_order_takes_the_place_of_one_that_is_being_fetched(device: Device, stagings: Stagings):
+    stagings.is_slow = True
+    device.order(1, "one")
+    device.poll(2)
+    device.order(2, "two")
+    device.poll(1)
+    assert stagings.cancelled == 1
+    stagings.is_slow = False
+    device.poll(2)
+    assert device.scoring == 2
+
+
+def test_ordering_what_runs_ends_the_fetching_of_another(device: Device, stagings: Stagings):
+    device.update(1, "one")
+    stagings.is_slow = True
+    device.order(2, "two")
+    device.poll(2)
+    device.order(1, "three")
+    device.poll(3)
+    assert stagings.cancelled == 1
+    assert device.updater.record.state is State.IDLE
+    assert device.scoring == 1
+
+
+def test_ordering_the_committed_bundle_ends_a_trial(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    assert device.scoring == 2
+    device.order(1, "three")
+    device.poll(4)
+    assert device.scoring == 1
+    assert device.kinds[-2:] == ["rolled_back", "committed"]
+
+
+def test_an_order_that_comes_in_a_trial_waits_for_its_end(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.order(3, "three")
+    device.poll(5)
+    assert device.scoring == 2
+    device.score()
+    device.poll(5)
+    assert device.scoring == 3
+
+
+def test_a_person_can_go_back_once(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    device.update(2, "two")
+    assert device.updater.roll_back("they say so").accepted
+    device.poll(2)
+    assert device.scoring == 1
+    assert device.engines.n_open == 1
+    assert not device.updater.roll_back("again").accepted
+    again = Device(tmp_path / "state", stagings)
+    again.order(2, "two")
+    again.poll(5)
+    assert again.scoring == 1
+
+
+def test_after_going_back_a_lost_record_is_rebuilt_with_what_was_gone_back_to(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    device.updater.roll_back("they say so")
+    device.poll(3)
+    (tmp_path / "state" / RECORD_NAME).unlink()
+    assert Device(tmp_path / "state", stagings).scoring == 1
+
+
+def test_going_back_is_refused_when_the_previous_bundle_is_damaged(device: Device):
+    device.update(1, "one")
+    device.update(2, "two")
+    slot = device.updater.record.roles.previous
+    assert slot is not None
+    (device.store.folder(slot) / "model.onnx").write_bytes(b"damaged")
+    assert not device.updater.roll_back("they say so").accepted
+    device.poll(3)
+    assert device.scoring == 2
+
+
+def test_a_bundle_in_whose_trial_the_agent_dies_too_often_is_rolled_back_at_the_start(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    scored = [Device(tmp_path / "state", stagings).scoring for _ in range(4)]
+    assert scored == [2, 2, 1, 1]
+    last = Device(tmp_path / "state", stagings)
+    assert "had to be started 3 times" in next(e for e in last.updater.events() if e.kind == "rolled_back").reason
+
+
+def test_polite_stops_do_not_count_as_deaths(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.updater.stop()
+    for _ in range(6):
+        again = Device(tmp_path / "state", stagings)
+        assert again.scoring == 2
+        again.updater.stop()
+
+
+def test_a_damaged_active_slot_gives_way_to_the_previous(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    device.update(2, "two")
+    slot = device.updater.record.roles.active
+    assert slot is not None
+    (device.store.folder(slot) / "manifest.json").write_bytes(b"{}")
+    again = Device(tmp_path / "state", stagings)
+    assert again.scoring == 1
+    assert again.kinds[-1] == "error"
+    # It can be fetched again: nothing was wrong with the bundle itself.
+    again.order(2, "two")
+    again.poll(3)
+    assert again.scoring == 2
+
+
+def test_a_staged_candidate_that_was_damaged_before_its_trial_is_refused(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(1)
+    # Proved, and cut before the trial: the record as it was saved then.
+    saved = device.updater.record
+    assert saved.state is State.FETCHING
+    device.poll(1)
+    candidate = device.updater.record.roles.candidate
+    assert candidate is not None
+    (device.store.folder(candidate) / "model.onnx").write_bytes(b"damaged")
+    again = Device(tmp_path / "state", stagings)
+    assert again.scoring == 1
+    assert again.kinds[-1] == "rolled_back"
+
+
+def test_a_state_folder_that_cannot_be_written_changes_nothing(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    device.update(1, "one")
+    before = (tmp_path / "state" / RECORD_NAME).read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.update.slots.replace_file", refuse)
+        device.order(2, "two")
+        for _ in range(3):
+            with pytest.raises(OSError, match="No space"):
+                device.poll()
+        assert device.scoring == 1
+        assert (tmp_path / "state" / RECORD_NAME).read_bytes() == before
+    device.poll(3)
+    assert device.scoring == 2
+
+
+def test_after_a_cut_before_any_change_of_a_file_the_device_scores_with_what_proved_itself(
+    tmp_path: Path, stagings: Stagings
+):
+    """Copy the state folder before each operation on a file in it, and start a device from every copy."""
+    state, copies = tmp_path / "state", tmp_path / "copies"
+    cuts: list[tuple[Path, int | None]] = []
+    committed: list[int] = []
+    # The copying itself opens files; one hook cannot be removed again, so it is told when to sleep.
+    is_awake = False
+
+    def copy_before(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal is_awake
+        if not is_awake or event not in {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}:
+            return
+        is_reading = event == "open" and (not isinstance(arguments[2], int) or not arguments[2] & 3)
+        if not str(arguments[0]).startswith(str(state)) or is_reading:
+            return
+        is_awake = False
+        copy = copies / str(len(cuts))
+        shutil.copytree(state, copy)
+        cuts.append((copy, committed[-1] if committed else None))
+        is_awake = True
+
+    sys.addaudithook(copy_before)
+    device = Device(state, stagings)
+    is_awake = True
+    for version, order_id in ((1, "a"), (2, "b"), (3, "c")):
+        device.update(version, order_id)
+        committed.append(version)
+        device.updater.events_told(len(device.updater.events()))
+    device.order(4, "d")
+    device.poll(3)
+    device.score(rows=0, errors=1)
+    device.poll(3)
+    device.updater.roll_back("they say so")
+    device.poll(3)
+    is_awake = False
+
+    assert len(cuts) > 60
+    for copy, last in cuts:
+        lost = copy.with_name(f"{copy.name}-lost")
+        shutil.copytree(copy, lost)
+        again = Device(copy, stagings)
+        record = again.updater.record
+        # What was committed last, or is being committed; at the end, what was gone back to.
+        proved = {None, 1} if last is None else {last, min(last + 1, 3), *([2] if last == 3 else [])}
+        assert again.scoring in proved or (record.state is State.TRIAL and record.starts == 1), copy
+        if last is not None:
+            assert again.scoring is not None, copy
+        assert record.active is None or record.roles.active in SLOTS
+        # The record lost as well: only a bundle that was committed before will do.
+        (lost / RECORD_NAME).unlink(missing_ok=True)
+        rebuilt = Device(lost, stagings).scoring
+        assert rebuilt in ({None, 1} if last is None else {last, last - 1, min(last + 1, 3)}), lost
+        # Whatever was cut, the device can still be updated.
+        again.order(2, "later")
+        again.poll(4)
+        if again.seat.engine is not None and again.seat.engine.meter is not None:
+            again.score()
+        again.poll(8)
+        if again.seat.engine is not None and again.seat.engine.meter is not None:
+            again.score()
+        again.poll(2)
+        assert again.scoring == 2, copy
+
+
+def test_a_lost_record_falls_back_on_the_newest_commit(device: Device, tmp_path: Path, stagings: Stagings):
+    for version, order_id in ((1, "a"), (2, "b"), (3, "c")):
+        device.update(version, order_id)
+    device.order(4, "d")
+    device.poll(3)
+    assert device.scoring == 4
+    (tmp_path / "state" / RECORD_NAME).write_bytes(b"\x00\x01")
+    again = Device(tmp_path / "state", stagings)
+    # Version 4 was on trial and had proved nothing.
+    assert again.scoring == 3
+    assert "cannot be used" in again.updater.events()[0].reason
+    assert (tmp_path / "state" / f"{RECORD_NAME}.corrupt").exists()
+    previous = again.updater.record.previous
+    assert previous is not None
+    assert previous.bundle.version == 2
+
+
+def test_a_lost_record_passes_over_damaged_commits(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    device.update(2, "two")
+    active = device.updater.record.roles.active
+    assert active is not None
+    (device.store.folder(active) / "model.onnx").write_bytes(b"damaged")
+    (tmp_path / "state" / RECORD_NAME).unlink()
+    assert Device(tmp_path / "state", stagings).scoring == 1
+
+
+def test_a_slot_says_that_it_was_committed_only_after_the_trial(device: Device):
+    device.order(1, "one")
+    device.poll(3)
+    slot = device.updater.record.roles.candidate
+    assert slot is not None
+    assert not (device.store.folder(slot) / COMMITTED_NAME).exists()
+    device.score()
+    device.poll()
+    assert (device.store.folder(slot) / COMMITTED_NAME).exists()
+
+
+def test_a_new_device_has_no_bundle_and_says_nothing(device: Device):
+    assert device.scoring is None
+    assert device.kinds == []
+    assert Engines().n_open == 0

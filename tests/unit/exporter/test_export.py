@@ -1,0 +1,256 @@
+import logging
+
+import numpy as np
+import onnx
+import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from edge_agent.bundle import Feature
+from exporter.errors import ModelError, RowsError
+from exporter.export import ExportLimits, export_model
+from exporter.model import FittedModel
+from exporter.variants import FORMS, UnknownVariantError
+from tests.unit.exporter.families import export, fit, learn, load, parity_of
+from tests.unit.exporter.repositories import SetClock
+
+DENSE = [
+    ("mlp", "digits"),
+    ("deep mlp", "digits"),
+    ("tanh mlp", "cancer"),
+    ("logistic mlp", "cancer"),
+    ("imputed mlp", "cancer"),
+    ("logistic", "digits"),
+    ("logistic", "cancer"),
+    ("mlp regressor", "diabetes"),
+    ("rescaled mlp", "diabetes"),
+    ("rescaled last", "diabetes"),
+    ("ridge", "diabetes"),
+]
+TREES = [
+    ("forest", "digits"),
+    ("scaled forest", "digits"),
+    ("imputed trees", "cancer"),
+    ("boosting", "cancer"),
+    ("forest regressor", "diabetes"),
+    ("trees regressor", "diabetes"),
+    ("boosting regressor", "diabetes"),
+    ("columns", "cancer"),
+]
+
+
+@pytest.mark.parametrize(("family", "data"), DENSE)
+def test_a_dense_network_takes_every_form_and_keeps_its_answers(family, data, tmp_path):
+    report = export(learn(family, data), tmp_path, "auto")
+    assert [v.name for v in report.accepted] == list(FORMS), [v.verdict for v in report.variants]
+    for variant in report.accepted:
+        assert variant.size_bytes == (tmp_path / variant.file).stat().st_size
+        if not FORMS[variant.name].is_quantised:
+            assert parity_of(variant).max_abs_difference <= 2e-6 * max(1, parity_of(variant).scale)
+            assert parity_of(variant).label_flips == 0
+
+
+@pytest.mark.parametrize(("family", "data"), TREES)
+def test_trees_go_to_onnx_exactly_and_are_refused_elsewhere_by_name(family, data, tmp_path):
+    learnt = learn(family, data)
+    report = export(learnt, tmp_path, "auto")
+    assert [v.name for v in report.accepted] == ["onnx-fp32"], [v.verdict for v in report.variants]
+    assert parity_of(report.variants[0]).max_abs_difference <= 1e-6 * max(1, parity_of(report.variants[0]).scale)
+    for variant in report.variants[1:]:
+        assert not variant.made
+        assert f"is not supported for {variant.name}" in variant.reason
+        assert variant.reason.endswith("onnx-fp32 is")
+
+
+@pytest.mark.parametrize("family", ["imputed mlp", "imputed trees", "boosting", "forest"])
+def test_missing_values_are_proved_where_features_allow_them(family, tmp_path):
+    learnt = learn(family, "cancer", "flag")
+    report = export(learnt, tmp_path, "onnx-fp32", "tflite-fp32")
+    for variant in report.variants:
+        if variant.made:
+            assert variant.accepted, variant.refusal
+            assert parity_of(variant).far_rows == 0
+            assert parity_of(variant).rows > len(learnt.evaluation) + 20
+
+
+def test_a_model_that_refuses_missing_values_its_features_allow_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="add an imputer"):
+        export(learn("mlp", "cancer", "flag"), tmp_path, "auto")
+
+
+@pytest.mark.parametrize(("family", "data"), [("imputed mlp", "cancer"), ("forest", "digits"), ("ridge", "diabetes")])
+def test_the_same_model_and_rows_give_the_same_bytes(family, data, tmp_path):
+    learnt = learn(family, data)
+    first, second = (export(learnt, tmp_path / str(n), "auto", clock=SetClock()) for n in (1, 2))
+    assert first == second
+    for variant in first.accepted:
+        assert (tmp_path / "1" / variant.file).read_bytes() == (tmp_path / "2" / variant.file).read_bytes()
+
+
+def test_an_exported_onnx_model_says_what_it_means(tmp_path):
+    learnt = learn("mlp", "cancer")
+    export(learnt, tmp_path, "onnx-fp32", "onnx-int8")
+    for file in ("model.fp32.onnx", "model.int8.onnx"):
+        proto = onnx.load(tmp_path / file)
+        properties = {p.key: p.value for p in proto.metadata_props}
+        assert properties["task"] == "classification"
+        assert properties["labels"].split("\n") == ["0", "1"]
+        assert properties["features"].split("\n")[:2] == ["f0", "f1"]
+        assert [(i.name, i.type.tensor_type.shape.dim[1].dim_value) for i in proto.graph.input] == [("rows", 30)]
+        assert [o.name for o in proto.graph.output] == ["outputs"]
+
+
+def test_standardising_stays_in_float_in_int8(tmp_path):
+    export(learn("mlp", "cancer"), tmp_path, "onnx-int8")
+    nodes = [n.op_type for n in onnx.load(tmp_path / "model.int8.onnx").graph.node]
+    assert nodes.index("Div") < nodes.index("QuantizeLinear")
+    weights = [
+        t for t in onnx.load(tmp_path / "model.int8.onnx").graph.initializer if t.data_type == onnx.TensorProto.INT8
+    ]
+    assert sum(np.prod(t.dims) > 20 for t in weights) == 2
+
+
+def test_a_conversion_that_is_wrong_without_a_word_is_refused_with_its_worst_rows(tmp_path):
+    rows, truth = load("digits")
+    calibrated = CalibratedClassifierCV(make_pipeline(StandardScaler(), LogisticRegression(max_iter=50)), cv=2)
+    (variant,) = export(fit(calibrated, rows, truth), tmp_path, "onnx-fp32").variants
+    assert variant.made
+    assert not variant.accepted
+    assert "rows get another label than from the original" in variant.refusal
+    assert len(parity_of(variant).worst) == 10
+    assert len(parity_of(variant).worst[0].features) == 64
+
+
+def test_an_int8_variant_that_loses_too_much_quality_is_refused(tmp_path):
+    # Without a scaler one column of cancer is 10,000 times another, and int8 cannot hold both.
+    rows, truth = load("cancer")
+    learnt = fit(MLPClassifier((20,), max_iter=60, random_state=0), rows, truth)
+    (variant,) = export(learnt, tmp_path, "tflite-int8", max_parity_loss=-0.5).variants
+    assert "of quality, at most -0.5 is allowed" in variant.refusal
+
+
+def test_a_variant_over_the_size_limit_is_refused(tmp_path):
+    (variant,) = export(learn("forest", "digits"), tmp_path, "onnx-fp32", max_size_bytes=1000).variants
+    assert "bytes, at most 1000 are allowed" in variant.refusal
+
+
+class SlowClock(SetClock):
+    """Each look at it costs 50 µs."""
+
+    def monotonic_s(self) -> float:
+        self.now_s += 50e-6
+        return self.now_s
+
+
+def test_a_variant_over_the_latency_limit_is_refused(tmp_path):
+    (variant,) = export(
+        learn("logistic", "cancer"), tmp_path, "onnx-fp32", max_latency_us=10.0, clock=SlowClock(0.0)
+    ).variants
+    assert variant.latency_us == pytest.approx(50, rel=0.01)
+    assert variant.refusal == "one row takes 50.0 µs, at most 10 are allowed"
+
+
+def test_steps_without_a_dense_form_are_named(tmp_path):
+    rows, truth = load("digits")
+    learnt = fit(make_pipeline(StandardScaler(), PCA(10), LogisticRegression(max_iter=50)), rows, truth)
+    report = export(learnt, tmp_path, "auto")
+    assert [v.name for v in report.accepted] == ["onnx-fp32"]
+    assert report.variants[3].reason == "step `pca`: PCA is not supported for tflite-int8; onnx-fp32 is"
+
+
+def test_a_target_transformed_by_something_else_is_refused_by_name(tmp_path):
+    rows, truth = load("diabetes")
+    learnt = fit(TransformedTargetRegressor(Ridge(), transformer=MinMaxScaler()), rows, truth, is_value=True)
+    report = export(learnt, tmp_path, "auto")
+    assert all("a target transformed by MinMaxScaler is not supported" in v.reason for v in report.variants)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_boosted_thresholds_between_two_neighbouring_float32_numbers_keep_them_apart(steps, tmp_path):
+    low = np.float32(1.0)
+    for _ in range(steps):
+        low = np.nextafter(low, np.float32(2))
+    rows = np.resize(np.array([low, np.nextafter(low, np.float32(2))], np.float32), (120, 1))
+    truth = (rows[:, 0] > low).astype(float)
+    learnt = fit(HistGradientBoostingRegressor(max_iter=10), rows, truth, is_value=True)
+    (variant,) = export(learnt, tmp_path, "onnx-fp32").variants
+    assert variant.accepted, variant.refusal
+
+
+class Unconvertible(RandomForestClassifier):  # type: ignore[misc] # scikit-learn ships no types
+    """A family that no converter knows."""
+
+
+def test_a_family_that_no_converter_knows_is_named(tmp_path):
+    rows, truth = load("cancer")
+    learnt = fit(make_pipeline(StandardScaler(), Unconvertible(2)), rows, truth)
+    (variant,) = export(learnt, tmp_path, "onnx-fp32").variants
+    assert variant.reason.startswith("step `unconvertible`: Unconvertible is not supported for onnx-fp32")
+
+
+def test_unknown_variants_are_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(UnknownVariantError, match=r"onnx-int4.*onnx-fp32"):
+        export(learn("ridge", "diabetes"), tmp_path, "onnx-int4")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"calibration": np.zeros((0, 10), np.float32)}, "calibration rows"),
+        ({"evaluation": np.zeros((5, 3), np.float32)}, "evaluation rows"),
+        ({"evaluation": np.full((5, 10), np.inf, np.float32)}, "evaluation row 0 holds infinity"),
+        ({"truth": np.zeros(3)}, "3 truths"),
+        ({"metric": "accuracy"}, "does not judge"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(change, message, tmp_path):
+    learnt = learn("ridge", "diabetes")
+    arguments = {
+        "calibration": learnt.training,
+        "evaluation": learnt.evaluation,
+        "truth": learnt.truth,
+        "metric": "r2",
+        **change,
+    }
+    with pytest.raises(RowsError, match=message):
+        export_model(learnt.model, requested=("auto",), limits=ExportLimits(), folder=tmp_path, **arguments)
+
+
+def test_truths_that_are_no_labels_are_refused(tmp_path):
+    learnt = learn("logistic", "cancer")
+    with pytest.raises(RowsError, match="indices of the 2 labels"):
+        export_model(
+            learnt.model,
+            calibration=learnt.training,
+            evaluation=learnt.evaluation,
+            truth=learnt.truth + 1,
+            metric="accuracy",
+            requested=("auto",),
+            limits=ExportLimits(),
+            folder=tmp_path,
+        )
+
+
+def test_labels_that_were_not_all_seen_are_refused():
+    estimator = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(ModelError, match="every label must occur"):
+        FittedModel(estimator, "classification", (Feature("x"),), ("a", "b", "c"))
+
+
+def test_a_classifier_without_probabilities_is_refused():
+    from sklearn.svm import LinearSVC
+
+    with pytest.raises(ModelError, match="no probabilities"):
+        FittedModel(LinearSVC().fit([[0.0], [1.0]], [0, 1]), "classification", (Feature("x"),), ("a", "b"))
+
+
+def test_exporting_leaves_the_root_logger_as_it_was(tmp_path):
+    level = logging.getLogger().level
+    export(learn("ridge", "diabetes"), tmp_path, "onnx-int8")
+    assert logging.getLogger().level == level

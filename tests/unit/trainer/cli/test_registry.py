@@ -1,0 +1,157 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.unit.trainer.cli.projects import write_small_project
+from trainer.cli.application import app
+from trainer.cli.page_environment import (
+    cache_folder,
+    environment_folder,
+    is_complete,
+    make_environment,
+    requirements_file,
+)
+from trainer.errors import MissingProgramError, RegistryError
+from trainer.registry.registry import Registry
+from trainer.registry.tracking import ensure_experiment, open_client
+
+
+def registry(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["registry", *map(str, arguments)])
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with two versions; the second is champion."""
+    project = write_small_project(tmp_path)
+    state = project / ".fieldloop"
+    client = open_client(state)
+    experiment = ensure_experiment(client, "quality", state)
+    models = Registry(state, client)
+    for quality in ("0.81", "0.92"):
+        run_id = client.create_run(experiment).info.run_id
+        folder = state / "pipeline" / run_id
+        folder.mkdir(parents=True)
+        tags = {"quality": quality, "gate": "passed", "trigger": "manual"}
+        models.promote("quality", models.register("quality", run_id=run_id, folder=folder, tags=tags))
+    return project
+
+
+def test_versions_are_listed_with_aliases_and_verdict(project: Path) -> None:
+    output = registry("list", "--project", project).output
+    for text in ("quality/1", "previous", "quality/2", "champion", "0.92", "passed"):
+        assert text in output
+    facts = json.loads(registry("list", "--project", project, "--json").output)
+    assert [(version["version"], version["aliases"]) for version in facts] == [(1, ["previous"]), (2, ["champion"])]
+
+
+@pytest.mark.parametrize(
+    ("reference", "version"), [((), 2), (("quality@previous",), 1), (("quality/1",), 1), (("quality@champion",), 2)]
+)
+def test_a_version_is_shown_by_number_by_alias_and_by_default_the_champion(
+    reference: tuple[str, ...], version: int, project: Path
+) -> None:
+    facts = json.loads(registry("show", *reference, "--project", project, "--json").output)
+    assert facts["version"] == version
+    text = registry("show", *reference, "--project", project).output
+    assert facts["run_id"] in text
+    assert facts["tags"]["quality"] in text
+
+
+@pytest.mark.parametrize("reference", ["quality/9", "quality@nobody", "other", "quality:3"])
+def test_a_version_that_is_not_there_is_named(reference: str, project: Path) -> None:
+    result = registry("show", reference, "--project", project)
+    assert result.exit_code == RegistryError.exit_code
+    assert reference.split(":", maxsplit=1)[0] in result.stderr
+
+
+def test_a_rollback_makes_the_previous_champion_the_champion_and_says_what_devices_do(project: Path) -> None:
+    result = registry("rollback", "--project", project)
+    assert result.exit_code == 0
+    assert "version 1, until now 2" in result.output
+    assert "fieldloop rollout champion" in result.output
+    assert json.loads(registry("show", "--project", project, "--json").output)["version"] == 1
+
+
+def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
+    project = write_small_project(tmp_path)
+    assert "fieldloop pipeline run" in registry("list", "--project", project).output
+    assert registry("rollback", "--project", project).exit_code == RegistryError.exit_code
+
+
+def ui(project: Path, cache: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trainer.cli", "registry", "ui", "--project", str(project), *options]
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
+    )
+
+
+def test_the_page_is_not_installed_unasked_where_nobody_can_be_asked(project: Path, tmp_path: Path) -> None:
+    done = ui(project, tmp_path / "cache")
+    assert done.returncode == MissingProgramError.exit_code
+    assert "fieldloop registry ui --yes" in done.stderr
+    assert "MB" in done.stderr
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_page_of_a_project_without_runs_is_refused(tmp_path: Path) -> None:
+    done = ui(write_small_project(tmp_path), tmp_path / "cache", "--yes")
+    assert done.returncode == RegistryError.exit_code
+    assert "fieldloop pipeline run" in done.stderr
+    assert not (tmp_path / ".fieldloop").exists()
+
+
+def test_a_page_that_does_not_start_is_told_with_its_last_words(project: Path, tmp_path: Path) -> None:
+    environment = environment_folder(cache_folder({"XDG_CACHE_HOME": str(tmp_path / "cache")}), requirements_file())
+    (environment / "bin").mkdir(parents=True)
+    python = environment / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "no module named $2" >&2\nexit 3\n')
+    python.chmod(0o755)
+    (environment / "complete").touch()
+    done = ui(project, tmp_path / "cache")
+    assert done.returncode == RegistryError.exit_code
+    assert "ended with code 3: no module named mlflow" in done.stderr
+
+
+def test_what_pip_cannot_install_is_told_with_pips_words_and_nothing_is_kept(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("this-line-has-no-hash==1.0\n")
+    folder = tmp_path / "cache" / "registry-ui-x"
+    with pytest.raises(MissingProgramError, match=r"(?s)no network.*hash"):
+        make_environment(folder, requirements)
+    assert not is_complete(folder)
+
+
+def test_a_half_made_environment_is_made_anew_and_a_whole_one_is_kept(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# nothing\n")
+    folder = tmp_path / "cache" / "registry-ui-x"
+    folder.mkdir(parents=True)
+    (folder / "leftover").touch()
+    make_environment(folder, requirements)
+    assert is_complete(folder)
+    assert not (folder / "leftover").exists()
+    (folder / "kept").touch()
+    make_environment(folder, requirements)
+    assert (folder / "kept").exists()
+
+
+def test_other_requirements_or_another_python_are_another_environment(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("a==1\n")
+    first = environment_folder(tmp_path, requirements, "3.11")
+    assert environment_folder(tmp_path, requirements, "3.12") != first
+    requirements.write_text("a==2\n")
+    assert environment_folder(tmp_path, requirements, "3.11") != first
+
+
+def test_the_cache_is_where_the_users_other_caches_are(tmp_path: Path) -> None:
+    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "fieldloop"
+    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == Path.home() / ".cache" / "fieldloop"
+    assert cache_folder({}) == Path.home() / ".cache" / "fieldloop"

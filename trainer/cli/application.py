@@ -1,0 +1,81 @@
+"""Composes the command ``fieldloop`` of the commands of all floors."""
+
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Final
+
+import typer
+
+from trainer.cli.failures import FOR_PEOPLE, as_missing_package, exit_code_of
+from trainer.cli.lazy import LazyGroup, Part
+from trainer.cli.logs import configure_logging
+
+# In the order in which a newcomer meets them.
+PARTS: Final = (
+    Part("demo", "Play the whole loop on this machine.", "trainer.demo.cli"),
+    Part("init", "Write a commented fieldloop.toml for your own CSV or Parquet.", "trainer.cli.init"),
+    Part("pipeline", "Run the production pipeline: train, export, gate, promote.", "trainer.cli.pipeline"),
+    Part("registry", "See model versions, take a promotion back, open MLflow's page.", "trainer.cli.registry"),
+    Part("export", "Turn a model file into proven ONNX and TFLite.", "exporter.cli"),
+    Part("publish", "Sign a bundle and list it in the update repository.", "exporter.cli"),
+    Part("repository", "Make and serve the update repository.", "exporter.cli"),
+    Part("broker", "Run an MQTT broker on this machine.", "broker.cli"),
+    Part("monitor", "Store what devices send, and drive the loop: ask, confirm, mend.", "trainer.cli.fleet"),
+    Part("rollout", "Order a bundle to the fleet, ring by ring.", "trainer.cli.fleet"),
+    Part("devices", "List devices with bundle, rows and estimated quality.", "trainer.cli.fleet"),
+    Part("wire", "Look at what travels between devices and the trainer.", "broker.cli"),
+)
+
+
+class Fieldloop(LazyGroup):
+    """All commands; errors that are meant for people end a command with one message and their exit code."""
+
+    parts: ClassVar[tuple[Part, ...]] = PARTS
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer carries click's types privately
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            missing = as_missing_package(error)
+            if missing is None:
+                raise
+            raise _told(missing, verbose=ctx.params["verbose"]) from error
+        except FOR_PEOPLE as error:
+            raise _told(error, verbose=ctx.params["verbose"]) from error
+
+
+app = typer.Typer(cls=Fieldloop, no_args_is_help=True, add_completion=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run ``fieldloop`` and exit with its code."""
+    typer.main.get_command(app).main(args=arguments, prog_name="fieldloop")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fieldloop {version('fieldloop')}")
+        raise typer.Exit
+
+
+@app.callback()
+def fieldloop(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show logs, and the traceback of an error.")] = False,
+) -> None:
+    """Keep machine-learning models alive on devices: train here, score there, notice a loss, mend it."""
+    configure_logging(verbose=verbose)
+
+
+def _told(error: Exception, *, verbose: bool) -> typer.Exit:
+    if verbose:
+        typer.echo("".join(traceback.format_exception(error)), err=True)
+    for line in str(error).splitlines() or [type(error).__name__]:
+        typer.echo(f"fieldloop: {line}", err=True)
+    return typer.Exit(exit_code_of(error))

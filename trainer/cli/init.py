@@ -1,0 +1,83 @@
+"""The command ``fieldloop init``."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from trainer.errors import DataError, ProjectError
+from trainer.project import FILE_NAME, load_project
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+app = typer.Typer()
+
+
+@app.command("init")
+def init_command(
+    data: Annotated[Path, typer.Argument(help="Your rows: a CSV or Parquet file.")],
+    target: Annotated[str, typer.Option(help="The column that the model learns.")],
+    name: Annotated[str, typer.Option(help="Of the model; by default after the file.")] = "",
+    task: Annotated[
+        Literal["classification", "regression"] | None, typer.Option(help="By default guessed from the target.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="A column that the model must not see; give it once for each.")
+    ] = None,
+    project: Annotated[Path, typer.Option(help="Folder for the project file.")] = Path(),
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a project file.")] = False,
+) -> None:
+    """Write a commented fieldloop.toml for your own data, guessed from what is in it."""
+    from edge_agent.durable import replace_file
+    from trainer.cli.project_text import project_text
+    from trainer.features.guess import guess_project
+
+    file = project / FILE_NAME
+    if file.exists() and not force:
+        raise ProjectError(f"{file} exists already: edit it, or give --force to write it anew")
+    if not project.is_dir():
+        raise ProjectError(f"{project}: there is no such folder; make it first")
+    if name and not _NAME.fullmatch(name):
+        raise ProjectError(
+            f"--name {name!r}: a name has small letters, digits, - and _, begins with a letter or digit, at most 63"
+        )
+    guess = guess_project(data, target, task=task, leave_out=tuple(leave_out or ()))
+    text = project_text(guess, name or name_after(data), path_from(project, data))
+    _verify_loads(text)
+    replace_file(file, text.encode())
+    typer.echo(f"{file}: {guess.target.task} of {target!r} ({guess.target_reason}), features: {len(guess.features)}.")
+    for column in guess.left_out:
+        typer.echo(f"  left out {column.name!r}: {column.reason}")
+    typer.echo(f"  {guess.training_reason}")
+    typer.echo("Read it, correct what was guessed wrong, then: fieldloop pipeline run" + _from(project))
+
+
+def name_after(data: Path) -> str:
+    """Return a model's name after a file's: ``Gas Turbine 2011.csv`` gives ``gas-turbine-2011``."""
+    name = re.sub(r"[^a-z0-9_]+", "-", data.stem.lower()).strip("-_")[:63]
+    return name or "model"
+
+
+def path_from(folder: Path, data: Path) -> str:
+    """Return how a project in ``folder`` names its data: relative where they lie in it, else absolute."""
+    path, start = Path(os.path.abspath(data)), Path(os.path.abspath(folder))  # noqa: PTH100 - keeps symbolic links
+    return path.relative_to(start).as_posix() if path.is_relative_to(start) else str(path)
+
+
+def _from(project: Path) -> str:
+    return "" if project == Path() else f" --project {project}"
+
+
+def _verify_loads(text: str) -> None:
+    """Raise DataError when what was guessed is no project: nothing may be overwritten by it."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / FILE_NAME).write_text(text, encoding="utf-8")
+        try:
+            load_project(Path(folder))
+        except ProjectError as error:
+            raise DataError(f"no project can be made of these columns: {error}") from error

@@ -1,0 +1,15 @@
+"""Options that several commands share, and how they write a time."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProjectOption = Annotated[Path, typer.Option("--project", help="The project file, or its folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def minute_of(utc_s: float) -> str:
+    """Return a time in UTC as lists show it."""
+    return f"{datetime.fromtimestamp(utc_s, UTC):%Y-%m-%d %H:%M}"

@@ -1,0 +1,153 @@
+"""The commands ``fieldloop registry list|show|rollback|ui``."""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.cli.options import JsonOption, ProjectOption, minute_of
+from trainer.errors import MissingProgramError, RegistryError
+
+if TYPE_CHECKING:
+    from trainer.project import LoadedProject
+    from trainer.registry.registry import RegisteredModel, Registry
+
+app = typer.Typer(no_args_is_help=True, help="See model versions, take a promotion back, open MLflow's page.")
+
+
+@app.command("list")
+def list_versions(project: ProjectOption = Path(), *, as_json: JsonOption = False) -> None:
+    """List the versions of every model in this project's registry."""
+    _, registry = _open(project)
+    versions = [version for name in registry.names() for version in registry.versions(name)]
+    if as_json:
+        typer.echo(json.dumps([_facts(version) for version in versions], indent=1))
+        return
+    if not versions:
+        typer.echo("no model yet: fieldloop pipeline run makes the first")
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    whole = (Column(name, no_wrap=True) for name in ("model", "aliases", "made (UTC)", "trigger", "quality"))
+    table = Table(*whole, Column("gate", overflow="fold"), box=SIMPLE_HEAD)
+    for version in versions:
+        tags = (version.tags.get(name, "") for name in ("trigger", "quality", "gate"))
+        made = minute_of(version.created_utc_s)
+        table.add_row(f"{version.name}/{version.version}", ", ".join(version.aliases), made, *tags)
+    Console().print(table)
+
+
+@app.command("show")
+def show(
+    reference: Annotated[
+        str, typer.Argument(help="NAME@champion, NAME@previous or NAME/3; by default the project's champion.")
+    ] = "",
+    project: ProjectOption = Path(),
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one version: aliases, run, files, and all that was recorded with it."""
+    loaded, registry = _open(project)
+    version = registry.resolve(reference or loaded.project.name)
+    if as_json:
+        typer.echo(json.dumps(_facts(version), indent=1))
+        return
+    for name, value in _facts(version).items():
+        if isinstance(value, dict):
+            for tag, text in value.items():
+                typer.echo(f"{tag:24} {text}")
+        else:
+            typer.echo(f"{name:24} {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command("rollback")
+def rollback(project: ProjectOption = Path()) -> None:
+    """Make the previous champion the champion again; devices follow only when it is rolled out."""
+    loaded, registry = _open(project)
+    name = loaded.project.name
+    before = registry.load(name)
+    after = registry.rollback(name)
+    typer.echo(f"champion of {name}: version {after.version}, until now {before.version}.")
+    typer.echo("Devices keep what they run until: fieldloop rollout champion")
+
+
+@app.command("ui")
+def ui(
+    project: ProjectOption = Path(),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On loopback; 0 takes a free one.")] = 5000,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Install what is missing without asking.")] = False,
+) -> None:
+    """Open MLflow's own page on this project's runs and models, until Ctrl-C.
+
+    The page needs all of MLflow, which is installed once, into an environment of its own in your cache folder.
+    """
+    from edge_agent.clock import SystemClock
+    from trainer.cli.page_environment import cache_folder, environment_folder, requirements_file
+    from trainer.cli.registry_page import start_page
+    from trainer.project import load_project
+    from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, tracking_uri
+
+    loaded = load_project(project)
+    state = loaded.state
+    if not (state / STORE_NAME).exists():
+        raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
+    environment = environment_folder(cache_folder(os.environ), requirements_file())
+    _provide(environment, yes=yes)
+    # SIGTERM ends it as Ctrl-C does, so that the server is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    artefacts = (state / ARTEFACTS_NAME).resolve()
+    page = start_page(environment, tracking_uri(state), artefacts, state / "registry-ui.log", port)
+    try:
+        page.wait_until_ready(SystemClock())
+        typer.echo(f"MLflow's page: {page.url} (Ctrl-C ends it)")
+        sys.stdout.flush()
+        page.wait()
+    except KeyboardInterrupt:
+        return
+    finally:
+        page.stop()
+
+
+def _provide(environment: Path, *, yes: bool) -> None:
+    """Make the environment unless it is there, when the user agrees."""
+    from trainer.cli.page_environment import SIZE_TEXT, is_complete, make_environment, requirements_file
+
+    if is_complete(environment):
+        return
+    what = f"MLflow's page is not installed yet: {SIZE_TEXT}, once, into {environment}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise MissingProgramError(f"{what}.\nType: fieldloop registry ui --yes")
+        if not typer.confirm(f"{what}. Install it?"):
+            raise typer.Abort
+    typer.echo(f"Installing MLflow's page ({SIZE_TEXT}) into {environment}; a minute or two")
+    make_environment(environment, requirements_file())
+
+
+def _open(project: Path) -> "tuple[LoadedProject, Registry]":
+    from trainer.project import load_project
+    from trainer.registry.registry import Registry
+
+    loaded = load_project(project)
+    return loaded, Registry(loaded.state)
+
+
+def _facts(version: "RegisteredModel") -> dict[str, str | int | list[str] | dict[str, str]]:
+    return {
+        "model": version.name,
+        "version": version.version,
+        "aliases": list(version.aliases),
+        "run_id": version.run_id,
+        "created": datetime.fromtimestamp(version.created_utc_s, UTC).isoformat(timespec="seconds"),
+        "folder": str(version.folder),
+        "bundle": str(version.bundle),
+        "tags": dict(sorted(version.tags.items())),
+    }

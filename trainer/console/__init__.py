@@ -1,0 +1,1 @@
+"""What people see in the terminal: steps of a run, the fleet, turns of the story. Shows, decides nothing."""

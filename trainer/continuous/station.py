@@ -1,0 +1,151 @@
+"""Joins what watches over one fleet: database, receiver, alerts, loop. The only place that knows all of them."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.client import Endpoint
+from broker.messages import BundleRef
+from broker.topics import FleetId, Topic
+from edge_agent.bundle import Manifest
+from edge_agent.clock import Clock
+from exporter.repository import load_listed_manifest, publish_bundle, refresh_timestamp
+from trainer.continuous.books import StoryEvent
+from trainer.continuous.loop import Loop, Surroundings
+from trainer.continuous.runner import SubprocessRunner
+from trainer.continuous.story import Story
+from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
+from trainer.monitoring.receiver import Monitor
+from trainer.monitoring.store import Store, open_store, store_uri
+from trainer.pipeline.runs import list_runs
+from trainer.project import LoadedProject
+
+STORE_NAME: Final = "fleet.db"
+RUNS_NAME: Final = "runs"
+REPOSITORY_NAME: Final = "repository"
+KEYS_NAME: Final = "keys"
+_PUBLISH_S: Final = 5.0
+_REFRESH_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts of one fleet are.
+
+    Attributes:
+        endpoint: of the broker.
+        repository, keys: folders of the update repository and of its keys.
+        database: URI of the fleet's database.
+    """
+
+    endpoint: Endpoint
+    repository: Path
+    keys: Path
+    database: str
+
+
+def usual_places(loaded: LoadedProject, endpoint: Endpoint) -> Places:
+    """Return the places in the project's state folder, where everything is unless something else is said."""
+    state = loaded.state
+    return Places(endpoint, state / REPOSITORY_NAME, state / KEYS_NAME, store_uri(state / STORE_NAME))
+
+
+class Station:
+    """One fleet's watch; `start` it, `step` it now and then, `close` it."""
+
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        places: Places,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        on_story: Callable[[StoryEvent], None] | None = None,
+    ) -> None:
+        """Open the database and join the parts; nothing is received before `start`.
+
+        Args:
+            loaded: the project.
+            places: where its parts are.
+            clock: tells the time.
+            rng: for the waits between attempts to connect.
+            on_story: is told every turn of the story as it happens.
+
+        Raises:
+            StoreError: the database cannot be opened.
+        """
+        self._places = places
+        self._clock = clock
+        self._manifests: dict[BundleRef, Manifest] = {}
+        self._refresh_due_s = clock.monotonic_s()
+        loaded.state.mkdir(parents=True, exist_ok=True)
+        self.store: Store = open_store(places.database)
+        self._monitor = Monitor(places.endpoint, FleetId(loaded.project.fleet), self.store, clock=clock, rng=rng)
+        self._alerts = open_alerts(loaded)
+        self._runner = SubprocessRunner(
+            loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token)
+        )
+        around = Surroundings(
+            store=self.store,
+            clock=clock,
+            alerts=self._alerts,
+            runner=self._runner,
+            publish=self._publish,
+            publish_bundle=lambda folder: publish_bundle(folder, places.repository, places.keys, clock=clock),
+            manifest_of=self.manifest_of,
+        )
+        self.loop = Loop(loaded, around, on_story=on_story)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the link to the broker is up."""
+        return self._monitor.client.is_connected
+
+    def start(self) -> None:
+        """Start to receive; the broker need not be there yet."""
+        self._monitor.start()
+
+    def step(self) -> Story:
+        """Look, decide, act; raise StoreUnavailableError when the database is away: try again later."""
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._refresh_due_s:
+            # Devices refuse a listing whose timestamp has expired: somebody must sign it again while nothing changes.
+            self._refresh_due_s = now_s + _REFRESH_S
+            refresh_timestamp(self._places.repository, self._places.keys, clock=self._clock)
+        return self.loop.step()
+
+    def manifest_of(self, ref: BundleRef) -> Manifest | None:
+        """Return the manifest of a bundle that the update repository lists; None when it lists none."""
+        if ref not in self._manifests:
+            manifest = load_listed_manifest(self._places.repository, ref)
+            if manifest is None:
+                return None
+            self._manifests[ref] = manifest
+        return self._manifests[ref]
+
+    def close(self) -> None:
+        """Store what has come, end a run (it is resumed by the next station), tell what waits to be told."""
+        self._runner.close()
+        self._monitor.close()
+        self._alerts.close()
+        self.store.close()
+
+    def _publish(self, topic: Topic, payload: bytes) -> None:
+        self._monitor.client.publish_and_wait(topic, payload, _PUBLISH_S)
+
+
+def find_run(state: Path, token: str) -> str | None:
+    """Return the id of the latest production run whose reason names a token; None when there is none."""
+    found = [run.head.run_id for run in list_runs(state) if f"({token})" in run.head.reason]
+    return found[-1] if found else None
+
+
+def open_alerts(loaded: LoadedProject) -> AlertSink:
+    """Return the sinks that the project names."""
+    section = loaded.project.alerts
+    sinks: list[AlertSink] = [FileAlerts(loaded.state / section.file)]
+    if section.webhook:
+        sinks.append(WebhookAlerts(section.webhook))
+    return AllAlerts(sinks)

@@ -1,0 +1,62 @@
+"""What is played on which rows: of the demo's own data, or of a user's project."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from trainer.demo.data import DemoData
+from trainer.demo.one_machine import Plan, read_rows
+from trainer.demo.shares import every_nth
+from trainer.errors import DataError
+from trainer.project import FILE_NAME, LoadedProject, load_project
+
+Broker = Literal["auto", "mosquitto", "amqtt"]
+
+# A user's rows are played in about this time, unless a pace is given.
+_PLAY_S = 90.0
+
+
+def plan_of_data(
+    data: DemoData, folder: Path, n_devices: int, *, broker: Broker, rows_per_second: float | None
+) -> Plan:
+    """Plan for a data set that was written to ``folder``."""
+    pace = rows_per_second or data.rows_per_second
+    return Plan(load_project(folder), data.shares(n_devices), pace, broker)
+
+
+def plan_of_project(
+    project: Path, folder: Path, n_devices: int, *, broker: Broker, rows_per_second: float | None
+) -> Plan:
+    """Plan for a user's project: its rows after the training rows, dealt out in turn.
+
+    The project file is copied to ``folder`` and its data are linked there, so that all state stays in the folder.
+
+    Raises:
+        ProjectError: the project file is wrong.
+        DataError: no rows are left after the training rows, or the data lie above the project's folder.
+    """
+    theirs = load_project(project)
+    rows = theirs.project.data.rows
+    if rows is None:
+        raise DataError(
+            "key 'data.rows' names no training rows, so that none are left to replay: "
+            "set it to the first part of your data, for example rows = [0, 1000]"
+        )
+    _copy_project(theirs, project, folder)
+    loaded = load_project(folder)
+    shares = every_nth(rows[1], len(read_rows(loaded)[0]), n_devices)
+    pace = rows_per_second or max(1.0, len(shares[0].rows) / _PLAY_S)
+    return Plan(loaded, shares, pace, broker)
+
+
+def _copy_project(theirs: LoadedProject, project: Path, folder: Path) -> None:
+    for name, path in zip(theirs.project.data.path, theirs.data_paths, strict=True):
+        place = folder / name
+        if Path(name).is_absolute():
+            continue
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"key 'data.path': {name!r} lies above the project's folder; give its absolute path")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path.resolve())
+    file = project / FILE_NAME if project.is_dir() else project
+    shutil.copyfile(file, folder / FILE_NAME)

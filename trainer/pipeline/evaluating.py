@@ -1,0 +1,186 @@
+"""Step ``evaluate``: how good is the model on rows that it was not trained on, and how good is the champion there?
+
+Without rows of the fleet the held-out, latest part of the files judges. With enough of them the fleet's rows judge (and
+where the project splits by entities, those that were left out), by the out-of-fold answers of the search's best
+candidate; rows that a device chose for being hard do not count.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from exporter.metrics import quality
+from exporter.model import Evidence
+from trainer.features.table import row_keys
+from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
+from trainer.pipeline.fitting import outputs_of
+from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.training import Lesson, Trained
+
+KEYS_NAME: Final = "trained_rows.npz"
+_RECENT_ROWS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Champion:
+    """The model that the candidate must match.
+
+    Attributes:
+        trained_rows: names of the rows that it was fitted on (`trainer.features.table.row_keys`).
+    """
+
+    version: int
+    estimator: Any
+    trained_rows: NDArray[np.uint64]
+
+
+class Figures(Struct, frozen=True):
+    """The figures of the evaluation; see `trainer.pipeline.gate.GateEvidence`.
+
+    Attributes:
+        train_quality: of the model on the rows that it was fitted on.
+        blocks: quality of each contiguous block of the evidence.
+    """
+
+    judged_rows: int
+    quality: float
+    train_quality: float
+    constant_quality: float
+    majority_share: float
+    champion_version: int
+    compared_rows: int
+    compared_quality: float
+    champion_quality: float
+    recent_rows: int
+    recent_quality: float
+    recent_constant_quality: float
+    recent_majority_share: float
+    blocks: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What the step found.
+
+    Attributes:
+        evidence: answers of models that did not see a row's block, for references and estimation.
+        judged: ``(n_kept,) bool``: the rows that judge.
+    """
+
+    figures: Figures
+    evidence: Evidence
+    judged: NDArray[np.bool_]
+
+
+def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, folder: Path) -> Outcome[Evaluation]:
+    """Evaluate the model, and the champion on the same rows."""
+    splits, metric = lesson.splits, lesson.project.metric
+    answers = trained.out_of_fold.copy()
+    held = splits.is_holdout
+    answers[held] = outputs_of(trained.estimator, lesson.rows[held], lesson.n_labels)
+    has_answer = ~np.isnan(answers).any(axis=1) & lesson.is_fair
+    judged = held if held.any() else has_answer
+    evidence = Evidence(
+        lesson.rows[has_answer], lesson.truth[has_answer], answers[has_answer], splits.block_of[has_answer]
+    )
+    figures = _figures(lesson, trained, champion, answers, judged, evidence)
+    save_value(folder / "figures.json", figures)
+    save_arrays(
+        folder / "evidence.npz",
+        {
+            "rows": evidence.rows,
+            "truth": evidence.truth,
+            "predictions": evidence.predictions,
+            "block_of": evidence.block_of,
+            "judged": judged,
+        },
+    )
+    fitted = ~held
+    save_arrays(folder / KEYS_NAME, {"keys": row_keys(lesson.rows[fitted], lesson.truth[fitted])})
+    facts = [
+        (metric, f"{figures.quality:.4f} on {figures.judged_rows:,} rows, constant {figures.constant_quality:.4f}"),
+        ("blocks", f"{min(figures.blocks):.3f} to {max(figures.blocks):.3f}"),
+    ]
+    if figures.compared_rows:
+        facts.append(("champion", f"{figures.champion_quality:.4f} on {figures.compared_rows:,} of them"))
+    metrics = {
+        f"test_{metric}": figures.quality,
+        f"train_{metric}": figures.train_quality,
+        "constant": figures.constant_quality,
+        **({"champion": figures.champion_quality} if figures.compared_rows else {}),
+    }
+    return Outcome(Evaluation(figures, evidence, judged), metrics=metrics, facts=tuple(facts))
+
+
+def load_evaluation(folder: Path) -> Evaluation:
+    """Read what `evaluate_model` wrote."""
+    arrays = load_arrays(folder / "evidence.npz")
+    evidence = Evidence(
+        arrays["rows"].astype(np.float32),
+        arrays["truth"].astype(np.float64),
+        arrays["predictions"].astype(np.float64),
+        arrays["block_of"].astype(np.int64),
+    )
+    return Evaluation(load_value(folder / "figures.json", Figures), evidence, arrays["judged"].astype(np.bool_))
+
+
+def _figures(
+    lesson: Lesson,
+    trained: Trained,
+    champion: Champion | None,
+    answers: NDArray[np.float64],
+    judged: NDArray[np.bool_],
+    evidence: Evidence,
+) -> Figures:
+    metric, truth, fitted = lesson.project.metric, lesson.truth, ~lesson.splits.is_holdout
+    compared, champion_quality = np.zeros_like(judged), 0.0
+    if champion is not None:
+        seen = np.isin(row_keys(lesson.rows, truth), champion.trained_rows)
+        compared = judged & ~seen
+        if compared.any():
+            outputs = outputs_of(champion.estimator, lesson.rows[compared], lesson.n_labels)
+            champion_quality = quality(metric, truth[compared], outputs)
+    recent = np.zeros_like(judged)
+    if lesson.splits.fleet_judges:
+        recent[np.flatnonzero(judged)[-_RECENT_ROWS:]] = True
+    return Figures(
+        judged_rows=int(judged.sum()),
+        quality=quality(metric, truth[judged], answers[judged]),
+        train_quality=quality(
+            metric, truth[fitted], outputs_of(trained.estimator, lesson.rows[fitted], lesson.n_labels)
+        ),
+        constant_quality=_constant_quality(metric, truth[judged], lesson.n_labels),
+        majority_share=_majority_share(truth[judged], lesson.n_labels),
+        champion_version=0 if champion is None else champion.version,
+        compared_rows=int(compared.sum()),
+        compared_quality=quality(metric, truth[compared], answers[compared]) if compared.any() else 0.0,
+        champion_quality=champion_quality,
+        recent_rows=int(recent.sum()),
+        recent_quality=quality(metric, truth[recent], answers[recent]) if recent.any() else 0.0,
+        recent_constant_quality=_constant_quality(metric, truth[recent], lesson.n_labels) if recent.any() else 0.0,
+        recent_majority_share=_majority_share(truth[recent], lesson.n_labels) if recent.any() else 0.0,
+        blocks=tuple(
+            quality(metric, evidence.truth[inside], evidence.predictions[inside])
+            for inside in (evidence.block_of == block for block in evidence.blocks)
+        ),
+    )
+
+
+def _constant_quality(metric: str, truth: NDArray[np.float64], n_labels: int) -> float:
+    """Judge the best constant answer: the most frequent label, or the mean (the median for the absolute error)."""
+    if not n_labels:
+        value = np.median(truth) if metric == "mae" else truth.mean()
+        return quality(metric, truth, np.full((len(truth), 1), value))
+    outputs = np.zeros((len(truth), n_labels))
+    outputs[:, np.bincount(truth.astype(np.int64), minlength=n_labels).argmax()] = 1.0
+    return quality(metric, truth, outputs)
+
+
+def _majority_share(truth: NDArray[np.float64], n_labels: int) -> float:
+    if not n_labels:
+        return 0.0
+    return float(np.bincount(truth.astype(np.int64)).max() / len(truth))

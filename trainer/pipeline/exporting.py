@@ -1,0 +1,111 @@
+"""Step ``export``: the model in every form that devices can take, proved, measured, and packed into a bundle."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Lineage
+from edge_agent.durable import replace_file
+from exporter.export import ExportLimits, export_model
+from exporter.model import FittedModel
+from exporter.pack import pack_bundle
+from exporter.report import ExportReport, parse_report, report_json, report_markdown
+from trainer.pipeline.evaluating import Evaluation
+from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.training import Lesson, Trained
+from trainer.project import LoadedProject
+
+BUNDLE_NAME: Final = "bundle"
+_VARIANTS_NAME: Final = "variants"
+_REPORT_NAME: Final = "report.json"
+_CALIBRATION_ROWS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What the step made.
+
+    Attributes:
+        bundle: folder of the bundle; None when no variant was accepted.
+    """
+
+    report: ExportReport
+    bundle: Path | None
+
+
+def export_candidate(
+    loaded: LoadedProject,
+    lesson: Lesson,
+    trained: Trained,
+    evaluation: Evaluation,
+    labels: tuple[str, ...],
+    *,
+    version: int,
+    lineage: Lineage,
+    folder: Path,
+) -> Outcome[Exported]:
+    """Make, prove and pack the variants that the project asks for."""
+    project = loaded.project
+    model = FittedModel(trained.estimator, project.target.task, project.features, labels)
+    judged = evaluation.judged
+    measured = export_model(
+        model,
+        calibration=_spread(lesson.rows[~lesson.splits.is_holdout]),
+        evaluation=lesson.rows[judged],
+        truth=lesson.truth[judged],
+        metric=project.metric,
+        requested=project.export.variants,
+        limits=ExportLimits(project.export.max_size_bytes, project.export.max_latency_us, project.gate.max_parity_loss),
+        folder=folder / _VARIANTS_NAME,
+    )
+    report = _honest(measured, evaluation.figures.quality)
+    replace_file(folder / _REPORT_NAME, report_json(report))
+    replace_file(folder / "report.md", report_markdown(report).encode())
+    bundle: Path | None = None
+    if any(variant.accepted for variant in report.variants):
+        bundle = folder / BUNDLE_NAME
+        pack_bundle(
+            bundle,
+            export_folder=folder / _VARIANTS_NAME,
+            model=model,
+            report=report,
+            evidence=evaluation.evidence,
+            name=project.name,
+            version=version,
+            trial=project.rollout.trial,
+            lineage=lineage,
+            window_rows=project.monitoring.window_rows,
+        )
+    facts = tuple(
+        (variant.name, f"{variant.size_bytes / 1000:.1f} kB" if variant.accepted else variant.verdict)
+        for variant in report.variants
+    )
+    metrics = {f"{variant.name}_size_bytes": float(variant.size_bytes) for variant in report.variants if variant.made}
+    return Outcome(Exported(report, bundle), metrics=metrics, facts=facts)
+
+
+def load_exported(folder: Path) -> Exported:
+    """Read what `export_candidate` wrote."""
+    bundle = folder / BUNDLE_NAME
+    return Exported(parse_report((folder / _REPORT_NAME).read_bytes()), bundle if bundle.exists() else None)
+
+
+def _honest(report: ExportReport, quality: float) -> ExportReport:
+    """State qualities by the evaluation: a model that was fitted on the fleet's rows flatters itself on them."""
+    variants = tuple(
+        variant
+        if variant.quality is None or variant.original_quality is None
+        else replace(variant, quality=quality - (variant.original_quality - variant.quality), original_quality=quality)
+        for variant in report.variants
+    )
+    return replace(report, original_quality=quality, variants=variants)
+
+
+def _spread(rows: NDArray[np.float32]) -> NDArray[Any]:
+    """Take rows from everywhere, at most as many as calibration needs."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _CALIBRATION_ROWS)).astype(np.int64))
+    return rows[places]

@@ -1,0 +1,51 @@
+"""Step ``extract``: the rows to learn from, frozen as files of the run."""
+
+from pathlib import Path
+
+import numpy as np
+
+from trainer.features.store import extract
+from trainer.features.table import TrainingTable, fingerprint_of
+from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
+from trainer.pipeline.outcome import Outcome
+from trainer.project import LoadedProject
+
+
+def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Outcome[TrainingTable]:
+    """Extract what was known at a time.
+
+    Raises:
+        DataError: the data are not what the project says.
+    """
+    table = extract(loaded, as_of_utc_s)
+    save_arrays(
+        folder / "table.npz",
+        {
+            "rows": table.rows,
+            "truth": table.truth,
+            "is_fleet": table.is_fleet,
+            "is_chosen": table.is_chosen,
+            "entity": table.entity,
+        },
+    )
+    save_value(folder / "table.json", {"names": table.names, "labels": table.labels, "sha256": table.fingerprint})
+    n_fleet = int(table.is_fleet.sum())
+    facts = (
+        ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
+        ("features", str(len(table.names))),
+        ("sha256", table.fingerprint[:12]),
+    )
+    metrics = {"rows": float(len(table.rows)), "fleet_rows": float(n_fleet)}
+    return Outcome(table, params={"data_sha256": table.fingerprint}, metrics=metrics, facts=facts)
+
+
+def load_rows(folder: Path) -> TrainingTable:
+    """Read what `extract_rows` wrote."""
+    arrays = load_arrays(folder / "table.npz")
+    words = load_value(folder / "table.json", dict[str, str | tuple[str, ...]])
+    names, labels = tuple(words["names"]), tuple(words["labels"])
+    rows, truth = arrays["rows"].astype(np.float32), arrays["truth"].astype(np.float64)
+    is_fleet, is_chosen = arrays["is_fleet"].astype(np.bool_), arrays["is_chosen"].astype(np.bool_)
+    entity = arrays["entity"].astype(np.int64)
+    fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity)
+    return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint)

@@ -1,0 +1,172 @@
+"""The gate: may a candidate be promoted? A pure decision over measured evidence.
+
+A refusal says which check failed and by how much. Qualities are in units of the project's metric, higher is better.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from trainer.project import ExportSection, GateSection
+
+# Where nearly all rows are of one class, "better than always that class" says nothing.
+_ONE_SIDED_SHARE: Final = 0.98
+_RECENT_MARGIN: Final = 0.02
+
+
+class VariantFigures(Struct, frozen=True):
+    """What the exporter measured of one variant; `refusal` is empty when it may go to devices."""
+
+    name: str
+    made: bool
+    refusal: str
+    size_bytes: int
+    latency_us: float
+    parity_loss: float
+
+
+class GateEvidence(Struct, frozen=True):
+    """All that the gate looks at.
+
+    Attributes:
+        judged_rows: rows that no judged model was trained on.
+        quality: of the candidate on them.
+        constant_quality: of the best constant answer on them (majority, or mean).
+        majority_share: share of the most frequent label among them; 0 for regression.
+        compared_rows: those of them that the champion was not trained on either; 0: nothing to compare with.
+        compared_quality, champion_quality: of both models on the compared rows.
+        recent_rows: the latest judged rows of the fleet, 0 when the fleet does not judge.
+        recent_quality, recent_constant_quality, recent_majority_share: on those.
+    """
+
+    metric: str
+    judged_rows: int
+    quality: float
+    constant_quality: float
+    majority_share: float
+    compared_rows: int
+    compared_quality: float
+    champion_quality: float
+    recent_rows: int
+    recent_quality: float
+    recent_constant_quality: float
+    recent_majority_share: float
+    variants: tuple[VariantFigures, ...]
+
+
+class GateCheck(Struct, frozen=True):
+    """One check.
+
+    Attributes:
+        value: what was found; passed when it is not below `limit` (`is_ceiling`: not above).
+        decides: whether failing it refuses the candidate; a variant that fails is only left out of the bundle.
+    """
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    text: str
+    is_ceiling: bool = False
+    decides: bool = True
+
+
+class GateDecision(Struct, frozen=True):
+    """The decision with the evidence that it was made on."""
+
+    passed: bool
+    checks: tuple[GateCheck, ...]
+    evidence: GateEvidence
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """What refused the candidate, in words."""
+        return tuple(check.text for check in self.checks if check.decides and not check.passed)
+
+
+def decide(evidence: GateEvidence, gate: GateSection, export: ExportSection) -> GateDecision:
+    """Judge a candidate: the same evidence and limits give the same decision."""
+    checks = (
+        _baseline(evidence, gate),
+        _previous(evidence, gate),
+        _recent(evidence),
+        *(check for variant in evidence.variants if variant.made for check in _variant(variant, gate, export)),
+        _any_variant(evidence),
+    )
+    return GateDecision(all(check.passed for check in checks if check.decides), checks, evidence)
+
+
+def _baseline(evidence: GateEvidence, gate: GateSection) -> GateCheck:
+    gain, limit = evidence.quality - evidence.constant_quality, gate.min_gain_over_baseline
+    what = (
+        f"baseline: {evidence.metric} {evidence.quality:.4f} on {evidence.judged_rows} rows, "
+        f"a constant answer has {evidence.constant_quality:.4f}"
+    )
+    if evidence.majority_share >= _ONE_SIDED_SHARE:
+        return GateCheck(
+            "baseline", gain, limit, passed=True, text=f"{what}; not judged, nearly all rows are of one class"
+        )
+    # Strictly better: a model that answers a constant has earned nothing.
+    passed = gain > limit
+    return GateCheck("baseline", gain, limit, passed, f"{what}: gain {gain:+.4f}, must be more than {limit:+.4f}")
+
+
+def _previous(evidence: GateEvidence, gate: GateSection) -> GateCheck:
+    limit = -gate.max_loss_to_previous
+    if not evidence.compared_rows:
+        return GateCheck("previous", 0.0, limit, passed=True, text="previous: there is no champion to compare with")
+    gain = evidence.compared_quality - evidence.champion_quality
+    text = (
+        f"previous: {evidence.metric} {evidence.compared_quality:.4f}, the champion has "
+        f"{evidence.champion_quality:.4f} "
+        f"on the same {evidence.compared_rows} rows: gain {gain:+.4f}, must be at least {limit:+.4f}"
+    )
+    return GateCheck("previous", gain, limit, gain >= limit, text)
+
+
+def _recent(evidence: GateEvidence) -> GateCheck:
+    """Refuse a retrained model that does not beat a constant on the latest rows: retraining does not mend this."""
+    if not evidence.recent_rows:
+        return GateCheck(
+            "recent", 0.0, -_RECENT_MARGIN, passed=True, text="recent: no labelled rows of the fleet to judge by"
+        )
+    margin = _RECENT_MARGIN * (max(abs(evidence.recent_constant_quality), 1e-12) if evidence.metric == "mae" else 1.0)
+    gain = evidence.recent_quality - evidence.recent_constant_quality
+    text = (
+        f"recent: {evidence.metric} {evidence.recent_quality:.4f} on the latest {evidence.recent_rows} rows of the "
+        f"fleet, a constant answer has {evidence.recent_constant_quality:.4f}: "
+        f"gain {gain:+.4f}, must be more than {-margin:+.4f}"
+    )
+    if evidence.recent_majority_share >= _ONE_SIDED_SHARE:
+        return GateCheck("recent", gain, -margin, passed=True, text=f"{text}; not judged, nearly all are of one class")
+    return GateCheck("recent", gain, -margin, gain > -margin, text)
+
+
+def _variant(variant: VariantFigures, gate: GateSection, export: ExportSection) -> list[GateCheck]:
+    figures: list[tuple[str, float, float, str]] = [
+        ("parity loss", variant.parity_loss, gate.max_parity_loss, "of the metric"),
+        ("size", float(variant.size_bytes), float(export.max_size_bytes), "bytes"),
+    ]
+    if export.max_latency_us is not None:
+        figures.append(("latency", variant.latency_us, export.max_latency_us, "µs a row"))
+    return [
+        GateCheck(
+            f"{variant.name} {what}",
+            value,
+            limit,
+            value <= limit,
+            f"{variant.name}: {what} {value:.6g} {unit}, at most {limit:.6g}",
+            is_ceiling=True,
+            decides=False,
+        )
+        for what, value, limit, unit in figures
+    ]
+
+
+def _any_variant(evidence: GateEvidence) -> GateCheck:
+    fitting = [variant.name for variant in evidence.variants if variant.made and not variant.refusal]
+    reasons = "; ".join(f"{variant.name}: {variant.refusal}" for variant in evidence.variants if variant.refusal)
+    text = (
+        f"variants: {', '.join(fitting)} fit the devices" if fitting else f"variants: none fits the devices: {reasons}"
+    )
+    return GateCheck("variants", float(len(fitting)), 1.0, bool(fitting), text)
