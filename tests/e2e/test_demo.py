@@ -34,14 +34,10 @@ def test_with_mosquitto_the_loop_mends_the_documented_drift(tmp_path):
     assert summary["broker"] == "mosquitto"
     assert summary["restarts"] == 0
     assert summary["loop_accuracy"] >= summary["static_accuracy"] + 0.05
-    kinds = [kind for _, kind, _ in summary["story"]]
-    assert [kind for kind in kinds if kind in {"sign", "confirmed", "gathered", "promoted", "rolled_out"}][-5:] == [
-        "sign",
-        "confirmed",
-        "gathered",
-        "promoted",
-        "rolled_out",
-    ]
+    # Signs before it may have been cleared, and after it the rows may lose again.
+    told = [kind for _, kind, _ in summary["story"] if kind not in {"rollout", "rolling_out"}]
+    confirmed = told.index("confirmed")
+    assert told[confirmed - 1 : confirmed + 4] == ["sign", "confirmed", "gathered", "promoted", "rolled_out"]
     first, *others = sorted(
         update["committed_utc_s"] for update in summary["updates"] if update["bundle"] == "rainfall/2"
     )

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.cli.options import JsonOption, ProjectOption, VersionArgument
+
 if TYPE_CHECKING:
     from broker.client import Endpoint
     from broker.messages import BundleRef
@@ -23,12 +25,10 @@ app = typer.Typer(no_args_is_help=True)
 _TICK_S = 0.5
 _CONNECT_S = 15.0
 
-ProjectOption = Annotated[Path, typer.Option("--project", help="The project file, or its folder.")]
 BrokerOption = Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="Where the MQTT broker listens.")]
 DatabaseOption = Annotated[
     str | None, typer.Option("--database", metavar="URI", help="The fleet's database; default: <state>/fleet.db.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command("monitor")
@@ -76,7 +76,7 @@ def monitor(
 
 @app.command("rollout")
 def rollout(  # noqa: PLR0913 - each is an option
-    version: Annotated[str, typer.Argument(help="Version of the bundle, or an alias such as 'champion'.")],
+    version: VersionArgument,
     project: ProjectOption = Path(),
     broker: BrokerOption = "127.0.0.1:1883",
     database: DatabaseOption = None,
@@ -272,8 +272,7 @@ def _published_bundle(loaded: "LoadedProject", places: "Places", version: str) -
     from exporter.repository import list_bundles
     from trainer.errors import RegistryError
 
-    number = int(version) if version.isdecimal() else _version_of_alias(loaded, version)
-    bundle = BundleRef(loaded.project.name, number)
+    bundle = BundleRef(loaded.project.name, _number_of(loaded, version))
     listed = list_bundles(places.repository)
     if bundle not in listed:
         known = ", ".join(map(str, listed)) or "none"
@@ -281,7 +280,10 @@ def _published_bundle(loaded: "LoadedProject", places: "Places", version: str) -
     return bundle
 
 
-def _version_of_alias(loaded: "LoadedProject", alias: str) -> int:
+def _number_of(loaded: "LoadedProject", version: str) -> int:
+    """Return the number of a version; a number may be of a bundle that only the update repository knows."""
     from trainer.registry.registry import Registry
 
-    return Registry(loaded.state).load(loaded.project.name, alias=alias).version
+    if version.isdecimal():
+        return int(version)
+    return Registry(loaded.state).resolve(version, loaded.project.name).version

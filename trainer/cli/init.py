@@ -19,9 +19,11 @@ app = typer.Typer()
 
 @app.command("init")
 def init_command(
-    data: Annotated[Path, typer.Argument(help="Your rows: a CSV or Parquet file.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Your rows in the order of time: a CSV or Parquet file, or several.")
+    ],
     target: Annotated[str, typer.Option(help="The column that the model learns.")],
-    name: Annotated[str, typer.Option(help="Of the model; by default after the file.")] = "",
+    name: Annotated[str, typer.Option(help="Of the model; by default after the first file.")] = "",
     task: Annotated[
         Literal["classification", "regression"] | None, typer.Option(help="By default guessed from the target.")
     ] = None,
@@ -47,7 +49,7 @@ def init_command(
             f"--name {name!r}: a name has small letters, digits, - and _, begins with a letter or digit, at most 63"
         )
     guess = guess_project(data, target, task=task, leave_out=tuple(leave_out or ()))
-    text = project_text(guess, name or name_after(data), path_from(project, data))
+    text = project_text(guess, name or name_after(data[0]), [path_from(project, file) for file in data])
     _verify_loads(text)
     replace_file(file, text.encode())
     typer.echo(f"{file}: {guess.target.task} of {target!r} ({guess.target_reason}), features: {len(guess.features)}.")

@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 ProjectOption = Annotated[Path, typer.Option("--project", help="The project file, or its folder.")]
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="VERSION", help="champion, previous or 3 of this project's model, or NAME/3.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

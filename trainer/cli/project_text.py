@@ -6,6 +6,7 @@ Keys, defaults and explanations come from the types in `trainer.project`, so tha
 import inspect
 import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -20,15 +21,15 @@ _WIDTH: Final = 100
 NOT_SET: Final = "(not set)"
 
 
-def project_text(guess: Guess, name: str, data_path: str) -> str:
+def project_text(guess: Guess, name: str, data_paths: Sequence[str]) -> str:
     """Return the text of a project file.
 
     Args:
-        guess: over the file at ``data_path``.
+        guess: over the files at ``data_paths``.
         name: of the model.
-        data_path: as the project file names it.
+        data_paths: as the project file names them.
     """
-    data: dict[str, object] = {"path": (data_path,)}
+    data: dict[str, object] = {"path": tuple(data_paths)}
     if guess.training_rows is not None:
         data["rows"] = (0, guess.training_rows)
     if guess.timestamp is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.options import JsonOption, ProjectOption, minute_of
+from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
 from trainer.errors import MissingProgramError, RegistryError
 
 if TYPE_CHECKING:
@@ -46,20 +46,18 @@ def list_versions(project: ProjectOption = Path(), *, as_json: JsonOption = Fals
 
 @app.command("show")
 def show(
-    reference: Annotated[
-        str, typer.Argument(help="NAME@champion, NAME@previous or NAME/3; by default the project's champion.")
-    ] = "",
+    version: VersionArgument = "champion",
     project: ProjectOption = Path(),
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show one version: aliases, run, files, and all that was recorded with it."""
     loaded, registry = _open(project)
-    version = registry.resolve(reference or loaded.project.name)
+    facts = _facts(registry.resolve(version, loaded.project.name))
     if as_json:
-        typer.echo(json.dumps(_facts(version), indent=1))
+        typer.echo(json.dumps(facts, indent=1))
         return
-    for name, value in _facts(version).items():
+    for name, value in facts.items():
         if isinstance(value, dict):
             for tag, text in value.items():
                 typer.echo(f"{tag:24} {text}")

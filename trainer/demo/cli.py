@@ -58,7 +58,7 @@ def demo_command(
     view = TerminalView(Console())
     machine = OneMachine(plan, SystemClock(), view, stop)
     try:
-        summary, scored, truth, static = machine.play(keep=keep)
+        summary, scored, static = machine.play(keep=keep)
     finally:
         view.close()
     files = [
@@ -67,7 +67,7 @@ def demo_command(
             folder,
             summary,
             scored,
-            truth,
+            plan.replay.truth,
             static,
             documented_drift_row=None if chosen is None else chosen.documented_drift_row,
             note="" if chosen is None else chosen.note,

@@ -1,5 +1,6 @@
 """Devices as processes of this machine: each an agent with its own settings, state folder, log and predictions."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from broker.orphan_guard import guarded
 from broker.topics import DeviceId, parse_device
 from trainer.demo.shares import Share
 from trainer.errors import RunError
-from trainer.project import LoadedProject
+from trainer.project import Project
 
 SETTINGS_NAME = "agent.toml"
 PREDICTIONS_NAME = "predictions.jsonl"
@@ -26,7 +27,8 @@ _MAX_RESTARTS = 20
 class Surroundings:
     """What every device of one fleet has in common."""
 
-    loaded: LoadedProject
+    project: Project
+    replay: Path
     endpoint: Endpoint
     repository_url: str
     root: Path
@@ -122,8 +124,7 @@ def stop_devices(devices: Sequence[DeviceProcess]) -> None:
 
 
 def _settings_text(device: DeviceId, share: Share, around: Surroundings, rows_per_second: float) -> str:
-    project = around.loaded.project
-    data = around.loaded.data_paths[0]
+    project = around.project
     monitoring = project.monitoring
     return f"""\
 device = "{device}"
@@ -136,14 +137,14 @@ port = {around.endpoint.port}
 
 [repository]
 url = "{around.repository_url}"
-root = "{around.root}"
+root = {json.dumps(str(around.root))}
 model = "{project.name}"
 retry_min_s = 0.5
 retry_max_s = 5.0
 
 [source]
 kind = "csv"
-path = "{data}"
+path = {json.dumps(str(around.replay))}
 first_row = {share.first_row}
 end_row = {share.end_row}
 step = {share.step}

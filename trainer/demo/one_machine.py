@@ -3,7 +3,6 @@
 Everything that is started here is ended here, by its id, in the reverse order, whatever happens in between.
 """
 
-import csv
 import random
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +23,10 @@ from trainer.continuous.story import State
 from trainer.demo.devices import DeviceProcess, Surroundings, make_devices, stop_devices
 from trainer.demo.labeller import Labeller
 from trainer.demo.outcome import Answer, ScoredRow
+from trainer.demo.replay import Replay
 from trainer.demo.shares import Share
 from trainer.demo.summary import Summary, records_put, score_static, summarise
-from trainer.errors import DataError, GateRefusedError
+from trainer.errors import GateRefusedError
 from trainer.monitoring.fleet import intake_totals, totals_of_devices
 from trainer.monitoring.store import StoreUnavailableError
 from trainer.pipeline.outcome import StepEvent
@@ -75,6 +75,7 @@ class Plan:
     """What is played.
 
     Attributes:
+        replay: the rows, and the truth about them.
         shares: the rows that each device replays.
         rows_per_second: of each device.
         broker: which kind; ``auto`` takes a Mosquitto that is installed, else the embedded one.
@@ -82,6 +83,7 @@ class Plan:
     """
 
     loaded: LoadedProject
+    replay: Replay
     shares: tuple[Share, ...]
     rows_per_second: float
     broker: Literal["auto", "mosquitto", "amqtt"] = "auto"
@@ -98,16 +100,14 @@ class OneMachine:
     stop: threading.Event = field(default_factory=threading.Event)
     story: list[StoryEvent] = field(default_factory=list)
 
-    def play(
-        self, *, keep: bool = False
-    ) -> tuple[Summary, tuple[ScoredRow, ...], dict[int, Answer], dict[int, Answer]]:
+    def play(self, *, keep: bool = False) -> tuple[Summary, tuple[ScoredRow, ...], dict[int, Answer]]:
         """Play the loop until every row is scored and stored, or until `stop` is set.
 
         Args:
             keep: go on after the last row until `stop` is set.
 
         Returns:
-            The summary; all scored rows; the truth by row; what the first bundle answers by row.
+            The summary; all scored rows; what the first bundle answers by row.
 
         Raises:
             GateRefusedError: the first model did not pass the gate.
@@ -119,33 +119,31 @@ class OneMachine:
         if result.bundle is None or not result.promoted:
             raise GateRefusedError("the first model did not pass the gate: " + "; ".join(result.decision.refusals))
         self.view.trained(result)
-        raw, truth = read_rows(loaded)
         with ExitStack() as running:
-            station, devices, kind = self._start(running, result.bundle, truth)
+            station, devices, kind = self._start(running, result.bundle)
             self._watch(station, devices)
             if keep and not self.stop.is_set():
                 self._keep(station, devices)
             stop_devices(devices)
             self._settle_records(station, devices)
-            wanted = {row: raw[row] for device in devices for row in device.share.rows}
+            replay = self.plan.replay
+            wanted = {row: replay.rows[row] for device in devices for row in device.share.rows}
             static = score_static(result.bundle, wanted)
             summary, scored = summarise(
                 loaded,
                 station.store,
                 devices,
-                truth,
+                replay.truth,
                 static,
                 broker=kind,
                 story=self.story,
                 seconds=self.clock.monotonic_s() - began_s,
             )
-        return summary, scored, truth, static
+        return summary, scored, static
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
-    def _start(
-        self, running: ExitStack, bundle: Path, truth: Mapping[int, Answer]
-    ) -> tuple[Station, tuple[DeviceProcess, ...], str]:
+    def _start(self, running: ExitStack, bundle: Path) -> tuple[Station, tuple[DeviceProcess, ...], str]:
         """Start all parts; ``running`` ends them in the reverse order."""
         loaded, plan = self.plan.loaded, self.plan
         repository, keys = loaded.state / "repository", loaded.state / "keys"
@@ -170,7 +168,7 @@ class OneMachine:
         labeller = Labeller(
             broker.endpoint,
             FleetId(loaded.project.fleet),
-            _TruthById(truth),
+            _TruthById(plan.replay.truth),
             delay_s=plan.label_delay_s,
             clock=self.clock,
             rng=random.Random(seed + 1),
@@ -180,7 +178,7 @@ class OneMachine:
         devices = make_devices(
             loaded.folder / "devices",
             plan.shares,
-            Surroundings(loaded, broker.endpoint, server.url, root),
+            Surroundings(loaded.project, plan.replay.path, broker.endpoint, server.url, root),
             rows_per_second=plan.rows_per_second,
         )
         running.callback(stop_devices, devices)
@@ -244,29 +242,6 @@ class OneMachine:
             if intake_totals(station.store).records >= sum(records_put(device) for device in devices):
                 return
             waiter.wait(_TICK_S)
-
-
-def read_rows(loaded: LoadedProject) -> tuple[dict[int, tuple[str, ...]], dict[int, Answer]]:
-    """Read the raw features and the truth of every row of a project's one data file.
-
-    Returns:
-        Row number to ``(n_features,)`` raw values; row number to the label's name, or the value.
-
-    Raises:
-        DataError: several files, or not a CSV.
-    """
-    project = loaded.project
-    if len(loaded.data_paths) != 1 or loaded.data_paths[0].suffix.lower() != ".csv":
-        raise DataError("replaying needs exactly one CSV file in key 'data.path'; join or convert your files first")
-    regression = project.target.task == "regression"
-    raw: dict[int, tuple[str, ...]] = {}
-    truth: dict[int, Answer] = {}
-    with loaded.data_paths[0].open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file)):
-            raw[number] = tuple(row[feature.name] for feature in project.features)
-            target = row[project.target.column]
-            truth[number] = float(target) if regression else target
-    return raw, truth
 
 
 class _TruthById(Mapping[str, str | float]):

@@ -66,13 +66,14 @@ def quality_of(answers: Sequence[Answer], truths: Sequence[Answer], *, regressio
 def outcome_of_device(
     device: str, scored: Sequence[ScoredRow], truth: Mapping[int, Answer], *, regression: bool
 ) -> DeviceOutcome:
-    """Sum up one device; ``scored`` in the order of scoring, each row once."""
+    """Sum up one device; ``scored`` in the order of scoring, each row once. Rows of unknown truth judge nothing."""
     first_version = scored[0].version if scored else 0
     switched = next((row.row for row in scored if row.version != first_version), None)
     split = next((i for i, row in enumerate(scored) if row.version != first_version), len(scored))
 
     def quality(rows: Sequence[ScoredRow]) -> float | None:
-        return quality_of([r.answer for r in rows], [truth[r.row] for r in rows], regression=regression)
+        known = [row for row in rows if row.row in truth]
+        return quality_of([r.answer for r in known], [truth[r.row] for r in known], regression=regression)
 
     return DeviceOutcome(
         device=device,
@@ -106,7 +107,7 @@ def compare(
     if not switches:
         return Comparison(None, 0, None, None)
     first = min(switches, key=lambda row: row.at_utc_s)
-    later = [row for row in scored if row.at_utc_s >= first.at_utc_s and row.row in static]
+    later = [row for row in scored if row.at_utc_s >= first.at_utc_s and row.row in static and row.row in truth]
     truths = [truth[row.row] for row in later]
     return Comparison(
         first_switch_row=first.row,
@@ -120,7 +121,7 @@ def rolling_quality(
     answers: Mapping[int, Answer], truth: Mapping[int, Answer], *, span: int, regression: bool
 ) -> tuple[list[int], list[float]]:
     """Return quality over ``span`` consecutive rows, at the last row of each span, ten points a span."""
-    rows = sorted(answers)
+    rows = sorted(row for row in answers if row in truth)
     at: list[int] = []
     qualities: list[float] = []
     for end in range(span, len(rows) + 1, max(1, span // 10)):

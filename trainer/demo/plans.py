@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from trainer.demo.data import DemoData
-from trainer.demo.one_machine import Plan, read_rows
+from trainer.demo.one_machine import Plan
+from trainer.demo.replay import write_replay
 from trainer.demo.shares import every_nth
 from trainer.errors import DataError
 from trainer.project import FILE_NAME, LoadedProject, load_project
@@ -21,7 +22,8 @@ def plan_of_data(
 ) -> Plan:
     """Plan for a data set that was written to ``folder``."""
     pace = rows_per_second or data.rows_per_second
-    return Plan(load_project(folder), data.shares(n_devices), pace, broker)
+    loaded = load_project(folder)
+    return Plan(loaded, write_replay(loaded, folder), data.shares(n_devices), pace, broker)
 
 
 def plan_of_project(
@@ -36,17 +38,12 @@ def plan_of_project(
         DataError: no rows are left after the training rows, or the data lie above the project's folder.
     """
     theirs = load_project(project)
-    rows = theirs.project.data.rows
-    if rows is None:
-        raise DataError(
-            "key 'data.rows' names no training rows, so that none are left to replay: "
-            "set it to the first part of your data, for example rows = [0, 1000]"
-        )
     _copy_project(theirs, project, folder)
     loaded = load_project(folder)
-    shares = every_nth(rows[1], len(read_rows(loaded)[0]), n_devices)
+    replay = write_replay(loaded, folder)
+    shares = every_nth(replay.first_row, len(replay.rows), n_devices)
     pace = rows_per_second or max(1.0, len(shares[0].rows) / _PLAY_S)
-    return Plan(loaded, shares, pace, broker)
+    return Plan(loaded, replay, shares, pace, broker)
 
 
 def _copy_project(theirs: LoadedProject, project: Path, folder: Path) -> None:

@@ -33,15 +33,25 @@ _MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A column of a file, from a data row on: what every refusal names."""
+    """A column of a file, from a data row on: what every refusal names.
+
+    Attributes:
+        later: of several files that are read one after the other, those after ``file``: the place among all rows of
+            their first row, and the file.
+    """
 
     file: Path
     column: str
     first_row: int = 0
+    later: tuple[tuple[int, Path], ...] = ()
 
     def refusal(self, index: int, problem: str) -> DataError:
         """Return the error about the value at ``index`` rows after the first."""
-        return DataError(f"{self.file}: row {self.first_row + index}, column {self.column!r}: {problem}")
+        file, row = self.file, self.first_row + index
+        for begin, later in self.later:
+            if begin <= index:
+                file, row = later, index - begin
+        return DataError(f"{file}: row {row}, column {self.column!r}: {problem}")
 
     def column_refusal(self, problem: str) -> DataError:
         """Return the error about the column as a whole."""

@@ -1,6 +1,7 @@
 """Reads a CSV or Parquet file as an Arrow table of raw columns; refuses rows that do not fit the header."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,38 @@ def read_raw(path: Path) -> Any:  # noqa: ANN401 - Arrow ships no types
         msg = f"{path}: there is a header but no row of data"
         raise DataError(msg)
     return table
+
+
+def read_joined(paths: Sequence[Path]) -> tuple[Any, tuple[tuple[int, Path], ...]]:
+    """Read several files as one table, one after the other.
+
+    Returns:
+        The table, and for each file but the first the place of its first row and its path (`columns.Place.later`).
+
+    Raises:
+        DataError: as `read_raw`, or a file has other columns than the first one, or one of another type.
+    """
+    first, *others = paths
+    table, later = read_raw(first), []
+    for path in others:
+        part = read_raw(path)
+        _verify_same_columns(first, table, path, part)
+        later.append((table.num_rows, path))
+        table = pa.concat_tables([table, part.select(table.column_names)])
+    return table, tuple(later)
+
+
+def _verify_same_columns(first: Path, table: Any, path: Path, part: Any) -> None:  # noqa: ANN401
+    missing = [name for name in table.column_names if name not in part.column_names]
+    if missing:
+        raise DataError(f"{path}: there is no column {missing[0]!r}, which {first} has; files of a project are alike")
+    further = [name for name in part.column_names if name not in table.column_names]
+    if further:
+        raise DataError(f"{path}: the column {further[0]!r} is not in {first}; files of a project are alike")
+    for name in table.column_names:
+        theirs, ours = part.schema.field(name).type, table.schema.field(name).type
+        if theirs != ours:
+            raise DataError(f"{path}: column {name!r} holds {theirs}, in {first} it holds {ours}; convert one of them")
 
 
 def _read_parquet(path: Path) -> Any:  # noqa: ANN401

@@ -15,7 +15,7 @@ import numpy as np
 from edge_agent.bundle import Feature, Rule, Task
 from trainer.errors import DataError
 from trainer.features.columns import Place, column_of
-from trainer.features.files import read_raw
+from trainer.features.files import read_joined
 from trainer.features.profile import ColumnProfile, profile_column
 from trainer.project import TargetSection
 
@@ -72,11 +72,13 @@ class Guess:
     training_reason: str
 
 
-def guess_project(path: Path, target: str, *, task: Task | None = None, leave_out: Sequence[str] = ()) -> Guess:
-    """Read a CSV or Parquet file and guess a project over it.
+def guess_project(
+    paths: Sequence[Path], target: str, *, task: Task | None = None, leave_out: Sequence[str] = ()
+) -> Guess:
+    """Read CSV or Parquet files, one after the other, and guess a project over their rows.
 
     Args:
-        path: the file.
+        paths: the files, at least one.
         target: the column to learn.
         task: known; None: guessed.
         leave_out: columns that are no inputs, whatever they hold.
@@ -85,11 +87,15 @@ def guess_project(path: Path, target: str, *, task: Task | None = None, leave_ou
         DataError: unreadable or empty; no such column; an empty column; a target that nothing can be learnt about, or
             that lacks values; numbers with texts among them; or no column is left to learn from.
     """
-    table = read_raw(path)
+    table, later = read_joined(paths)
+
+    def place(column: str) -> Place:
+        return Place(paths[0], column, later=later)
+
     for name in (target, *leave_out):
-        column_of(table, Place(path, name))
-    profiles = tuple(profile_column(table, Place(path, name)) for name in table.column_names if name not in leave_out)
-    return guess_from(profiles, Place(path, target), task=task, leave_out=leave_out)
+        column_of(table, place(name))
+    profiles = tuple(profile_column(table, place(name)) for name in table.column_names if name not in leave_out)
+    return guess_from(profiles, place(target), task=task, leave_out=leave_out)
 
 
 def guess_from(

@@ -131,12 +131,18 @@ class Registry:
         known = ", ".join(f"{m.name}/{m.version}" for m in models) or ", ".join(self.names()) or "nothing yet"
         raise RegistryError(f"the registry does not hold {wanted}; it holds: {known}")
 
-    def resolve(self, reference: str) -> RegisteredModel:
+    def resolve(self, reference: str, model: str = "") -> RegisteredModel:
         """Return the version of ``name``, ``name/3`` or ``name@alias``.
+
+        Args:
+            reference: what a user wrote.
+            model: whose versions a number or an alias alone means (``3``, ``champion``); empty: nobody's.
 
         Raises:
             RegistryError: another form, or there is none.
         """
+        if model and (reference in {CHAMPION, PREVIOUS} or reference.isdecimal()):
+            reference = f"{model}/{reference}" if reference.isdecimal() else f"{model}@{reference}"
         match = _REFERENCE.fullmatch(reference)
         if match is None:
             raise RegistryError(f"{reference!r} is no model: write name, name/3 or name@champion")

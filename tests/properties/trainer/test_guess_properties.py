@@ -52,8 +52,8 @@ def test_a_guessed_project_loads_and_its_data_are_read(inputs: dict[str, list[ob
         known = {"the target": target, "one that tells something": [float(i % 5) for i in range(12)]}
         pa.parquet.write_table(pa.table(inputs | known), folder / "rows.parquet")
         try:
-            guess = guess_project(folder / "rows.parquet", "the target")
+            guess = guess_project([folder / "rows.parquet"], "the target")
         except DataError:
             return
-        (folder / FILE_NAME).write_text(project_text(guess, "guessed", "rows.parquet"), encoding="utf-8")
+        (folder / FILE_NAME).write_text(project_text(guess, "guessed", ["rows.parquet"]), encoding="utf-8")
         assert read_source(load_project(folder)).num_rows == 12

@@ -197,6 +197,44 @@ def test_names_from_hostile_headers_stay_values_in_the_file(tmp_path: Path) -> N
     assert tuple(feature.name for feature in project.features) == names[:4]
 
 
+def test_several_files_are_one_table(tmp_path: Path) -> None:
+    first = write_csv(tmp_path / "2011.csv", "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(300)))
+    second = write_csv(tmp_path / "2012.csv", "y,x\n" + "".join(f"{i % 2},{i}.5\n" for i in range(300)))
+    result = init(first, second, "--target", "y", "--project", tmp_path)
+    assert result.exit_code == 0, result.output
+    loaded = load_project(tmp_path)
+    assert loaded.project.data.path == ("2011.csv", "2012.csv")
+    assert loaded.project.data.rows == (0, 300)
+    assert loaded.project.features[0].valid_max is not None
+    assert loaded.project.features[0].valid_max > 299.5
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("x,y\n1,0\nbroken,1\n", "2012.csv: row 1, column 'x': 'broken'"),
+        ("x\n1\n", "2012.csv: there is no column 'y'"),
+        ("x,y,z\n1,0,2\n", "2012.csv: the column 'z' is not in"),
+    ],
+)
+def test_what_is_wrong_in_a_later_file_is_told_with_that_file_and_its_row(
+    text: str, named: str, tmp_path: Path
+) -> None:
+    first = write_csv(tmp_path / "2011.csv", "x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(300)))
+    second = write_csv(tmp_path / "2012.csv", text)
+    result = init(first, second, "--target", "y", "--project", tmp_path)
+    assert result.exit_code == 3, result.output
+    assert named in result.stderr
+
+
+def test_files_with_columns_of_other_types_are_refused(tmp_path: Path) -> None:
+    for name, values in (("a", [1.0, 2.0]), ("b", ["1", "2"])):
+        pa.parquet.write_table(pa.table({"x": values, "y": ["u", "v"]}), tmp_path / f"{name}.parquet")
+    result = init(tmp_path / "a.parquet", tmp_path / "b.parquet", "--target", "y", "--project", tmp_path)
+    assert result.exit_code == 3
+    assert "b.parquet: column 'x' holds string" in result.stderr
+
+
 def test_a_model_is_named_after_the_file() -> None:
     assert name_after(Path("Gas Turbine (2011).csv")) == "gas-turbine-2011"
     assert name_after(Path("数据.csv")) == "model"

@@ -51,7 +51,17 @@ def test_versions_are_listed_with_aliases_and_verdict(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "version"), [((), 2), (("quality@previous",), 1), (("quality/1",), 1), (("quality@champion",), 2)]
+    ("reference", "version"),
+    [
+        ((), 2),
+        (("champion",), 2),
+        (("previous",), 1),
+        (("1",), 1),
+        (("quality",), 2),
+        (("quality@previous",), 1),
+        (("quality/1",), 1),
+        (("quality@champion",), 2),
+    ],
 )
 def test_a_version_is_shown_by_number_by_alias_and_by_default_the_champion(
     reference: tuple[str, ...], version: int, project: Path
@@ -63,7 +73,7 @@ def test_a_version_is_shown_by_number_by_alias_and_by_default_the_champion(
     assert facts["tags"]["quality"] in text
 
 
-@pytest.mark.parametrize("reference", ["quality/9", "quality@nobody", "other", "quality:3"])
+@pytest.mark.parametrize("reference", ["9", "nobody", "quality/9", "quality@nobody", "other", "quality:3"])
 def test_a_version_that_is_not_there_is_named(reference: str, project: Path) -> None:
     result = registry("show", reference, "--project", project)
     assert result.exit_code == RegistryError.exit_code

@@ -53,6 +53,14 @@ def test_rows_that_the_first_bundle_refuses_are_left_out_on_both_sides():
     assert (result.rows, result.loop_quality) == (1, 1.0)
 
 
+def test_rows_of_unknown_truth_judge_nothing():
+    known = {0: "1", 2: "1"}
+    rows = scored(1, 1, 2, 2, right=frozenset({0, 2}))
+    assert outcome_of_device("d", rows, known, regression=False).quality_before == 1.0
+    assert compare(rows, dict.fromkeys(range(4), "0"), known, regression=False).rows == 1
+    assert rolling_quality({0: "1", 1: "1", 2: "0"}, known, span=2, regression=False) == ([2], [0.5])
+
+
 def test_without_a_switch_there_is_nothing_to_compare():
     result = compare(scored(1, 1), {}, TRUTH, regression=False)
     assert result.static_quality is None

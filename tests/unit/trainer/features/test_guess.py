@@ -137,7 +137,7 @@ def test_the_valid_range_is_round_and_a_quarter_wider(
 
 
 def test_a_large_real_table_is_guessed_as_its_publisher_describes_it(shared_data: Path) -> None:
-    found = guess_project(shared_data / "gas_turbine" / "gt_2011.csv", "NOX", leave_out=["CO"])
+    found = guess_project([shared_data / "gas_turbine" / "gt_2011.csv"], "NOX", leave_out=["CO"])
     assert found.target.task == "regression"
     assert len(found.features) == 9
     assert found.n_rows == 7411
@@ -145,4 +145,4 @@ def test_a_large_real_table_is_guessed_as_its_publisher_describes_it(shared_data
 
 def test_a_header_one_name_short_is_refused(shared_data: Path) -> None:
     with pytest.raises(DataError, match="header one name short"):
-        guess_project(shared_data / "occupancy" / "datatraining.txt", "Occupancy")
+        guess_project([shared_data / "occupancy" / "datatraining.txt"], "Occupancy")
