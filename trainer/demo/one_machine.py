@@ -26,7 +26,7 @@ from trainer.demo.outcome import Answer, ScoredRow
 from trainer.demo.replay import Replay
 from trainer.demo.shares import Share
 from trainer.demo.summary import Summary, records_put, score_static, summarise
-from trainer.errors import GateRefusedError
+from trainer.errors import GateRefusedError, RunError
 from trainer.monitoring.fleet import intake_totals, totals_of_devices
 from trainer.monitoring.store import StoreUnavailableError
 from trainer.pipeline.outcome import StepEvent
@@ -38,6 +38,7 @@ _TICK_S: Final = 0.25
 # When the devices' rows are over: how long the last records, a run and a rollout may still take.
 _SETTLE_S: Final = 90.0
 _CONNECT_S: Final = 30.0
+_FIRST_ORDER: Final = "first"
 # A rollout is not waited for: a trial needs rows, and there are none left.
 _BUSY: Final = frozenset({State.RUNNING})
 
@@ -187,7 +188,7 @@ class OneMachine:
         self.view.started(broker, devices)
         station.loop.operator.start(
             ref,
-            order_id=f"first-{ref.version}",
+            order_id=_FIRST_ORDER,
             by="demo",
             reason="the first model",
             shares=(1.0,),
@@ -220,15 +221,14 @@ class OneMachine:
             self._tick(station, devices, total)
 
     def _tick(self, station: Station, devices: Sequence[DeviceProcess], total: int) -> int:
-        operator = station.loop.operator
         try:
-            for rollout in operator.list():
-                if rollout.state == "running":
-                    operator.step(rollout.order_id)
             station.step()
+            first = station.loop.operator.load(_FIRST_ORDER)
             rows = sum(t.rows_scored + t.rows_refused for t in totals_of_devices(station.store).values())
         except StoreUnavailableError:
             return 0
+        if first is not None and first.state == "halted" and not self.story:
+            raise RunError(f"the devices did not take the first bundle: {first.last_step}")
         for device in devices:
             device.ensure()
         self.view.tick(station, rows, total)

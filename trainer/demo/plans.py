@@ -23,7 +23,7 @@ def plan_of_data(
     """Plan for a data set that was written to ``folder``."""
     pace = rows_per_second or data.rows_per_second
     loaded = load_project(folder)
-    return Plan(loaded, write_replay(loaded, folder), data.shares(n_devices), pace, broker)
+    return Plan(loaded, write_replay(loaded), data.shares(n_devices), pace, broker)
 
 
 def plan_of_project(
@@ -40,7 +40,7 @@ def plan_of_project(
     theirs = load_project(project)
     _copy_project(theirs, project, folder)
     loaded = load_project(folder)
-    replay = write_replay(loaded, folder)
+    replay = write_replay(loaded)
     shares = every_nth(replay.first_row, len(replay.rows), n_devices)
     pace = rows_per_second or max(1.0, len(shares[0].rows) / _PLAY_S)
     return Plan(loaded, replay, shares, pace, broker)

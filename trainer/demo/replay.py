@@ -38,8 +38,8 @@ class Replay:
     first_row: int
 
 
-def write_replay(loaded: LoadedProject, folder: Path) -> Replay:
-    """Write the rows of all data files of a project into one file.
+def write_replay(loaded: LoadedProject) -> Replay:
+    """Write the rows of all data files of a project into one file in its folder.
 
     Values stay what they are, right or wrong: judging them is the device's part.
 
@@ -81,7 +81,7 @@ def write_replay(loaded: LoadedProject, folder: Path) -> Replay:
     writer = csv.writer(text)
     writer.writerow(feature.name for feature in project.features)
     writer.writerows(rows.values())
-    path = folder / REPLAY_NAME
+    path = loaded.folder / REPLAY_NAME
     replace_file(path, text.getvalue().encode())
     return Replay(path, rows, truth, first)
 

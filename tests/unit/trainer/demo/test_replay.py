@@ -39,7 +39,7 @@ def rows_in(path):
 
 def test_a_csv_file_is_replayed_as_it_stands(tmp_path):
     (tmp_path / "rows.csv").write_text("y,x,kind,rest\n1,0.10,a,r\n0,NA,b,r\n1,broken,c,r\n")
-    replay = write_replay(project(tmp_path, "rows.csv"), tmp_path)
+    replay = write_replay(project(tmp_path, "rows.csv"))
     assert rows_in(replay.path) == [["x", "kind"], ["0.10", "a"], ["", "b"], ["broken", "c"]]
     assert replay.rows == {0: ("0.10", "a"), 1: ("", "b"), 2: ("broken", "c")}
     assert replay.truth == {0: "1", 1: "0", 2: "1"}
@@ -51,7 +51,7 @@ def test_parquet_is_replayed_as_the_text_that_training_would_read(tmp_path):
         {"x": [0.1, None, 3.0], "kind": pa.array(["a", "b", "a"]).dictionary_encode(), "y": [1.5, None, 2]}
     )
     pa.parquet.write_table(table, tmp_path / "rows.parquet")
-    replay = write_replay(project(tmp_path, "rows.parquet", task="regression"), tmp_path)
+    replay = write_replay(project(tmp_path, "rows.parquet", task="regression"))
     assert rows_in(replay.path)[1:] == [["0.1", "a"], ["", "b"], ["3", "a"]]
     assert replay.truth == {0: 1.5, 2: 2.0}, "nobody knows the truth of row 1"
 
@@ -59,14 +59,14 @@ def test_parquet_is_replayed_as_the_text_that_training_would_read(tmp_path):
 def test_true_and_false_among_numbers_are_one_and_zero(tmp_path):
     table = pa.table({"x": [True, False, None], "kind": ["a", "b", "a"], "y": ["u", "v", "u"]})
     pa.parquet.write_table(table, tmp_path / "rows.parquet")
-    assert [row[0] for row in write_replay(project(tmp_path, "rows.parquet"), tmp_path).rows.values()] == ["1", "0", ""]
+    assert [row[0] for row in write_replay(project(tmp_path, "rows.parquet")).rows.values()] == ["1", "0", ""]
 
 
 def test_several_files_follow_each_other_and_later_rows_come_in_the_order_of_time(tmp_path):
     (tmp_path / "a.csv").write_text("t,x,kind,y\n5,1,a,u\n9,2,a,u\n8,3,a,u\n")
     (tmp_path / "b.csv").write_text("kind,x,t,y\nb,4,7,v\nb,5,6,v\n")
     loaded = project(tmp_path, "a.csv", "b.csv", data='rows = [0, 2]\ntimestamp = "t"')
-    replay = write_replay(loaded, tmp_path)
+    replay = write_replay(loaded)
     assert [row[0] for row in replay.rows.values()] == ["1", "2", "5", "4", "3"]
     assert list(replay.truth.values()) == ["u", "u", "v", "v", "u"]
 
@@ -75,5 +75,5 @@ def test_several_files_follow_each_other_and_later_rows_come_in_the_order_of_tim
 def test_without_rows_after_the_training_rows_there_is_nothing_to_replay(data, problem, tmp_path):
     (tmp_path / "rows.csv").write_text("y,x,kind\n1,1,a\n0,2,b\n1,3,a\n")
     with pytest.raises(DataError, match=problem):
-        write_replay(project(tmp_path, "rows.csv", data=data), tmp_path)
+        write_replay(project(tmp_path, "rows.csv", data=data))
     assert not (tmp_path / "replay.csv").exists()
