@@ -1,4 +1,4 @@
-"""The commands ``fieldloop export``, ``fieldloop publish`` and ``fieldloop repository``."""
+"""The commands ``fieldloop export`` and ``fieldloop repository``."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,19 +45,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
             typer.echo(report_json(outcome.report).decode(), nl=False)
         else:
             Console().print(report_table(outcome.report))
-            typer.echo(f"bundle: {outcome.bundle}; publish it with: fieldloop publish {outcome.bundle} …")
-
-
-@app.command("publish")
-def publish_command(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.")], repository: Repository, keys: Keys
-) -> None:
-    """Sign a bundle and list it in the update repository."""
-    with _exit_codes():
-        from edge_agent.clock import SystemClock
-        from exporter.repository import publish_bundle
-
-        typer.echo(f"published {publish_bundle(bundle, repository, keys, clock=SystemClock())}")
+            typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
 
 
 @repository_app.command("init")

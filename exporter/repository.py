@@ -73,6 +73,16 @@ class _State:
     targets: Metadata[Targets]
 
 
+def is_repository(folder: Path) -> bool:
+    """Tell whether a folder was made by `init_repository`, to its end."""
+    return (folder / METADATA / "timestamp.json").exists()
+
+
+def root_of(repository: Path) -> Path:
+    """Return the path of the root that devices must be given."""
+    return repository / METADATA / "root.json"
+
+
 def init_repository(folder: Path, keys_folder: Path, *, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES) -> Path:
     """Make an empty repository and its keys; return the path of the root that devices must be given.
 
@@ -81,7 +91,7 @@ def init_repository(folder: Path, keys_folder: Path, *, clock: Clock, lifetimes:
         KeysError: the keys folder already holds a key.
     """
     metadata = folder / METADATA
-    if (metadata / "timestamp.json").exists():
+    if is_repository(folder):
         raise RepositoryError(f"{folder} is a repository already")
     if keys_folder.resolve().is_relative_to(folder.resolve()):
         raise RepositoryError(f"{keys_folder} lies inside {folder}: the keys would be served; choose another folder")
@@ -100,7 +110,7 @@ def init_repository(folder: Path, keys_folder: Path, *, clock: Clock, lifetimes:
     )
     _write_root(metadata, state.root, signers["root"])
     _write_listing(metadata, state, signers, changed=("targets", "snapshot"))
-    return metadata / "root.json"
+    return root_of(folder)
 
 
 def publish_bundle(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from edge_agent.bundle import RuntimeName
@@ -57,5 +58,7 @@ def choose_forms(requested: tuple[str, ...]) -> tuple[Form, ...]:
     names = tuple(FORMS) if AUTO in requested else tuple(dict.fromkeys(requested))
     unknown = [name for name in names if name not in FORMS]
     if unknown or not names:
-        raise UnknownVariantError(f"unknown variants {unknown}; known: {', '.join(FORMS)}, {AUTO}")
+        nearest = get_close_matches(unknown[0], FORMS, n=1) if unknown else []
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(FORMS)}, {AUTO}"
+        raise UnknownVariantError(f"unknown variants {unknown}; {hint}")
     return tuple(FORMS[name] for name in names)

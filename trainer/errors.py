@@ -37,6 +37,13 @@ class RunError(TrainerError):
     exit_code = 6
 
 
+class BusyError(RunError):
+    """Another run of the same project goes on: try again later."""
+
+    # No other class has it, of no package: who started the command knows by it that waiting helps.
+    exit_code = 10
+
+
 class MissingProgramError(TrainerError):
     """Something that is installed only when asked for is missing; the message says how to get it."""
 

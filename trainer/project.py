@@ -245,6 +245,9 @@ def _problems_of(project: Project) -> list[str]:
         problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
     if project.training.split == "entity" and project.data.entity is None:
         problems.append("key 'training.split': 'entity' needs the key 'data.entity', the column that names the entity")
+    webhook = project.alerts.webhook
+    if webhook is not None and not webhook.startswith(("http://", "https://")):
+        problems.append(f"key 'alerts.webhook': {webhook!r} is no address; it begins with http:// or https://")
     rings = project.rollout.rings
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")

@@ -93,6 +93,7 @@ def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
     assert not running_children(folder)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["records_sent"] == summary["records_stored"]
+    assert summary["rows_dropped"] == 0
     assert "Traceback" not in output
 
 

@@ -276,7 +276,10 @@ def _published_bundle(loaded: "LoadedProject", places: "Places", version: str) -
     listed = list_bundles(places.repository)
     if bundle not in listed:
         known = ", ".join(map(str, listed)) or "none"
-        raise RegistryError(f"{bundle} is not published in {places.repository}; published: {known}")
+        raise RegistryError(
+            f"{bundle} is not published in {places.repository} (published: {known}); "
+            f"publish it with: fieldloop publish {bundle.version}"
+        )
     return bundle
 
 

@@ -9,6 +9,8 @@ import typer
 
 app = typer.Typer(add_completion=False)
 
+_INTERRUPTED = 130
+
 
 @app.command("demo")
 def demo_command(
@@ -39,26 +41,25 @@ def demo_command(
 
     from edge_agent.clock import SystemClock
     from trainer.demo.data import DATA_SETS
-    from trainer.demo.folder import make_folder
     from trainer.demo.one_machine import OneMachine
     from trainer.demo.plans import plan_of_data, plan_of_project
     from trainer.demo.summary import draw_summary, write_summary
     from trainer.demo.view import TerminalView
 
     chosen = None if project is not None else DATA_SETS[data]
-    make_folder(folder)
     if chosen is not None:
-        chosen.write(folder, seed)
-        plan = plan_of_data(chosen, folder, devices, broker=broker, rows_per_second=rows_per_second)
+        plan = plan_of_data(chosen, folder, devices, seed=seed, broker=broker, rows_per_second=rows_per_second)
     else:
         plan = plan_of_project(project or Path(), folder, devices, broker=broker, rows_per_second=rows_per_second)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     view = TerminalView(Console())
-    machine = OneMachine(plan, SystemClock(), view, stop)
+    machine = OneMachine(plan, SystemClock(), view, threading.Event())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: machine.end())
     try:
         summary, scored, static = machine.play(keep=keep)
+    except KeyboardInterrupt:
+        typer.echo(f"ended while the first model was trained; to go on: fieldloop pipeline resume --project {folder}")
+        raise typer.Exit(_INTERRUPTED) from None
     finally:
         view.close()
     files = [

@@ -25,7 +25,7 @@ from trainer.demo.labeller import Labeller
 from trainer.demo.outcome import Answer, ScoredRow
 from trainer.demo.replay import Replay
 from trainer.demo.shares import Share
-from trainer.demo.summary import Summary, records_put, score_static, summarise
+from trainer.demo.summary import Played, Summary, records_put, score_static, summarise
 from trainer.errors import GateRefusedError, RunError
 from trainer.monitoring.fleet import intake_totals, totals_of_devices
 from trainer.monitoring.store import StoreUnavailableError
@@ -100,6 +100,17 @@ class OneMachine:
     view: View
     stop: threading.Event = field(default_factory=threading.Event)
     story: list[StoryEvent] = field(default_factory=list)
+    _is_training: bool = False
+
+    def end(self) -> None:
+        """End as soon as can be, from a signal's handler: nothing but training is broken off half-way.
+
+        Raises:
+            KeyboardInterrupt: the first model is being trained.
+        """
+        self.stop.set()
+        if self._is_training:
+            raise KeyboardInterrupt
 
     def play(self, *, keep: bool = False) -> tuple[Summary, tuple[ScoredRow, ...], dict[int, Answer]]:
         """Play the loop until every row is scored and stored, or until `stop` is set.
@@ -116,7 +127,9 @@ class OneMachine:
         """
         began_s = self.clock.monotonic_s()
         loaded = self.plan.loaded
+        self._is_training = True
         result = run_production(loaded, trigger="manual", reason="the first model", progress=self.view.step)
+        self._is_training = False
         if result.bundle is None or not result.promoted:
             raise GateRefusedError("the first model did not pass the gate: " + "; ".join(result.decision.refusals))
         self.view.trained(result)
@@ -136,9 +149,7 @@ class OneMachine:
                 devices,
                 replay.truth,
                 static,
-                broker=kind,
-                story=self.story,
-                seconds=self.clock.monotonic_s() - began_s,
+                Played(kind, self.story, self.clock.monotonic_s() - began_s, interrupted=self.stop.is_set()),
             )
         return summary, scored, static
 

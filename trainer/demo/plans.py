@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainer.demo.data import DemoData
+from trainer.demo.folder import make_folder
 from trainer.demo.one_machine import Plan
 from trainer.demo.replay import write_replay
 from trainer.demo.shares import every_nth
@@ -18,9 +19,11 @@ _PLAY_S = 90.0
 
 
 def plan_of_data(
-    data: DemoData, folder: Path, n_devices: int, *, broker: Broker, rows_per_second: float | None
+    data: DemoData, folder: Path, n_devices: int, *, seed: int, broker: Broker, rows_per_second: float | None
 ) -> Plan:
-    """Plan for a data set that was written to ``folder``."""
+    """Write a data set of our own to ``folder``, which is made anew, and plan for it."""
+    make_folder(folder)
+    data.write(folder, seed)
     pace = rows_per_second or data.rows_per_second
     loaded = load_project(folder)
     return Plan(loaded, write_replay(loaded), data.shares(n_devices), pace, broker)
@@ -31,13 +34,19 @@ def plan_of_project(
 ) -> Plan:
     """Plan for a user's project: its rows after the training rows, dealt out in turn.
 
-    The project file is copied to ``folder`` and its data are linked there, so that all state stays in the folder.
+    The project file is copied to ``folder``, which is made anew, and its data are linked there, so that all state stays
+    in the folder.
 
     Raises:
         ProjectError: the project file is wrong.
-        DataError: no rows are left after the training rows, or the data lie above the project's folder.
+        DataError: no rows are left after the training rows, the data lie above the project's folder, or the project
+            lies in the folder, which would remove it.
     """
     theirs = load_project(project)
+    for path in (theirs.folder, *theirs.data_paths):
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path} lies in {folder}, which the demo makes anew: choose another --folder")
+    make_folder(folder)
     _copy_project(theirs, project, folder)
     loaded = load_project(folder)
     replay = write_replay(loaded)

@@ -33,7 +33,7 @@ from trainer.demo.outcome import (
 )
 from trainer.demo.plot import Curve, Moment, draw
 from trainer.demo.records import read_predictions
-from trainer.monitoring.fleet import intake_totals, list_events
+from trainer.monitoring.fleet import DeviceTotals, intake_totals, list_events, totals_of_devices
 from trainer.monitoring.ledger import list_orders
 from trainer.monitoring.store import Store
 from trainer.monitoring.tables import LABELS, WINDOWS
@@ -85,16 +85,30 @@ class Summary:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How it was played.
+
+    Attributes:
+        broker: kind of broker that was used.
+        story: the turns of the story.
+        seconds: how long it took.
+        interrupted: the devices were ended before their last rows: rows that they did not come to are not dropped.
+    """
+
+    broker: str
+    story: Sequence[StoryEvent]
+    seconds: float
+    interrupted: bool
+
+
 def summarise(
     loaded: LoadedProject,
     store: Store,
     devices: Sequence[DeviceProcess],
     truth: Mapping[int, Answer],
     static: Mapping[int, Answer],
-    *,
-    broker: str,
-    story: Sequence[StoryEvent],
-    seconds: float,
+    played: Played,
 ) -> tuple[Summary, tuple[ScoredRow, ...]]:
     """Compute the summary.
 
@@ -104,9 +118,7 @@ def summarise(
         devices: the devices, stopped or not.
         truth: row to its label or value.
         static: row to what the first bundle answers.
-        broker: kind of broker that was used.
-        story: the turns of the story.
-        seconds: how long it took.
+        played: how it was played.
 
     Returns:
         The summary, and all rows that the fleet scored, in the order of time.
@@ -118,13 +130,19 @@ def summarise(
     )
     comparison: Comparison = compare(scored, static, truth, regression=regression)
     counted = _count_rows(store)
-    expected = sum(len(device.share.rows) for device in devices)
+    done = totals_of_devices(store)
+    dropped = 0
+    for device in devices:
+        its = done.get(device.device, DeviceTotals())
+        rows = device.share.rows
+        reached = max((row.row for row in by_device[device.device]), default=-1) if played.interrupted else rows.stop
+        dropped += max(0, sum(row <= reached for row in rows) - its.rows_scored - its.rows_refused)
     totals = intake_totals(store)
     summary = Summary(
         project=loaded.project.name,
         metric=loaded.project.metric if not regression else "r2",
         seed=loaded.project.seed,
-        broker=broker,
+        broker=played.broker,
         static_accuracy=comparison.static_quality,
         loop_accuracy=comparison.loop_quality,
         compared_rows=comparison.rows,
@@ -137,13 +155,13 @@ def summarise(
         records_resent=totals.resent,
         duplicates=counted.twice,
         rows_scored=counted.scored,
-        rows_dropped=max(0, expected - counted.scored - counted.refused),
+        rows_dropped=dropped,
         rows_refused=counted.refused,
         rows_labelled=counted.labelled,
         restarts=sum(device.restarts for device in devices),
         updates=_updates(store),
-        story=tuple((event.at_utc_s, event.kind, event.text) for event in story),
-        seconds=seconds,
+        story=tuple((event.at_utc_s, event.kind, event.text) for event in played.story),
+        seconds=played.seconds,
     )
     return summary, scored
 

@@ -142,9 +142,7 @@ def times(raw: Any, place: Place) -> NDArray[np.float64]:  # noqa: ANN401
     try:
         return numbers(raw, place, may_miss=False)
     except DataError:
-        parsed = _first_failing(
-            raw, place, lambda part: pc.cast(part, pa.timestamp("us")), "is neither a number nor an ISO date"
-        )
+        parsed = _first_failing(raw, place, _as_times, "is neither a number nor an ISO date")
     return np.asarray(pc.cast(parsed, pa.int64()), dtype=np.float64) / 1e6
 
 
@@ -209,6 +207,14 @@ def _first_failing(raw: Any, place: Place, cast: Callable[[Any], Any], problem: 
             else:
                 high = middle
         raise place.refusal(low, f"{raw[low].as_py()!r} {problem}; mend it or leave it empty") from error
+
+
+def _as_times(part: Any) -> Any:  # noqa: ANN401
+    """Cast texts to times in UTC: all without a zone, which are taken for UTC, or all with one."""
+    try:
+        return pc.cast(part, pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return pc.cast(pc.cast(part, pa.timestamp("us", tz="UTC")), pa.timestamp("us"))
 
 
 def _casts(part: Any, cast: Callable[[Any], Any]) -> bool:  # noqa: ANN401

@@ -123,7 +123,8 @@ def guess_from(
         reasons = "; ".join(f"{column.name!r}: {column.reason}" for column in left_out)
         raise DataError(f"{target_place.file}: no column is left to learn from" + (f" ({reasons})" if reasons else ""))
     inputs = [profile for profile in others if profile.name in {feature.name for feature in features}]
-    training_rows, training_reason = _training_rows(target, section, inputs)
+    order = next((profile for profile in others if profile.name == timestamp), None)
+    training_rows, training_reason = _training_rows(target, section, inputs, order)
     return Guess(
         target=section,
         target_reason=reason,
@@ -261,9 +262,11 @@ def _rounded(value: float, observed: float) -> float:
 
 
 def _training_rows(
-    profile: ColumnProfile, target: TargetSection, inputs: Sequence[ColumnProfile]
+    profile: ColumnProfile, target: TargetSection, inputs: Sequence[ColumnProfile], order: ColumnProfile | None
 ) -> tuple[int | None, str]:
     half = profile.n_rows // 2
+    if order is not None and not order.is_ordered:
+        return None, f"The rows are not in the order of {order.name!r}: all train; sort them to keep the later ones."
     if profile.n_rows < _MIN_ROWS_TO_SPLIT:
         return None, f"{profile.n_rows} rows are few: all of them train."
     if target.task == "classification":

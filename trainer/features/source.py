@@ -1,5 +1,6 @@
 """Reads the rows of the project's own files, strictly, in the order of the project."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ def read_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no 
         and ``entity`` (text) where the project names one.
 
     Raises:
-        DataError: what `read_raw` or `columns` refuse, or fewer rows than ``data.rows`` asks for.
+        DataError: what `read_raw` or `columns` refuse, fewer rows than ``data.rows`` asks for, or rows that it asks for
+            are later than rows that it leaves for later.
     """
     project = loaded.project
     first, last = project.data.rows or (0, None)
-    parts, orders, seen = [], [], 0
+    parts, orders, later, seen = [], [], [], 0
     for path in loaded.data_paths:
         raw = read_raw(path)
         low = max(first - seen, 0)
@@ -36,6 +38,9 @@ def read_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no 
             part, order = _checked(raw.slice(low, high - low), project, path, low)
             parts.append(part)
             orders.append(order)
+        if project.data.timestamp is not None and last is not None and raw.num_rows > max(high, 0):
+            place = Place(path, project.data.timestamp, max(high, 0))
+            later.append((place, times(column_of(raw, place).slice(max(high, 0)), place)))
     if last is not None and seen < last:
         files = ", ".join(str(path) for path in loaded.data_paths)
         msg = f"{files}: {seen} rows of data, but data.rows ends at {last}; shorten it or add files"
@@ -45,8 +50,21 @@ def read_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no 
         raise DataError(msg)
     table = pa.concat_tables(parts)
     if project.data.timestamp is not None:
+        _verify_later(np.concatenate(orders), later)
         table = table.take(pa.array(np.argsort(np.concatenate(orders), kind="stable")))
     return table
+
+
+def _verify_later(known: NDArray[np.float64], later: Sequence[tuple[Place, NDArray[np.float64]]]) -> None:
+    """Refuse to learn from what happened after rows that are kept for later: that would be knowing the future."""
+    for place, at in later:
+        early = np.flatnonzero(at < known.max())
+        if early.size:
+            raise place.refusal(
+                int(early[0]),
+                "is earlier than a row of data.rows, which would learn from the future: "
+                "sort the data by this column, or let data.rows name all rows",
+            )
 
 
 def _checked(raw: Any, project: Project, path: Path, first_row: int) -> tuple[Any, NDArray[np.float64]]:  # noqa: ANN401

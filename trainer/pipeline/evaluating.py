@@ -30,12 +30,44 @@ class Champion:
     """The model that the candidate must match.
 
     Attributes:
+        answers_alike: whether it takes the same features and gives the same labels; else nothing can be compared.
         trained_rows: names of the rows that it was fitted on (`trainer.features.table.row_keys`).
+        honest_rows, honest_answers: names of rows, sorted, and what models of its own kind that did not see them
+            answered, ``(n, n_outputs)``: they stand for it on rows that it was fitted on.
     """
 
     version: int
     estimator: Any
+    answers_alike: bool
     trained_rows: NDArray[np.uint64]
+    honest_rows: NDArray[np.uint64]
+    honest_answers: NDArray[np.float64]
+
+    def answer(self, rows: NDArray[np.float32], keys: NDArray[np.uint64], n_labels: int) -> NDArray[np.float64]:
+        """Answer rows, ``(n, n_outputs)``; NaN for those of which it can give no honest answer."""
+        answers = np.full((len(rows), n_labels or 1), np.nan)
+        if not self.answers_alike or not len(rows):
+            return answers
+        unseen = ~np.isin(keys, self.trained_rows)
+        if unseen.any():
+            answers[unseen] = outputs_of(self.estimator, rows[unseen], n_labels)
+        known = ~unseen & np.isin(keys, self.honest_rows)
+        answers[known] = self.honest_answers[np.searchsorted(self.honest_rows, keys[known])]
+        return answers
+
+
+def load_champion(version: int, estimator: Any, folder: Path, *, answers_alike: bool) -> Champion:  # noqa: ANN401
+    """Join a champion from its estimator and what its own evaluation left in ``folder``."""
+    evidence = load_arrays(folder / "evidence.npz")
+    keys, first = np.unique(row_keys(evidence["rows"], evidence["truth"]), return_index=True)
+    return Champion(
+        version,
+        estimator,
+        answers_alike,
+        load_arrays(folder / KEYS_NAME)["keys"],
+        keys,
+        evidence["predictions"][first].astype(np.float64),
+    )
 
 
 class Figures(Struct, frozen=True):
@@ -52,6 +84,7 @@ class Figures(Struct, frozen=True):
     constant_quality: float
     majority_share: float
     champion_version: int
+    champion_answers_alike: bool
     compared_rows: int
     compared_quality: float
     champion_quality: float
@@ -139,11 +172,10 @@ def _figures(
     metric, truth, fitted = lesson.project.metric, lesson.truth, ~lesson.splits.is_holdout
     compared, champion_quality = np.zeros_like(judged), 0.0
     if champion is not None:
-        seen = np.isin(row_keys(lesson.rows, truth), champion.trained_rows)
-        compared = judged & ~seen
+        theirs = champion.answer(lesson.rows, row_keys(lesson.rows, truth), lesson.n_labels)
+        compared = judged & ~np.isnan(theirs).any(axis=1)
         if compared.any():
-            outputs = outputs_of(champion.estimator, lesson.rows[compared], lesson.n_labels)
-            champion_quality = quality(metric, truth[compared], outputs)
+            champion_quality = quality(metric, truth[compared], theirs[compared])
     recent = np.zeros_like(judged)
     if lesson.splits.fleet_judges:
         recent[np.flatnonzero(judged)[-_RECENT_ROWS:]] = True
@@ -156,6 +188,7 @@ def _figures(
         constant_quality=_constant_quality(metric, truth[judged], lesson.n_labels),
         majority_share=_majority_share(truth[judged], lesson.n_labels),
         champion_version=0 if champion is None else champion.version,
+        champion_answers_alike=champion is None or champion.answers_alike,
         compared_rows=int(compared.sum()),
         compared_quality=quality(metric, truth[compared], answers[compared]) if compared.any() else 0.0,
         champion_quality=champion_quality,

@@ -42,10 +42,15 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
 def load_rows(folder: Path) -> TrainingTable:
     """Read what `extract_rows` wrote."""
     arrays = load_arrays(folder / "table.npz")
-    words = load_value(folder / "table.json", dict[str, str | tuple[str, ...]])
-    names, labels = tuple(words["names"]), tuple(words["labels"])
+    names, labels = load_names(folder)
     rows, truth = arrays["rows"].astype(np.float32), arrays["truth"].astype(np.float64)
     is_fleet, is_chosen = arrays["is_fleet"].astype(np.bool_), arrays["is_chosen"].astype(np.bool_)
     entity = arrays["entity"].astype(np.int64)
     fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity)
     return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint)
+
+
+def load_names(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read the names of the features, and the labels, of what `extract_rows` wrote."""
+    words = load_value(folder / "table.json", dict[str, str | tuple[str, ...]])
+    return tuple(words["names"]), tuple(words["labels"])

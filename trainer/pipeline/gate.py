@@ -33,7 +33,9 @@ class GateEvidence(Struct, frozen=True):
         quality: of the candidate on them.
         constant_quality: of the best constant answer on them (majority, or mean).
         majority_share: share of the most frequent label among them; 0 for regression.
-        compared_rows: those of them that the champion was not trained on either; 0: nothing to compare with.
+        champion_version: 0: there is none.
+        champion_answers_alike: whether it takes the same features and gives the same labels.
+        compared_rows: those judged rows of which the champion, or a model of its kind, gave an honest answer too.
         compared_quality, champion_quality: of both models on the compared rows.
         recent_rows: the latest judged rows of the fleet, 0 when the fleet does not judge.
         recent_quality, recent_constant_quality, recent_majority_share: on those.
@@ -44,6 +46,8 @@ class GateEvidence(Struct, frozen=True):
     quality: float
     constant_quality: float
     majority_share: float
+    champion_version: int
+    champion_answers_alike: bool
     compared_rows: int
     compared_quality: float
     champion_quality: float
@@ -113,8 +117,18 @@ def _baseline(evidence: GateEvidence, gate: GateSection) -> GateCheck:
 
 def _previous(evidence: GateEvidence, gate: GateSection) -> GateCheck:
     limit = -gate.max_loss_to_previous
-    if not evidence.compared_rows:
+    champion = f"previous: the champion, version {evidence.champion_version},"
+    if not evidence.champion_version:
         return GateCheck("previous", 0.0, limit, passed=True, text="previous: there is no champion to compare with")
+    if not evidence.champion_answers_alike:
+        # Somebody changed in the project file what is learnt: that is a decision; the old model cannot speak to it.
+        return GateCheck(
+            "previous", 0.0, limit, passed=True, text=f"{champion} has other features or labels: not compared"
+        )
+    if not evidence.compared_rows:
+        return GateCheck(
+            "previous", 0.0, limit, passed=False, text=f"{champion} has seen every judged row: give rows that are new"
+        )
     gain = evidence.compared_quality - evidence.champion_quality
     text = (
         f"previous: {evidence.metric} {evidence.compared_quality:.4f}, the champion has "

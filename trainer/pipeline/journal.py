@@ -1,7 +1,8 @@
 """Carries out the steps of one run, records each, and skips those that an earlier attempt has finished.
 
-A step is finished when its record stands and its files are what the record says; from the first step that is not, all
-are carried out. Each is a child run in MLflow: versions, executor, parameters, metrics, times, pointers to artefacts.
+A step is finished when its record stands, was made by the present code for the present project, and its files are what
+the record says; from the first step that is not, all are carried out. Each is a child run in MLflow: versions,
+executor, parameters, metrics, times, pointers to artefacts.
 """
 
 import hashlib
@@ -17,6 +18,8 @@ from typing import Final, TypeVar
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edge_agent.clock import Clock
 from trainer.errors import RunError
@@ -30,24 +33,61 @@ Progress = Callable[[StepEvent], None]
 
 _PACKAGES: Final = ("scikit-learn", "numpy", "skl2onnx", "onnx", "onnxruntime")
 _MAX_PARAM: Final = 500
+_BEGUN_NAME: Final = "begun.json"
+
+
+class Begun(Struct, frozen=True):
+    """What an attempt at a step began with; `child` is its run in MLflow."""
+
+    version: str
+    inputs: str
+    child: str = ""
 
 
 class Journal:
     """The steps of one run."""
 
     def __init__(
-        self, client: MlflowClient, experiment_id: str, run_id: str, folder: Path, clock: Clock, progress: Progress
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        run_id: str,
+        folder: Path,
+        *,
+        inputs: str,
+        clock: Clock,
+        progress: Progress,
     ) -> None:
+        """Open the journal of a run.
+
+        Args:
+            client: of the store that keeps the records.
+            experiment_id: of the project.
+            run_id: of the run, under which each step is a child.
+            folder: of the run.
+            inputs: stands for all that every step depends on and that an earlier attempt may have had otherwise.
+            clock: tells the time.
+            progress: is told of every step.
+        """
         self._client = client
         self._experiment_id = experiment_id
         self._run_id = run_id
         self._folder = folder
+        self._inputs = inputs
         self._clock = clock
         self._progress = progress
         self._is_fresh = False
         self.records: list[StepRecord] = []
 
-    def step(self, name: str, module: ModuleType, do: Callable[[Path], Outcome[T]], load: Callable[[Path], T]) -> T:
+    def step(
+        self,
+        name: str,
+        module: ModuleType,
+        do: Callable[[Path], Outcome[T]],
+        load: Callable[[Path], T],
+        *,
+        given: str = "",
+    ) -> T:
         """Carry out a step, or load what an earlier attempt made of it.
 
         Args:
@@ -55,25 +95,27 @@ class Journal:
             module: whose code it is.
             do: carries it out, writing its files into the folder that it is given.
             load: reads them again.
+            given: what this step depends on besides the journal's inputs and the steps before.
 
         Raises:
             RunError: MLflow does not take the record; the run can be resumed.
         """
         folder = self._folder / name
-        code = code_version(module)
-        kept = None if self._is_fresh else _finished(folder, code)
+        begun = Begun(code_version(module), f"{self._inputs} {given}".strip())
+        kept = None if self._is_fresh else _finished(folder, begun)
         if kept is not None:
             self.records.append(kept)
             self._progress(StepEvent(name, "skipped", kept.seconds, kept.facts))
             return load(folder)
         self._is_fresh = True
-        return self._carry_out(name, code, folder, do)
+        return self._carry_out(name, begun, folder, do)
 
-    def _carry_out(self, name: str, code: str, folder: Path, do: Callable[[Path], Outcome[T]]) -> T:
-        self._prepare_folder(folder, code)
+    def _carry_out(self, name: str, begun: Begun, folder: Path, do: Callable[[Path], Outcome[T]]) -> T:
+        self._prepare_folder(folder, begun)
         self._progress(StepEvent(name, "started", 0.0))
         started_utc_s, started_s = self._clock.utc_s(), self._clock.monotonic_s()
-        child = self._begin_child(name, code)
+        child = self._begin_child(name, begun.version)
+        save_value(folder / _BEGUN_NAME, replace(begun, child=child))
         try:
             outcome = do(folder)
         except BaseException:
@@ -83,7 +125,8 @@ class Journal:
         sync_files(folder)
         record = StepRecord(
             name=name,
-            version=code,
+            version=begun.version,
+            inputs=begun.inputs,
             executor="local process",
             started_utc_s=started_utc_s,
             ended_utc_s=self._clock.utc_s(),
@@ -100,14 +143,22 @@ class Journal:
         self._progress(StepEvent(name, "finished", seconds, outcome.facts))
         return outcome.value
 
-    def _prepare_folder(self, folder: Path, code: str) -> None:
-        """Make the step's folder; what an attempt of the same code left unfinished stays: a search goes on with it."""
-        begun = folder / _BEGUN_NAME
-        is_same = begun.exists() and begun.read_text(encoding="utf-8") == code and not (folder / RECORD_NAME).exists()
-        if folder.exists() and not is_same:
+    def _prepare_folder(self, folder: Path, begun: Begun) -> None:
+        """Make the step's folder; what a like attempt left unfinished stays: a search goes on with it."""
+        earlier = _begun_in(folder)
+        if earlier is not None and earlier.child and not (folder / RECORD_NAME).exists():
+            self._end_killed(earlier.child)
+        is_alike = earlier is not None and replace(earlier, child="") == begun
+        if folder.exists() and not (is_alike and not (folder / RECORD_NAME).exists()):
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        begun.write_text(code, encoding="utf-8")
+        save_value(folder / _BEGUN_NAME, begun)
+
+    def _end_killed(self, child: str) -> None:
+        """Let no attempt that was killed stand as running for ever."""
+        with _told("end"):
+            if self._client.get_run(child).info.status == "RUNNING":
+                self._client.set_terminated(child, "KILLED")
 
     def _begin_child(self, name: str, code: str) -> str:
         tags = {
@@ -142,9 +193,6 @@ class Journal:
             self._client.set_terminated(child, "FINISHED")
 
 
-_BEGUN_NAME: Final = "begun"
-
-
 class _told:  # noqa: N801 - reads as a word
     """Turns MLflow's errors into ours: a record that cannot be written must not pass in silence."""
 
@@ -173,15 +221,24 @@ def code_version(*modules: ModuleType) -> str:
     return digest.hexdigest()[:16]
 
 
-def _finished(folder: Path, code: str) -> StepRecord | None:
-    """Return the record of a step whose files are whole and whose code has not changed."""
+def _begun_in(folder: Path) -> Begun | None:
+    """Return what the last attempt at a step began with; None when there was none that came so far."""
+    try:
+        return load_value(folder / _BEGUN_NAME, Begun)
+    except RunError:
+        return None
+
+
+def _finished(folder: Path, begun: Begun) -> StepRecord | None:
+    """Return the record of a step whose files are whole, made by the same code from the same inputs."""
     if not (folder / RECORD_NAME).exists():
         return None
     try:
         record = load_value(folder / RECORD_NAME, StepRecord)
     except RunError:
         return None
-    return record if record.version == code and is_intact(folder, record.artefacts) else None
+    is_alike = (record.version, record.inputs) == (begun.version, begun.inputs)
+    return record if is_alike and is_intact(folder, record.artefacts) else None
 
 
 def _metric_name(name: str) -> str:

@@ -18,7 +18,7 @@ from trainer.pipeline.artefacts import load_arrays, save_arrays
 from trainer.pipeline.outcome import Outcome
 from trainer.project import TrainingSection
 
-# Fewer rows of the fleet than this cannot judge a model; they are trained on, and the files judge.
+# Fewer fair rows of the fleet than this cannot judge a model; they are trained on, and the files judge.
 MIN_FLEET_ROWS: Final = 60
 _MIN_FLEET_BLOCK: Final = 20
 _MIN_BLOCK: Final = 10
@@ -56,7 +56,8 @@ def prepare_splits(
     Raises:
         DataError: too few rows for the blocks.
     """
-    splits = split(table.is_fleet[is_kept], table.entity[is_kept], np.flatnonzero(is_kept), training)
+    is_fair = table.is_fleet[is_kept] & ~table.is_chosen[is_kept]
+    splits = split(table.is_fleet[is_kept], is_fair, table.entity[is_kept], np.flatnonzero(is_kept), training)
     save_arrays(
         folder / "splits.npz",
         {
@@ -88,15 +89,29 @@ def load_splits(folder: Path) -> Splits:
 
 
 def split(
-    is_fleet: NDArray[np.bool_], entity: NDArray[np.int64], index: NDArray[np.int64], training: TrainingSection
+    is_fleet: NDArray[np.bool_],
+    is_fair: NDArray[np.bool_],
+    entity: NDArray[np.int64],
+    index: NDArray[np.int64],
+    training: TrainingSection,
 ) -> Splits:
-    """Decide the roles from counts, order and entities alone."""
-    n_fleet = int(is_fleet.sum())
+    """Decide the roles from counts, order and entities alone.
+
+    Args:
+        is_fleet: ``(n,) bool``: rows of the fleet.
+        is_fair: ``(n,) bool``: those of them that were not chosen for being hard: only they can judge.
+        entity: ``(n,) int64``.
+        index: ``(n,) int64``: the rows' places in the table.
+        training: of the project.
+    """
+    n_fair = int(is_fair.sum())
     block_of = np.full(len(index), ALWAYS_TRAINS, dtype=np.int64)
     is_holdout = np.zeros(len(index), dtype=np.bool_)
-    if n_fleet >= MIN_FLEET_ROWS:
-        n_blocks = max(2, min(training.blocks, n_fleet // _MIN_FLEET_BLOCK))
-        block_of[is_fleet] = _contiguous(n_fleet, n_blocks)
+    if n_fair >= MIN_FLEET_ROWS:
+        n_blocks = max(2, min(training.blocks, n_fair // _MIN_FLEET_BLOCK))
+        # Cut by fair rows, so that each block has some; a chosen row goes with the fair rows before it.
+        fair_before = np.maximum(np.cumsum(is_fair[is_fleet]) - 1, 0)
+        block_of[is_fleet] = _contiguous(n_fair, n_blocks)[fair_before]
         return Splits(index, block_of, is_holdout, fleet_judges=True)
     own = np.flatnonzero(~is_fleet)
     if training.split == "entity":

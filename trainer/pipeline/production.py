@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version as package_version
 from pathlib import Path
 
 import msgspec
 from mlflow import MlflowClient
+from msgspec.structs import replace
 
 from edge_agent.bundle import Lineage
 from edge_agent.clock import Clock, SystemClock
 from exporter.model_file import load_estimator
 from exporter.report import ExportReport
-from trainer.errors import RunError
+from exporter.variants import choose_forms
+from trainer.errors import BusyError, RunError
 from trainer.pipeline import (
     evaluating,
     exporting,
@@ -31,13 +34,14 @@ from trainer.pipeline import (
     training,
     validating,
 )
-from trainer.pipeline.artefacts import load_arrays, save_value
+from trainer.pipeline.artefacts import save_value
+from trainer.pipeline.candidates import families_of
 from trainer.pipeline.evaluating import Champion
 from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.journal import Journal, Progress, code_version
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead, StepRecord, load_run, run_folder
-from trainer.project import LoadedProject
+from trainer.project import LoadedProject, Project
 from trainer.registry.registry import CHAMPION, Registry
 from trainer.registry.tracking import ensure_experiment, open_client
 
@@ -86,17 +90,22 @@ def run_production(
         loaded: the project.
         trigger: what started it: ``manual``, ``schedule``, ``labels``, ``deterioration``.
         reason: for people.
-        resume: id of a run that broke off, or ``last``; its finished steps are kept.
+        resume: id of a run that broke off, or ``last``; the steps are kept that it finished for the project as it is
+            now. It is compared with the champion as it is now.
         progress: is told of every step.
         on_begin: is told the run's id as soon as there is one.
         clock: tells the time.
 
     Raises:
-        DataError, ProjectError, ExporterError: the run broke off for this reason.
-        RunError: another run of this project goes on, or there is nothing to resume.
+        DataError, ProjectError, ExporterError: the run broke off, or did not begin, for this reason.
+        BusyError: another run of this project goes on.
+        RunError: there is nothing to resume.
     """
     clock = clock or SystemClock()
     state = loaded.state
+    # Names that nobody knows are told now, not after minutes of training.
+    families_of(loaded.project.training.candidates, loaded.project.target.task)
+    choose_forms(loaded.project.export.variants)
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
     with _alone(state / RUNS_NAME / ".lock"):
         client = open_client(state)
@@ -105,11 +114,19 @@ def run_production(
         if resume is None:
             head = _begin(loaded, client, experiment, registry, trigger, reason, clock)
         else:
-            head = load_run(state, resume).head
+            head = _take_up(loaded, client, registry, resume)
         if on_begin is not None:
             on_begin(head.run_id)
         folder = run_folder(state, head.run_id)
-        journal = Journal(client, experiment, head.run_id, folder, clock, progress or _ignore)
+        journal = Journal(
+            client,
+            experiment,
+            head.run_id,
+            folder,
+            inputs=sha256(msgspec.json.encode(loaded.project)).hexdigest()[:16],
+            clock=clock,
+            progress=progress or _ignore,
+        )
         try:
             result = _run_steps(loaded, head, journal, registry, folder)
         except BaseException:
@@ -135,12 +152,13 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
     )
     lesson = training.lesson_of(project, table, splits)
     trained = journal.step("train", training, lambda at: training.train_model(lesson, at), training.load_trained)
-    champion = _load_champion(registry, project.name, head.champion)
+    champion = _load_champion(registry, project, table.labels, head.champion)
     evaluation = journal.step(
         "evaluate",
         evaluating,
         lambda at: evaluating.evaluate_model(lesson, trained, champion, at),
         evaluating.load_evaluation,
+        given=f"champion {head.champion}",
     )
     version = journal.step(
         "register",
@@ -213,6 +231,22 @@ def _begin(
     return head
 
 
+def _take_up(loaded: LoadedProject, client: MlflowClient, registry: Registry, run: str) -> RunHead:
+    """Return the head of a run that broke off; it must match the champion as it is now, not as it was then."""
+    overview = load_run(loaded.state, run)
+    head = overview.head
+    if overview.end is not None:
+        came_of_it = "promoted" if overview.end.promoted else "refused"
+        raise RunError(f"run {head.run_id} has ended ({came_of_it}): there is nothing to resume; start a new one")
+    champion = registry.find(loaded.project.name, alias=CHAMPION)
+    # A run that was cut off in its promotion is itself the champion, and goes on as it began.
+    if champion is not None and champion.version != head.champion and champion.run_id != head.run_id:
+        head = replace(head, champion=champion.version)
+        save_value(run_folder(loaded.state, head.run_id) / HEAD_NAME, head)
+    client.update_run(head.run_id, "RUNNING")
+    return head
+
+
 def _end(client: MlflowClient, result: RunResult, folder: Path, clock: Clock) -> None:
     end = RunEnd(result.promoted, result.version, result.reason, clock.utc_s())
     save_value(folder / RESULT_NAME, end)
@@ -221,12 +255,21 @@ def _end(client: MlflowClient, result: RunResult, folder: Path, clock: Clock) ->
     client.set_terminated(result.run_id, "FINISHED")
 
 
-def _load_champion(registry: Registry, name: str, version: int) -> Champion | None:
+def _load_champion(registry: Registry, project: Project, labels: tuple[str, ...], version: int) -> Champion | None:
+    """Return the champion that a candidate must match; None when there is none."""
     if not version:
         return None
-    model = registry.load(name, version=version)
-    keys = load_arrays(model.folder / "evaluate" / evaluating.KEYS_NAME)["keys"]
-    return Champion(version, load_estimator(model.model_file), keys)
+    model = registry.load(project.name, version=version)
+    return evaluating.load_champion(
+        version,
+        load_estimator(model.model_file),
+        model.folder / "evaluate",
+        answers_alike=extracting.load_names(model.folder / "extract") == (_names_of(project), labels),
+    )
+
+
+def _names_of(project: Project) -> tuple[str, ...]:
+    return tuple(feature.name for feature in project.features)
 
 
 @contextmanager
@@ -236,7 +279,7 @@ def _alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise RunError(
+            raise BusyError(
                 f"another production run of this project goes on ({path.parent}); wait for it, or end it"
             ) from error
         yield

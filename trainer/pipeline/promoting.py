@@ -54,6 +54,8 @@ def _evidence(project: Project, evaluation: Evaluation, exported: Exported) -> G
         quality=figures.quality,
         constant_quality=figures.constant_quality,
         majority_share=figures.majority_share,
+        champion_version=figures.champion_version,
+        champion_answers_alike=figures.champion_answers_alike,
         compared_rows=figures.compared_rows,
         compared_quality=figures.compared_quality,
         champion_quality=figures.champion_quality,

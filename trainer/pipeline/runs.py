@@ -52,12 +52,14 @@ class StepRecord(Struct, frozen=True):
 
     Attributes:
         version: hash of the step's code and of the packages that matter.
+        inputs: hash of the project and of what else the step was given, besides what the steps before it made.
         executor: what ran it.
         artefacts: pointers to its files, with hashes.
     """
 
     name: str
     version: str
+    inputs: str
     executor: str
     started_utc_s: float
     ended_utc_s: float

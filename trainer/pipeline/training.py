@@ -1,7 +1,10 @@
 """Step ``train``: a search over families and their parameters, and the model of the best trial.
 
-Every trial is judged on contiguous blocks that it did not see. The search is kept in the step's folder, so that a run
-that broke off goes on with the trials it had.
+Every trial is judged on contiguous blocks that it did not see. The search and its answers are kept in the step's
+folder, so that a run that broke off goes on with the trials it had.
+
+The best of many trials looks better than it is on the rows that chose it. So each block is answered, for the
+evaluation, by the trial that was best on the *other* blocks.
 """
 
 import logging
@@ -29,6 +32,7 @@ from trainer.project import Project
 
 MODEL_NAME: Final = "model.skops"
 _SEARCH_NAME: Final = "search.db"
+_ANSWERS_FOLDER: Final = "answers"
 _FAMILY: Final = "family"
 _FLEET_WEIGHT: Final = "fleet_weight"
 
@@ -38,7 +42,7 @@ class Chosen(Struct, frozen=True):
 
     Attributes:
         fleet_weight: of one row of the fleet against one of the files; 1 without rows of the fleet.
-        quality: of its out-of-fold answers on the search's blocks.
+        quality: of its out-of-fold answers on the search's blocks, by which it was chosen.
         trials: (number, family, quality) of all trials.
     """
 
@@ -55,8 +59,8 @@ class Trained:
 
     Attributes:
         estimator: fitted on every row that is not held out.
-        out_of_fold: ``(n_kept, n_outputs)``: for rows of the search's blocks the answers of models that did not see
-            their block; NaN elsewhere.
+        out_of_fold: ``(n_kept, n_outputs)``: for rows of the search's blocks the answers of models that neither saw
+            their block nor were chosen by it; NaN elsewhere.
     """
 
     estimator: Any
@@ -128,8 +132,7 @@ def train_model(lesson: Lesson, folder: Path) -> Outcome[Trained]:
     """
     project = lesson.project
     families = families_of(project.training.candidates, project.target.task)
-    answers: dict[int, NDArray[np.float64]] = {}
-    study = _search(lesson, families, folder, answers)
+    study = _search(lesson, families, folder)
     best = study.best_trial
     family = next(family for family in families if family.name == best.params[_FAMILY])
     parameters = {name: best.params[f"{family.name}.{name}"] for name in family.space}
@@ -139,8 +142,7 @@ def train_model(lesson: Lesson, folder: Path) -> Outcome[Trained]:
     trained = Trained(
         lesson.fit(family, parameters, weight, ~lesson.splits.is_holdout),
         chosen,
-        # A resumed search does not have the answers of the trials before.
-        answers[best.number] if best.number in answers else lesson.out_of_fold(family, parameters, weight),
+        choose_by_other_blocks(lesson, [load_arrays(_answers_file(folder, t[0]))["answers"] for t in trials]),
     )
     replace_file(folder / MODEL_NAME, model_bytes(trained.estimator))
     save_value(folder / "chosen.json", chosen)
@@ -164,10 +166,33 @@ def load_trained(folder: Path) -> Trained:
     )
 
 
-def _search(
-    lesson: Lesson, families: Sequence[Family], folder: Path, answers: dict[int, NDArray[np.float64]]
-) -> optuna.Study:
-    """Go on with the search until its trials or its time are used up; keep the trials' answers."""
+def choose_by_other_blocks(lesson: Lesson, answers: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Answer each of the search's blocks by the trial that is best on the other blocks.
+
+    Args:
+        lesson: rows, truths and blocks.
+        answers: of each trial, ``(n_kept, n_outputs)``, at least one.
+
+    Returns:
+        ``(n_kept, n_outputs)``; NaN outside of the search's blocks.
+    """
+    metric, block_of = lesson.project.metric, lesson.splits.block_of
+    chosen = np.full_like(answers[0], np.nan)
+    for block in lesson.splits.search_blocks:
+        judged = lesson.judged & (block_of != block)
+        if not judged.any():  # a single block judges itself
+            judged = lesson.judged
+        best = int(np.argmax([quality(metric, lesson.truth[judged], its[judged]) for its in answers]))
+        chosen[block_of == block] = answers[best][block_of == block]
+    return chosen
+
+
+def _answers_file(folder: Path, number: int) -> Path:
+    return folder / _ANSWERS_FOLDER / f"{number}.npz"
+
+
+def _search(lesson: Lesson, families: Sequence[Family], folder: Path) -> optuna.Study:
+    """Go on with the search until its trials or its time are used up; keep each trial's answers as a file."""
     logging.getLogger("optuna").setLevel(logging.WARNING)
     training = lesson.project.training
     study = optuna.create_study(
@@ -185,24 +210,25 @@ def _search(
     done = sum(trial.value is not None for trial in study.trials)
     wanted = max(training.trials, len(families)) - done
     if wanted > 0:
+        (folder / _ANSWERS_FOLDER).mkdir(exist_ok=True)
         study.optimize(
-            lambda trial: _judge(trial, lesson, families, answers), n_trials=wanted, timeout=training.timeout_s
+            lambda trial: _judge(trial, lesson, families, folder), n_trials=wanted, timeout=training.timeout_s
         )
     return study
 
 
-def _judge(
-    trial: optuna.Trial, lesson: Lesson, families: Sequence[Family], answers: dict[int, NDArray[np.float64]]
-) -> float:
+def _judge(trial: optuna.Trial, lesson: Lesson, families: Sequence[Family], folder: Path) -> float:
     name = trial.suggest_categorical(_FAMILY, [family.name for family in families])
     family = next(family for family in families if family.name == name)
     parameters = {key: _suggest(trial, f"{name}.{key}", space) for key, space in family.space.items()}
     weight = 1.0
     if lesson.splits.fleet_judges:
         weight = float(trial.suggest_categorical(_FLEET_WEIGHT, list(lesson.project.training.fleet_weights)))
-    answers[trial.number] = lesson.out_of_fold(family, parameters, weight)
+    answers = lesson.out_of_fold(family, parameters, weight)
+    # The order is the safety: a trial that counts has its answers.
+    save_arrays(_answers_file(folder, trial.number), {"answers": answers})
     judged = lesson.judged
-    return quality(lesson.project.metric, lesson.truth[judged], answers[trial.number][judged])
+    return quality(lesson.project.metric, lesson.truth[judged], answers[judged])
 
 
 def _suggest(trial: optuna.Trial, name: str, space: Any) -> Value:  # noqa: ANN401 - one of three spaces

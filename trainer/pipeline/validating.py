@@ -128,9 +128,9 @@ def schema_of(features: Sequence[Feature]) -> pandera.DataFrameSchema:
             codes = [float(code) for code in range(len(feature.categories))]
             checks.append(pandera.Check.isin(codes, error="category"))
         if feature.valid_min is not None:
-            checks.append(pandera.Check.ge(feature.valid_min, error="valid_min"))
+            checks.append(pandera.Check.ge(_as_stored(feature.valid_min), error="valid_min"))
         if feature.valid_max is not None:
-            checks.append(pandera.Check.le(feature.valid_max, error="valid_max"))
+            checks.append(pandera.Check.le(_as_stored(feature.valid_max), error="valid_max"))
         columns[feature.name] = pandera.Column(float, checks, nullable=feature.on_missing == "flag")
     return pandera.DataFrameSchema(columns, strict=True, ordered=True)
 
@@ -200,6 +200,11 @@ def _kept(features: Sequence[Feature], table: TrainingTable) -> NDArray[np.bool_
     for index, feature in enumerate(features):
         if feature.on_out_of_range == "refuse":
             values = table.rows[:, index].astype(np.float64)
-            is_kept &= ~(values < (feature.valid_min if feature.valid_min is not None else -np.inf))
-            is_kept &= ~(values > (feature.valid_max if feature.valid_max is not None else np.inf))
+            is_kept &= ~(values < _as_stored(-np.inf if feature.valid_min is None else feature.valid_min))
+            is_kept &= ~(values > _as_stored(np.inf if feature.valid_max is None else feature.valid_max))
     return is_kept
+
+
+def _as_stored(limit: float) -> float:
+    """Return a limit as the table holds values: in float32 a reading right on it may lie a little beyond it."""
+    return float(np.float32(limit))

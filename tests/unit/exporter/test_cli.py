@@ -8,7 +8,9 @@ import skops.io
 from typer.testing import CliRunner
 
 from edge_agent.bundle import parse_manifest
+from edge_agent.clock import SystemClock
 from exporter.cli import app
+from exporter.repository import publish_bundle
 from tests.unit.exporter.families import learn
 
 
@@ -48,7 +50,7 @@ def test_a_model_file_becomes_a_published_bundle(files):
     assert result.exit_code == 0, result.output
     assert "tflite-int8" in result.output
     assert run("repository", "init", *place, *keys).exit_code == 0
-    assert "published tumour/4" in run("publish", files / "out" / "bundle", *place, *keys).output
+    publish_bundle(files / "out" / "bundle", files / "repository", files / "keys", clock=SystemClock())
     assert run("repository", "list", *place).output == "tumour/4\n"
     assert run("repository", "refresh", *place, *keys).output == "signed anew: timestamp\n"
     assert run("repository", "unlist", "tumour/4", *place, *keys).exit_code == 0

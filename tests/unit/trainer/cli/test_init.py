@@ -32,9 +32,8 @@ def machines(folder: Path, n_rows: int = 500) -> Path:
     for row in range(n_rows):
         load = "" if row % 7 == 3 else f"{row % 13 / 2}"
         state = "bad" if row % 3 == 0 else "good"
-        lines.append(
-            f"{row + 1},2026-01-{row % 28 + 1:02d}T00:00:00,m{row % 4},{'AB'[row % 2]},{row % 91}.5,{load},7,{state}"
-        )
+        when = f"2026-01-{row * 28 // n_rows + 1:02d}T00:00:00"
+        lines.append(f"{row + 1},{when},m{row % 4},{'AB'[row % 2]},{row % 91}.5,{load},7,{state}")
     return write_csv(folder / "Machines 2026.csv", "\n".join(lines) + "\n")
 
 
@@ -82,6 +81,14 @@ def test_what_is_seen_in_the_columns_is_written_down(tmp_path: Path) -> None:
     assert '# Left out: "id": an index' in text
     assert '# Left out: "fixed": every row has the same value.' in text
     assert "left out 'id'" in result.output
+
+
+def test_rows_in_no_order_of_time_all_train(tmp_path: Path) -> None:
+    rows = "".join(f"2026-01-{row % 28 + 1:02d},{row % 91}.5,{row % 2}\n" for row in range(500))
+    result = init(write_csv(tmp_path / "rows.csv", "when,x,y\n" + rows), "--target", "y", "--project", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert load_project(tmp_path).project.data.rows is None
+    assert "not in the order of 'when'" in result.output
 
 
 def test_every_key_of_every_section_is_shown_with_its_default(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""The command ``fieldloop publish``: signs a bundle, of this project's registry or of a folder, and lists it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.cli.options import ProjectOption
+from trainer.errors import ProjectError
+
+if TYPE_CHECKING:
+    from edge_agent.clock import Clock
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("publish")
+def publish(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE|VERSION",
+            help="Folder of a bundle; or champion, previous or 3 of this project's model, or NAME/3.",
+        ),
+    ] = "champion",
+    project: ProjectOption = Path(),
+    repository: Annotated[
+        Path | None, typer.Option(help="Folder of the update repository; by default the project's own.")
+    ] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of its signing keys; by default the project's own.")] = None,
+) -> None:
+    """Sign a bundle and list it in the update repository; the project's own is made when it is first needed."""
+    from edge_agent.clock import SystemClock
+    from exporter.repository import publish_bundle
+
+    if (repository is None) != (keys is None):
+        raise typer.BadParameter(
+            "give both --repository and --keys, or neither: each repository has its own keys"
+        )
+    clock = SystemClock()
+    bundle = Path(what)
+    if not bundle.is_dir():
+        bundle = _bundle_of(project, what)
+    if repository is None or keys is None:
+        repository, keys = _places_of(project, clock)
+    typer.echo(f"published {publish_bundle(bundle, repository, keys, clock=clock)} in {repository}")
+
+
+def _bundle_of(project: Path, version: str) -> Path:
+    """Return the folder of the bundle of a version in the project's registry."""
+    from trainer.errors import RegistryError
+    from trainer.project import load_project
+    from trainer.registry.registry import Registry
+
+    loaded = load_project(project)
+    model = Registry(loaded.state).resolve(version, loaded.project.name)
+    if not model.bundle.is_dir():
+        raise RegistryError(f"{model.name}/{model.version} has no bundle: no variant fitted the devices; see its run")
+    return model.bundle
+
+
+def _places_of(project: Path, clock: "Clock") -> tuple[Path, Path]:
+    """Return the folders of the project's own update repository and of its keys."""
+    from exporter.repository import init_repository, is_repository
+    from trainer.continuous.station import KEYS_NAME, REPOSITORY_NAME
+    from trainer.project import FILE_NAME, load_project
+
+    try:
+        state = load_project(project).state
+    except ProjectError as error:
+        raise ProjectError(f"{error}; without a {FILE_NAME}, give --repository and --keys") from error
+    repository, keys = state / REPOSITORY_NAME, state / KEYS_NAME
+    if not is_repository(repository):
+        root = init_repository(repository, keys, clock=clock)
+        typer.echo(f"made {repository}: give {root} to each device, once; keep {keys} secret and backed up")
+    return repository, keys
