@@ -2,17 +2,18 @@
 
 Typical rows of each label, rows near a boundary, rows spread over time or over the values, and rows with missing values
 where they are allowed. A row is taken only if every accepted variant, anywhere within its tolerance, must give the
-original's label: a boundary row that may rightly fall to either side proves nothing.
+original's label: a boundary row that may rightly fall to either side proves nothing. And only if every variant is
+within its tolerance here: tolerances are measured on many rows, not on all that there can be.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature, GoldenRow
-from exporter.errors import RowsError
+from exporter.errors import ConversionError, RowsError
 from exporter.metrics import labels_of
 from exporter.model import FittedModel, Outputs, Rows
 from exporter.parity import make_probes, margins_of
@@ -23,24 +24,38 @@ _BOUNDARY: Final = 8
 _MISSING: Final = 4
 # Among candidates beyond these nothing new is found.
 _MAX_CANDIDATES: Final = 4000
+# Variants may be off by more than their tolerance on so many rows; on more, it was not measured on rows like these.
+_MAX_STRANGE: Final = 0.02
 
 
-def choose_golden(model: FittedModel, rows: Rows, tolerance: float) -> tuple[GoldenRow, ...]:
+def choose_golden(
+    model: FittedModel, rows: Rows, tolerance: float, agrees: Callable[[Rows, Outputs], NDArray[np.bool_]] | None = None
+) -> tuple[GoldenRow, ...]:
     """Choose at most 32 golden rows.
 
     Args:
         model: answers them.
         rows: ``(n, n_features) float32`` candidates.
         tolerance: the loosest tolerance of the bundle's variants.
+        agrees: tells of rows and the original's answers ``(n, n_outputs)`` on which of them every variant is within its
+            tolerance here; None: on all.
 
     Raises:
         RowsError: the features' own rules refuse every row.
+        ConversionError: variants differ by more than their tolerance on more than a few rows.
     """
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CANDIDATES)).astype(np.int64))
     probes = make_probes(model, rows[places])
     taken = np.flatnonzero(is_taken(probes.rows, model.features))
     if len(taken) == 0:
         raise RowsError("the features' rules refuse every row: none can prove anything on a device")
+    if agrees is not None:
+        is_alike = agrees(probes.rows[taken], probes.expected[taken])
+        if np.mean(~is_alike) > _MAX_STRANGE:
+            raise ConversionError(
+                f"variants differ by more than their tolerance on {int(np.sum(~is_alike))} of {len(taken)} rows"
+            )
+        taken = taken[is_alike]
     is_missing = np.asarray(np.isnan(probes.rows[taken]).any(axis=1), dtype=np.bool_)
     expected = probes.expected[taken]
     order = _choose_labels if model.task == "classification" else _choose_values

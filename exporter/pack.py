@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_agent.bundle import (
     FORMAT,
     MANIFEST_NAME,
@@ -20,7 +23,8 @@ from edge_agent.scoring.loading import open_runtime
 from exporter.errors import ConversionError, NothingToPackError
 from exporter.estimation import estimation_of
 from exporter.golden import choose_golden
-from exporter.model import Evidence, FittedModel
+from exporter.model import Evidence, FittedModel, Outputs, Rows
+from exporter.parity import open_file, score_rows
 from exporter.references import output_reference, references_of
 from exporter.report import ExportReport, VariantReport
 
@@ -57,12 +61,16 @@ def pack_bundle(  # noqa: PLR0913 - all by name
     Raises:
         NothingToPackError: no variant was accepted; the message says why each was refused.
         BundleError: the parts contradict each other.
-        ConversionError: a variant fails its golden rows here.
+        ConversionError: a variant fails its golden rows here, or differs by more than its tolerance on too many rows.
         RowsError: no row can serve as a golden row.
     """
     if not report.accepted:
         reasons = "; ".join(f"{variant.name}: {variant.verdict}" for variant in report.variants)
         raise NothingToPackError(f"no variant was accepted: {reasons}")
+
+    def agrees(rows: Rows, expected: Outputs) -> NDArray[np.bool_]:
+        return _agrees(report.accepted, export_folder, model, rows, expected)
+
     output_edges, output_blocks = output_reference(evidence, len(model.labels))
     manifest = Manifest(
         format=FORMAT,
@@ -76,7 +84,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         output_blocks=output_blocks,
         references=references_of(evidence, model.features),
         estimation=estimation_of(evidence, model),
-        golden=choose_golden(model, evidence.rows, max(variant.tolerance for variant in report.accepted)),
+        golden=choose_golden(model, evidence.rows, max(v.tolerance for v in report.accepted), agrees),
         variants=_variants_of(report.accepted),
         trial=trial,
         lineage=lineage,
@@ -106,6 +114,21 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
         )
         for variant in accepted
     )
+
+
+def _agrees(
+    variants: Sequence[VariantReport], folder: Path, model: FittedModel, rows: Rows, expected: Outputs
+) -> NDArray[np.bool_]:
+    """Tell on which rows every variant is within its tolerance of the original."""
+    is_alike = np.ones(len(rows), dtype=np.bool_)
+    for variant in variants:
+        runtime = open_file("tflite" if variant.runtime == "tflite" else "onnx", folder / variant.file, model)
+        try:
+            # Written so that an answer that is no number does not agree.
+            is_alike &= (np.abs(score_rows(runtime, rows) - expected) <= variant.tolerance).all(axis=1)
+        finally:
+            runtime.close()
+    return is_alike
 
 
 def _verify_here(manifest: Manifest, folder: Path) -> None:

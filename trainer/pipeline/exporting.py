@@ -14,7 +14,7 @@ from exporter.export import ExportLimits, export_model
 from exporter.model import FittedModel
 from exporter.pack import pack_bundle
 from exporter.report import ExportReport, parse_report, report_json, report_markdown
-from trainer.pipeline.evaluating import Evaluation
+from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.training import Lesson, Trained
 from trainer.project import LoadedProject
@@ -51,18 +51,19 @@ def export_candidate(
     """Make, prove and pack the variants that the project asks for."""
     project = loaded.project
     model = FittedModel(trained.estimator, project.target.task, project.features, labels)
-    judged = evaluation.judged
+    evidence = evaluation.evidence
     measured = export_model(
         model,
         calibration=_spread(lesson.rows[~lesson.splits.is_holdout]),
-        evaluation=lesson.rows[judged],
-        truth=lesson.truth[judged],
+        # All rows with an honest answer, not only those that judge: the latest may be of one kind.
+        evaluation=evidence.rows,
+        truth=evidence.truth,
         metric=project.metric,
         requested=project.export.variants,
         limits=ExportLimits(project.export.max_size_bytes, project.export.max_latency_us, project.gate.max_parity_loss),
         folder=folder / _VARIANTS_NAME,
     )
-    report = _honest(measured, evaluation.figures.quality)
+    report = _honest(measured, evaluation.figures)
     replace_file(folder / _REPORT_NAME, report_json(report))
     replace_file(folder / "report.md", report_markdown(report).encode())
     bundle: Path | None = None
@@ -73,7 +74,7 @@ def export_candidate(
             export_folder=folder / _VARIANTS_NAME,
             model=model,
             report=report,
-            evidence=evaluation.evidence,
+            evidence=evidence,
             name=project.name,
             version=version,
             trial=project.rollout.trial,
@@ -94,15 +95,16 @@ def load_exported(folder: Path) -> Exported:
     return Exported(parse_report((folder / _REPORT_NAME).read_bytes()), bundle if bundle.exists() else None)
 
 
-def _honest(report: ExportReport, quality: float) -> ExportReport:
+def _honest(report: ExportReport, figures: Figures) -> ExportReport:
     """State qualities by the evaluation: a model that was fitted on the fleet's rows flatters itself on them."""
+    quality = figures.quality
     variants = tuple(
         variant
         if variant.quality is None or variant.original_quality is None
         else replace(variant, quality=quality - (variant.original_quality - variant.quality), original_quality=quality)
         for variant in report.variants
     )
-    return replace(report, original_quality=quality, variants=variants)
+    return replace(report, evaluation_rows=figures.judged_rows, original_quality=quality, variants=variants)
 
 
 def _spread(rows: NDArray[np.float32]) -> NDArray[Any]:
