@@ -66,7 +66,8 @@ def choose_golden(
 def is_taken(rows: Rows, features: tuple[Feature, ...]) -> NDArray[np.bool_]:
     """Tell for each row whether a device scores it, by the rules of its features."""
     taken = np.ones(len(rows), dtype=bool)
-    for column, feature in zip(rows.T, features, strict=True):
+    # In float64, as devices compare: 0.1 in float32 is more than a limit of 0.1.
+    for column, feature in zip(rows.T.astype(np.float64), features, strict=True):
         is_missing = np.isnan(column)
         if feature.dtype == "category":
             is_known = (column >= 0) & (column < len(feature.categories)) & (column == np.floor(column))

@@ -215,12 +215,14 @@ def list_bundles(repository: Path) -> tuple[BundleRef, ...]:
 
 
 def load_listed_manifest(repository: Path, ref: BundleRef) -> Manifest | None:
-    """Return the manifest of a bundle that is listed now, None when it is not listed.
+    """Return the manifest of a bundle that is listed now, None when it is not listed, or nothing is.
 
     Raises:
-        RepositoryError: as `publish_bundle`.
+        RepositoryError: one that its own keys did not sign.
         BundleError: its file is not the one that was signed.
     """
+    if not is_repository(repository):
+        return None
     target = _load_state(repository).targets.signed.targets.get(f"{ref}/{MANIFEST_NAME}")
     if target is None:
         return None

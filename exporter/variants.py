@@ -59,6 +59,6 @@ def choose_forms(requested: tuple[str, ...]) -> tuple[Form, ...]:
     unknown = [name for name in names if name not in FORMS]
     if unknown or not names:
         nearest = get_close_matches(unknown[0], FORMS, n=1) if unknown else []
-        hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(FORMS)}, {AUTO}"
-        raise UnknownVariantError(f"unknown variants {unknown}; {hint}")
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        raise UnknownVariantError(f"unknown variants {unknown}; {hint}known: {', '.join(FORMS)}, {AUTO}")
     return tuple(FORMS[name] for name in names)

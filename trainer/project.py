@@ -235,6 +235,10 @@ def _problems_of(project: Project) -> list[str]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         problems.append(f"key 'features': {duplicates[0]!r} is listed twice")
+    labels = project.target.labels
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        problems.append(f"key 'target.labels': {twice[0]!r} is listed twice")
     if project.target.column in names:
         problems.append(f"key 'target.column': {project.target.column!r} is a feature as well; a model must not see it")
     rows = project.data.rows

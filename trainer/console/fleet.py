@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from broker.messages import BundleRef
@@ -74,9 +75,10 @@ def fleet_table(lines: tuple[DeviceLine, ...], title: str = "") -> Table:
         table.add_row(
             line.device,
             "[green]online[/]" if line.online else "[red]offline[/]",
-            line.bundle,
-            line.variant,
-            line.update_state,
+            # A device says these: brackets in them are no markup.
+            escape(line.bundle),
+            escape(line.variant),
+            escape(line.update_state),
             f"{line.rows:,}",
             f"{line.refused:,}",
             f"{line.samples:,}",

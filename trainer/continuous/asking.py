@@ -1,4 +1,4 @@
-"""Asks devices for labels: splits an ask over them, writes each part down, and sends it once there is a link."""
+"""Asks devices for labels: splits an ask over them, writes all parts down, and sends each once there is a link."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from broker.topics import Channel, DeviceId, FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from trainer.continuous.story import split_ask
-from trainer.monitoring.ledger import Order, list_orders, mark_order_sent, record_order
+from trainer.monitoring.ledger import Order, list_orders, mark_order_sent, record_orders
 from trainer.monitoring.store import Store
 
 logger = logging.getLogger(__name__)
@@ -35,15 +35,9 @@ class Asking:
         """Ask devices for ``rows`` rows together; an ask of this id that was written down before stands as it is."""
         if not devices or list_orders(self._store, order_id=ask_id):
             return
-        now = self._clock.utc_s()
-        for device, part in split_ask(rows, devices).items():
-            wanted = min(part, _MAX_ROWS)
-            size_bytes = wanted * (_BYTES_A_ROW + _BYTES_A_VALUE * len(manifest.features))
-            ask = AskLabels(ask_id, wanted, min(max(size_bytes, _LEAST_BYTES), _MOST_BYTES))
-            command = Command(f"{ask_id}.{device}", now + _EXPIRES_S, BY, ask)
-            reason = f"{wanted} rows for labels"
-            order = Order(ask_id, device, "command", manifest.ref, None, BY, reason, now, None, encode(command))
-            record_order(self._store, order)
+        parts = split_ask(rows, devices)
+        # All parts or none: an ask that was cut off half-way would stand as it is, and some devices never be asked.
+        record_orders(self._store, [self._order(ask_id, part, device, manifest) for device, part in parts.items()])
         self.send_unsent()
 
     def send_unsent(self) -> None:
@@ -57,3 +51,12 @@ class Asking:
                 logger.info("ask to %s waits for a link: %s", order.device, error)
                 return
             mark_order_sent(self._store, order, self._clock.utc_s())
+
+    def _order(self, ask_id: str, part: int, device: DeviceId, manifest: Manifest) -> Order:
+        now = self._clock.utc_s()
+        wanted = min(part, _MAX_ROWS)
+        size_bytes = wanted * (_BYTES_A_ROW + _BYTES_A_VALUE * len(manifest.features))
+        ask = AskLabels(ask_id, wanted, min(max(size_bytes, _LEAST_BYTES), _MOST_BYTES))
+        command = Command(f"{ask_id}.{device}", now + _EXPIRES_S, BY, ask)
+        reason = f"{wanted} rows for labels"
+        return Order(ask_id, device, "command", manifest.ref, None, BY, reason, now, None, encode(command))

@@ -145,9 +145,11 @@ class Loop:
             story = self._tell_once(
                 story, "skew", "fleet", f"The input of the fleet is not usable: {seen.skew.reason}.", seen.skew
             )
-        elif seen.decision.verdict == "ask":
-            self._ask(story, seen)
-            return
+        else:
+            story = _over(story, "skew", "fleet")
+            if seen.decision.verdict == "ask":
+                self._ask(story, seen)
+                return
         self._books.save(story)
 
     def _ask(self, story: Story, seen: Watch) -> None:
@@ -193,11 +195,11 @@ class Loop:
         for alarm in seen.alarms:
             self._books.decide(alarm.kind, f"device:{alarm.device}", "alert", alarm.text, alarm.evidence)
             story = self._tell_once(story, alarm.kind, f"device:{alarm.device}", alarm.text, alarm.evidence)
-        kept = {f"{alarm.kind} device:{alarm.device}" for alarm in seen.alarms}
+        kept = {_told_key(alarm.kind, f"device:{alarm.device}") for alarm in seen.alarms}
         return replace(story, told=tuple(key for key in story.told if " device:" not in key or key in kept))
 
     def _tell_once(self, story: Story, kind: str, scope: str, text: str, evidence: object) -> Story:
-        key = f"{kind} {scope}"
+        key = _told_key(kind, scope)
         if key in story.told:
             return story
         self._books.tell(kind, scope, text, evidence)
@@ -243,12 +245,15 @@ class Loop:
             self._books.turn(story, Happening.CLEARED, diagnosis.sentence, evidence)
         else:
             if severity.verdict == "collapse":
-                self._books.tell("collapse", "fleet", f"{severity.reason}. {diagnosis.sentence}", evidence)
+                text = f"A collapse: {severity.reason}. {diagnosis.sentence}"
+                self._books.tell("collapse", "fleet", text, evidence)
             self._confirmed(story, diagnosis, evidence)
 
     def _confirmed(self, story: Story, diagnosis: Diagnosis, evidence: object) -> None:
         window = last_window_number(self._store)
-        story = replace(story, reason=diagnosis.sentence, round=0, round_window=window, gathered_window=window)
+        story = replace(
+            story, reason=diagnosis.sentence, round=0, round_window=window, gathered=0, gathered_window=window
+        )
         self._books.turn(story, Happening.CONFIRMED, diagnosis.sentence, evidence)
 
     # --- collecting --------------------------------------------------------------------------------------------------
@@ -259,7 +264,8 @@ class Loop:
             return
         found = labelled_rows(
             self._store,
-            manifest,
+            manifest.name,
+            self._around.manifest_of,
             now_utc_s=self._around.clock.utc_s(),
             scored_since_utc_s=story.onset_utc_s,
         )
@@ -290,8 +296,14 @@ class Loop:
             self._books.tell("run_failed", "fleet", text, {"why": story.reason})
             self._books.turn(story, Happening.BROKE_OFF, text, {"rows": len(found.rows)})
             return
-        facts = {"rows": len(found.rows), "new": new, "unsuitable": found.unsuitable, "since": story.onset_utc_s}
-        text = f"Retraining with {len(found.rows)} labelled rows of the fleet. {story.reason}"
+        facts = {
+            "rows": len(found.rows),
+            "new": new,
+            "unsuitable": found.unsuitable,
+            "since": story.onset_utc_s,
+            "why": story.reason,
+        }
+        text = f"Retraining with {len(found.rows)} labelled rows of the fleet."
         story = self._books.turn(replace(story, new_bundle=""), Happening.GATHERED, text, facts)
         self._run(story)
 
@@ -340,6 +352,9 @@ class Loop:
                 rules=self._rules.rollout,
             )
             self._books.say("rolling_out", f"Rolling out {bundle}.", {"bundle": str(bundle), "order_id": story.token})
+        if (cleared := _over(story, "publish_failed", "fleet")) != story:
+            story = cleared
+            self._books.save(story)
         before = rollout.last_step
         rollout = self.operator.step(story.token)
         if rollout.last_step != before:
@@ -348,8 +363,9 @@ class Loop:
             text = f"{rollout.bundle} is on the fleet: {rollout.last_step}."
             self._books.turn(replace(story, bundle=rollout.bundle), Happening.ROLLED_OUT, text, rollout)
         elif rollout.state == "halted":
+            ended = "ended" if rollout.replaced_by else "halted and taken back"
             text = (
-                f"The rollout of {rollout.bundle} was halted and taken back: {rollout.last_step}. "
+                f"The rollout of {rollout.bundle} was {ended}: {rollout.last_step}. "
                 "The registry still names it champion: see `fieldloop registry rollback`."
             )
             self._books.tell("rollout_halted", "fleet", text, rollout)
@@ -390,3 +406,12 @@ class Loop:
     def _online(self, bundle: BundleRef | None) -> frozenset[DeviceId]:
         """Return the devices that are there and run a bundle."""
         return frozenset(d.device for d in list_devices(self._store) if d.online and d.bundle == bundle)
+
+
+def _told_key(kind: str, scope: str) -> str:
+    return f"{kind} {scope}"
+
+
+def _over(story: Story, kind: str, scope: str) -> Story:
+    """Return the story after an incident is over: people are told of the next one."""
+    return replace(story, told=tuple(key for key in story.told if key != _told_key(kind, scope)))

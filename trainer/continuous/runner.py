@@ -2,11 +2,13 @@
 
 Each run has a folder of its own under ``<state>/runs``: the command's output and a lock that its process holds as long
 as it lives. From it a monitor that was started anew finds a run that goes on, one that ended, and one that broke off.
+An attempt that broke off counts against the run, unless another run was in its way or the monitor itself ended it.
 """
 
 import fcntl
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -16,15 +18,20 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.durable import replace_file
-from trainer.errors import GateRefusedError
+from trainer.errors import BusyError, GateRefusedError
 
 logger = logging.getLogger(__name__)
 
 # A run that broke off this often breaks for a reason that trying again does not cure.
 _MAX_ATTEMPTS = 3
+# Another run takes minutes or hours, and each attempt to get past it starts a process.
+_BUSY_S = 60.0
 _TAIL_CHARACTERS = 2000
 _STOP_S = 10.0
+_EXIT_CODE_NAME = "exit_code"
+_CLOSED_NAME = "closed"
 
 
 class RunRequest(Struct, frozen=True):
@@ -53,6 +60,17 @@ class RunOutcome(Struct, frozen=True):
     facts: Any = None
 
 
+class FoundRun(Struct, frozen=True):
+    """A run that the pipeline's own records tell of.
+
+    Attributes:
+        outcome: how it ended; None while it goes on, or when it broke off.
+    """
+
+    run_id: str
+    outcome: RunOutcome | None
+
+
 class ProductionRunner(Protocol):
     """Carries out production runs."""
 
@@ -73,7 +91,8 @@ class SubprocessRunner:
         project: Path,
         folder: Path,
         command: Sequence[str] | None = None,
-        find_run: Callable[[str], str | None] | None = None,
+        find_run: Callable[[str], FoundRun | None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Give the runner its places.
 
@@ -81,9 +100,12 @@ class SubprocessRunner:
             project: the project file or its folder.
             folder: for the runs' folders.
             command: how the command line tool is started; None: this Python's.
-            find_run: finds the id of the run whose reason names a token: what a run that was killed could not say.
+            find_run: finds the run whose reason names a token: what a run that was killed could not say.
+            clock: tells the time.
         """
         self._find_run = find_run
+        self._clock = clock or SystemClock()
+        self._started_s: dict[str, float] = {}
         self._project = project
         self._folder = folder
         self._command = tuple(command) if command is not None else (sys.executable, "-m", "trainer.cli")
@@ -92,7 +114,7 @@ class SubprocessRunner:
     def ensure(self, request: RunRequest) -> RunOutcome | None:
         """Start the run if it is new, resume it if it broke off; return its outcome, or None while it goes on."""
         folder = self._folder / request.token
-        attempts = sorted(folder.glob("attempt-*"))
+        attempts = _attempts_in(folder)
         if not attempts:
             self._start(request, folder / "attempt-1", self._run_arguments(request))
             return None
@@ -100,23 +122,16 @@ class SubprocessRunner:
         if self._is_running(request.token, last):
             return None
         outcome = _outcome_of(last)
-        if outcome.kind != "broke_off" or len(attempts) >= _MAX_ATTEMPTS:
-            return outcome
-        run_id = next((found for attempt in reversed(attempts) if (found := _run_id_of(attempt))), "")
-        if not run_id and self._find_run is not None:
-            run_id = self._find_run(request.token) or ""
-        logger.warning("run %s broke off (%s); attempt %d", request.token, outcome.reason, len(attempts) + 1)
-        arguments = (
-            ("pipeline", "resume", run_id, "--project", str(self._project), "--json")
-            if run_id
-            else self._run_arguments(request)
-        )
-        self._start(request, folder / f"attempt-{len(attempts) + 1}", arguments)
-        return None
+        return outcome if outcome.kind != "broke_off" else self._after_break(request, attempts, outcome)
 
     def close(self) -> None:
         """End what runs; the next `ensure` of the same request resumes it."""
-        for child in self._children.values():
+        for token, child in self._children.items():
+            attempt = _attempts_in(self._folder / token)[-1]
+            if not (attempt / _EXIT_CODE_NAME).exists():
+                # Also of a child that has just ended: what ends the monitor (Ctrl-C, its service) often ends all of its
+                # processes. Before the signal: a monitor that is killed here must not count it either.
+                replace_file(attempt / _CLOSED_NAME, b"")
             if child.poll() is None:
                 child.terminate()
         for child in self._children.values():
@@ -126,12 +141,41 @@ class SubprocessRunner:
                 child.kill()
                 child.wait()
 
+    def _after_break(self, request: RunRequest, attempts: Sequence[Path], outcome: RunOutcome) -> RunOutcome | None:
+        """Find out whether the run has ended for all that, give it up, or try again: now or later."""
+        found = None if self._find_run is None else self._find_run(request.token)
+        if found is not None and found.outcome is not None:
+            return found.outcome
+        if sum(map(_counts, attempts)) >= _MAX_ATTEMPTS:
+            return outcome
+        waited_s = self._clock.monotonic_s() - self._started_s.get(request.token, -math.inf)
+        if _is_busy(attempts[-1]) and waited_s < _BUSY_S:
+            return None
+        self._try_again(request, attempts, outcome, found)
+        return None
+
+    def _try_again(
+        self, request: RunRequest, attempts: Sequence[Path], outcome: RunOutcome, found: FoundRun | None
+    ) -> None:
+        run_id = next((told for attempt in reversed(attempts) if (told := _run_id_of(attempt))), "")
+        if not run_id and found is not None:
+            run_id = found.run_id
+        level = logging.WARNING if _counts(attempts[-1]) else logging.INFO
+        logger.log(level, "run %s broke off (%s); attempt %d", request.token, outcome.reason, len(attempts) + 1)
+        arguments = (
+            ("pipeline", "resume", run_id, "--project", str(self._project), "--json")
+            if run_id
+            else self._run_arguments(request)
+        )
+        self._start(request, attempts[-1].with_name(f"attempt-{_number_of(attempts[-1]) + 1}"), arguments)
+
     def _run_arguments(self, request: RunRequest) -> tuple[str, ...]:
         wanted = ("--trigger", request.trigger, "--reason", f"{request.reason} ({request.token})")
         return ("pipeline", "run", "--project", str(self._project), *wanted, "--json")
 
     def _start(self, request: RunRequest, attempt: Path, arguments: Sequence[str]) -> None:
         attempt.mkdir(parents=True)
+        self._started_s[request.token] = self._clock.monotonic_s()
         with (
             (attempt / "out").open("wb") as out,
             (attempt / "err").open("wb") as err,
@@ -153,7 +197,7 @@ class SubprocessRunner:
             code = child.poll()
             if code is None:
                 return True
-            replace_file(attempt / "exit_code", f"{code}\n".encode())
+            replace_file(attempt / _EXIT_CODE_NAME, f"{code}\n".encode())
             return False
         return _is_locked(attempt / "lock")
 
@@ -168,6 +212,24 @@ def _is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False  # killed between making the folder and starting the process
     return False
+
+
+def _attempts_in(folder: Path) -> list[Path]:
+    """Return the folders of the attempts at one run, the earliest first."""
+    return sorted(folder.glob("attempt-*"), key=_number_of)
+
+
+def _number_of(attempt: Path) -> int:
+    return int(attempt.name.removeprefix("attempt-"))
+
+
+def _counts(attempt: Path) -> bool:
+    """Tell whether an attempt that broke off says something about the run."""
+    return not _is_busy(attempt) and not (attempt / _CLOSED_NAME).exists()
+
+
+def _is_busy(attempt: Path) -> bool:
+    return _exit_code_of(attempt) == BusyError.exit_code
 
 
 def _outcome_of(attempt: Path) -> RunOutcome:
@@ -214,7 +276,7 @@ def _reason_of(facts: dict[str, Any]) -> str:
 
 def _exit_code_of(attempt: Path) -> int | None:
     try:
-        return int((attempt / "exit_code").read_text(encoding="utf-8"))
+        return int((attempt / _EXIT_CODE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from broker.client import Endpoint
 from broker.messages import BundleRef
 from broker.topics import FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
-from exporter.repository import load_listed_manifest, publish_bundle, refresh_timestamp
+from exporter.repository import is_repository, load_listed_manifest, publish_bundle, refresh_timestamp
 from trainer.continuous.books import StoryEvent
 from trainer.continuous.loop import Loop, Surroundings
-from trainer.continuous.runner import SubprocessRunner
+from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
 from trainer.continuous.story import Story
 from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
-from trainer.pipeline.runs import list_runs
+from trainer.pipeline.runs import RunOverview, list_runs, run_folder
 from trainer.project import LoadedProject
 
 STORE_NAME: Final = "fleet.db"
@@ -85,7 +87,7 @@ class Station:
         self._monitor = Monitor(places.endpoint, FleetId(loaded.project.fleet), self.store, clock=clock, rng=rng)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
-            loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token)
+            loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
         )
         around = Surroundings(
             store=self.store,
@@ -113,7 +115,8 @@ class Station:
         if now_s >= self._refresh_due_s:
             # Devices refuse a listing whose timestamp has expired: somebody must sign it again while nothing changes.
             self._refresh_due_s = now_s + _REFRESH_S
-            refresh_timestamp(self._places.repository, self._places.keys, clock=self._clock)
+            if is_repository(self._places.repository):  # nothing was published yet
+                refresh_timestamp(self._places.repository, self._places.keys, clock=self._clock)
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:
@@ -136,10 +139,22 @@ class Station:
         self._monitor.client.publish_and_wait(topic, payload, _PUBLISH_S)
 
 
-def find_run(state: Path, token: str) -> str | None:
-    """Return the id of the latest production run whose reason names a token; None when there is none."""
-    found = [run.head.run_id for run in list_runs(state) if f"({token})" in run.head.reason]
-    return found[-1] if found else None
+def find_run(state: Path, token: str) -> FoundRun | None:
+    """Return the latest production run whose reason names a token; None when there is none."""
+    found = [run for run in list_runs(state) if f"({token})" in run.head.reason]
+    return FoundRun(found[-1].head.run_id, _outcome_of(state, found[-1])) if found else None
+
+
+def _outcome_of(state: Path, run: RunOverview) -> RunOutcome | None:
+    """Return how a run ended, as its command would have told; None when it has not ended."""
+    if run.end is None:
+        return None
+    run_id, end = run.head.run_id, run.end
+    facts = msgspec.to_builtins(end)
+    if not end.promoted:
+        return RunOutcome("refused", end.reason, run_id, end.version, "", facts)
+    bundle = run_folder(state, run_id) / "export" / "bundle"
+    return RunOutcome("promoted", end.reason, run_id, end.version, str(bundle), facts)
 
 
 def open_alerts(loaded: LoadedProject) -> AlertSink:

@@ -28,6 +28,14 @@ _NUMERIC: Final = (
     pa.types.is_decimal,
     pa.types.is_null,
 )
+_UTC: Final = pa.timestamp("us", tz="UTC")
+_NAMELESS: Final = (
+    pa.types.is_nested,
+    pa.types.is_temporal,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_fixed_size_binary,
+)
 _MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
 
 
@@ -84,8 +92,8 @@ def numbers(raw: Any, place: Place, *, may_miss: bool) -> NDArray[np.float64]:  
         raw = _blank_to_null(raw)
     elif not any(is_kind(raw.type) for is_kind in _NUMERIC):
         raise place.column_refusal(f"holds {raw.type}, not numbers; convert it, or leave it out of the features")
-    _verify_not_empty(raw, place)
     values = _parsed(raw, place)
+    _verify_not_empty(pa.array(values), place)
     bad = np.flatnonzero(np.isinf(values) | (np.abs(values) > _MAX_FLOAT32))
     if bad.size:
         raise place.refusal(
@@ -106,7 +114,7 @@ def texts(raw: Any, place: Place, *, may_miss: bool) -> list[str | None]:  # noq
         raw = raw.dictionary_decode()
     if _is_text(raw.type):
         raw = _blank_to_null(raw)
-    elif pa.types.is_nested(raw.type) or pa.types.is_temporal(raw.type) or pa.types.is_binary(raw.type):
+    elif any(is_kind(raw.type) for is_kind in _NAMELESS):
         raise place.column_refusal(f"holds {raw.type}, which names no classes; convert it to text or whole numbers")
     _verify_not_empty(raw, place)
     values = [text_of(value) for value in raw.to_pylist()]
@@ -132,7 +140,7 @@ def times(raw: Any, place: Place) -> NDArray[np.float64]:  # noqa: ANN401
     Raises:
         DataError: a missing value, or a text that is neither a number nor a date of ISO 8601.
     """
-    if pa.types.is_temporal(raw.type):
+    if pa.types.is_timestamp(raw.type) or pa.types.is_date(raw.type):
         _verify_complete(np.asarray(raw.is_null()), place)
         return np.asarray(pc.cast(pc.cast(raw, pa.timestamp("us"), safe=False), pa.int64()), dtype=np.float64) / 1e6
     if not _is_text(raw.type):
@@ -142,7 +150,14 @@ def times(raw: Any, place: Place) -> NDArray[np.float64]:  # noqa: ANN401
     try:
         return numbers(raw, place, may_miss=False)
     except DataError:
-        parsed = _first_failing(raw, place, _as_times, "is neither a number nor an ISO date")
+        first = raw.slice(0, 1)
+        if _casts(first, lambda part: pc.cast(part, pa.float64())):
+            raise  # a column of numbers: its bad value is the one that was told
+        # All without a zone, which are taken for UTC, or all with one.
+        kind = pa.timestamp("us") if _casts(first, lambda part: pc.cast(part, pa.timestamp("us"))) else _UTC
+        parsed = _first_failing(
+            raw, place, lambda part: pc.cast(part, kind), "is neither a number nor an ISO date like the first one"
+        )
     return np.asarray(pc.cast(parsed, pa.int64()), dtype=np.float64) / 1e6
 
 
@@ -164,7 +179,7 @@ def found_labels(values: Sequence[str | None]) -> tuple[str, ...]:
     """Return the labels that occur, whole numbers by value, other names by the alphabet."""
     found = {value for value in values if value is not None}
     try:
-        return tuple(sorted(found, key=int))
+        return tuple(sorted(found, key=lambda name: (int(name), name)))
     except ValueError:
         return tuple(sorted(found))
 
@@ -207,14 +222,6 @@ def _first_failing(raw: Any, place: Place, cast: Callable[[Any], Any], problem: 
             else:
                 high = middle
         raise place.refusal(low, f"{raw[low].as_py()!r} {problem}; mend it or leave it empty") from error
-
-
-def _as_times(part: Any) -> Any:  # noqa: ANN401
-    """Cast texts to times in UTC: all without a zone, which are taken for UTC, or all with one."""
-    try:
-        return pc.cast(part, pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return pc.cast(pc.cast(part, pa.timestamp("us", tz="UTC")), pa.timestamp("us"))
 
 
 def _casts(part: Any, cast: Callable[[Any], Any]) -> bool:  # noqa: ANN401

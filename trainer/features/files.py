@@ -1,6 +1,7 @@
 """Reads a CSV or Parquet file as an Arrow table of raw columns; refuses rows that do not fit the header."""
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from trainer.errors import DataError
 
 _DELIMITERS: Final = ",;\t|"
+_QUOTED: Final = re.compile(r'"[^"]*"')
 _PARQUET_MAGIC: Final = b"PAR1"
 
 
@@ -28,9 +30,6 @@ def read_raw(path: Path) -> Any:  # noqa: ANN401 - Arrow ships no types
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror or error}; check data.path in the project file"
         raise DataError(msg) from error
-    if not magic.strip():
-        msg = f"{path}: the file is empty"
-        raise DataError(msg)
     table = _read_parquet(path) if magic == _PARQUET_MAGIC else _read_csv(path)
     if table.num_rows == 0:
         msg = f"{path}: there is a header but no row of data"
@@ -80,6 +79,9 @@ def _read_parquet(path: Path) -> Any:  # noqa: ANN401
 
 def _read_csv(path: Path) -> Any:  # noqa: ANN401
     header, delimiter = _header_of(path)
+    if not any(name.strip() for name in header):
+        msg = f"{path}: the file is empty"
+        raise DataError(msg)
     wrong: list[tuple[int, int]] = []
 
     def note(row: Any) -> str:  # noqa: ANN401
@@ -106,10 +108,11 @@ def _read_csv(path: Path) -> Any:  # noqa: ANN401
 def _header_of(path: Path) -> tuple[list[str], str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            delimiter = max(_DELIMITERS, key=first.count)
+            # Arrow, too, passes over empty lines.
+            first = next((line for line in file if line.strip("\r\n")), "")
+            delimiter = max(_DELIMITERS, key=_QUOTED.sub("", first).count)
             file.seek(0)
-            header = next(csv.reader(file, delimiter=delimiter), [])
+            header = next((names for names in csv.reader(file, delimiter=delimiter) if names), [])
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: not a CSV file in UTF-8: {error}"
         raise DataError(msg) from error

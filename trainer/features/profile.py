@@ -58,7 +58,7 @@ def profile_column(table: Any, place: Place) -> ColumnProfile:  # noqa: ANN401 -
     """Describe a column of an Arrow table.
 
     Raises:
-        DataError: there is no such column, or all of it is empty.
+        DataError: there is no such column, or all of it is empty, or a stored number is infinite or too large.
     """
     raw = column_of(table, place)
     try:
@@ -111,8 +111,8 @@ def _without_numbers(raw: Any, place: Place, refusal: DataError) -> ColumnProfil
             is_ordered=bool(np.all(np.diff(seconds) >= 0)),
             refusal=str(refusal),
         )
-    if raw.null_count == len(raw):
-        raise refusal
+    if raw.null_count == len(raw) or pa.types.is_floating(raw.type):
+        raise refusal  # all empty, or numbers among which one is infinite or too large
     if not (pa.types.is_dictionary(raw.type) or pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)):
         n_early = len(raw) // 2 - raw.slice(0, len(raw) // 2).null_count
         return ColumnProfile(

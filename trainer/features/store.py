@@ -1,15 +1,18 @@
 """The feature store: Parquet files under ``<state>/features``, read by DuckDB.
 
 ``source/<key>.parquet`` holds the project's own rows, once for each content of its files; ``labelled/*.parquet`` holds
-the fleet's labelled rows, one file a push. A file is never changed once it has its name. What a run sees is a question
-of time: only labels that were known then.
+the fleet's labelled rows, one file a push, each value under its feature's name: a device may run a bundle of another
+time. A file is never changed once it has its name. What a run sees is a question of time: only labels that were known
+then; and, of the fleet's rows, only those that have the project's features as it is now.
 """
 
 import fcntl
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +24,27 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from edge_agent.bundle import Feature
 from edge_agent.durable import replace_file
 from trainer.errors import DataError
-from trainer.features.columns import Place, category_codes, found_labels, label_codes, text_of
+from trainer.features.columns import Place, category_codes, found_labels, label_codes, numbers, text_of
 from trainer.features.source import read_source
 from trainer.features.table import NO_ENTITY, TrainingTable, fingerprint_of
 from trainer.project import LoadedProject, Project
 
+logger = logging.getLogger(__name__)
+
 # Reasons of ``Sample.reason`` for which a row was chosen by what the model answered.
 CHOSEN_REASONS = frozenset({"uncertain"})
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class LabelledRow(Struct, frozen=True):
     """One row that a device scored, and its truth.
 
     Attributes:
-        features: as in ``Sample.features``: in the project's order, None where missing, categories as their index.
+        features: value by name of the feature, None where missing, categories by name: the order of features and of
+            categories in ``Sample.features`` is that of the bundle that the device ran.
         label: name of the class, or the value.
         reason: why the device sent it, as in ``Sample.reason``.
     """
@@ -44,11 +52,23 @@ class LabelledRow(Struct, frozen=True):
     prediction_id: str
     device: str
     bundle: str
-    features: tuple[float | None, ...]
+    features: Mapping[str, float | str | None]
     label: str | float
     scored_utc_s: float
     known_utc_s: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extraction:
+    """What was extracted.
+
+    Attributes:
+        left_out: labelled rows of the fleet that were known, and do not have the project's features as it is now.
+    """
+
+    table: TrainingTable
+    left_out: int
 
 
 def push_labelled(loaded: LoadedProject, rows: Sequence[LabelledRow]) -> int:
@@ -58,7 +78,7 @@ def push_labelled(loaded: LoadedProject, rows: Sequence[LabelledRow]) -> int:
         How many rows were new.
 
     Raises:
-        DataError: a row does not have the project's features, or a category that it does not declare.
+        DataError: the label of a regression is not a number.
     """
     folder = _labelled_folder(loaded)
     with _locked(folder):
@@ -74,7 +94,15 @@ def push_labelled(loaded: LoadedProject, rows: Sequence[LabelledRow]) -> int:
 
 
 def extract(loaded: LoadedProject, as_of_utc_s: float) -> TrainingTable:
-    """Return the rows to learn from, as they were known at a time.
+    """Return the rows to learn from, as they were known at a time; raise as `extract_counted` does."""
+    return extract_counted(loaded, as_of_utc_s).table
+
+
+def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
+    """Return the rows to learn from, as they were known at a time, and how many of the fleet are not usable.
+
+    A labelled row is left out when it lacks a value of a feature that may not be missing, or has one that the feature
+    does not declare: what was stored once must not break every later run.
 
     Raises:
         DataError: the project's files do not hold what the project says, or a label of the fleet is none of its labels.
@@ -86,11 +114,18 @@ def extract(loaded: LoadedProject, as_of_utc_s: float) -> TrainingTable:
     rows = [_model_rows(project, source, loaded.data_paths[0])]
     truth = [_model_truth(source, labels, Place(loaded.data_paths[0], project.target.column))]
     chosen = np.zeros(source.num_rows, dtype=np.bool_)
+    left_out = 0
     if fleet is not None:
         folder = _labelled_folder(loaded)
-        rows.append(_model_rows(project, fleet, folder))
+        fleet_rows, is_usable = _fleet_rows(project, fleet)
+        left_out = int((~is_usable).sum())
+        if left_out:
+            logger.warning("%d labelled rows in %s do not have the project's features: left out", left_out, folder)
+        fleet = fleet.filter(pa.array(is_usable))
+        rows.append(fleet_rows[is_usable])
         truth.append(_model_truth(fleet, labels, Place(folder, "label")))
-        chosen = np.concatenate([chosen, np.isin(np.array(fleet.column("reason").to_pylist()), list(CHOSEN_REASONS))])
+        reasons = fleet.column("reason").to_pylist()
+        chosen = np.concatenate([chosen, np.array([reason in CHOSEN_REASONS for reason in reasons], dtype=np.bool_)])
     all_rows, all_truth = np.vstack(rows), np.concatenate(truth)
     is_fleet = np.arange(len(all_truth)) >= source.num_rows
     names = tuple(feature.name for feature in project.features)
@@ -98,7 +133,8 @@ def extract(loaded: LoadedProject, as_of_utc_s: float) -> TrainingTable:
     if project.data.entity is not None:
         entity[: source.num_rows] = _numbered(source.column("entity").to_pylist())
     fingerprint = fingerprint_of(names, labels, all_rows, all_truth, is_fleet, chosen, entity)
-    return TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint)
+    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint)
+    return Extraction(table, left_out)
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
@@ -118,8 +154,7 @@ def _load_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no
         for other in folder.glob("*.parquet"):
             if other != path:
                 other.unlink(missing_ok=True)
-    with duckdb.connect() as connection:
-        return connection.sql("SELECT * FROM read_parquet(?) ORDER BY position", params=[str(path)]).to_arrow_table()
+    return pq.ParquetFile(path).read().sort_by("position")
 
 
 def _source_key(loaded: LoadedProject) -> str:
@@ -140,14 +175,32 @@ def _load_fleet(loaded: LoadedProject, as_of_utc_s: float) -> Any | None:  # noq
     parts = sorted(_labelled_folder(loaded).glob("*.parquet"))
     if not parts:
         return None
+    table = _joined([pq.ParquetFile(part).read() for part in parts])
+    # DuckDB sees the keys alone: it would fold the case of features' names, and take parts of a path for patterns.
+    keys = table.select(["prediction_id", "device", "scored_utc_s", "known_utc_s"])
     with duckdb.connect() as connection:
-        table: Any = connection.sql(
-            "SELECT * FROM read_parquet(?, union_by_name = true) WHERE known_utc_s <= ? "
+        connection.register("keys", keys.append_column("place", pa.array(np.arange(table.num_rows))))
+        places = connection.sql(
+            "SELECT place FROM keys WHERE known_utc_s <= $as_of AND scored_utc_s <= $as_of "
             "QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY known_utc_s, device) = 1 "
             "ORDER BY scored_utc_s, prediction_id",
-            params=[[str(part) for part in parts], as_of_utc_s],
+            params={"as_of": as_of_utc_s},
         ).to_arrow_table()
-    return table if table.num_rows else None
+    return table.take(places.column("place")) if places.num_rows else None
+
+
+def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401
+    """Join tables by the names of their columns; what holds names in one of them is turned into names in all."""
+    named = {field.name for part in parts for field in part.schema if pa.types.is_string(field.type)}
+    alike = []
+    for part in parts:
+        table = part
+        for place, field in enumerate(part.schema):
+            if field.name in named and not pa.types.is_string(field.type):
+                names = [None if value is None else str(value) for value in part.column(place).to_pylist()]
+                table = table.set_column(place, field.name, pa.array(names, type=pa.string()))
+        alike.append(table)
+    return pa.concat_tables(alike, promote_options="permissive")
 
 
 def _labels_of(project: Project, truth: Any) -> tuple[str, ...]:  # noqa: ANN401
@@ -159,9 +212,6 @@ def _labels_of(project: Project, truth: Any) -> tuple[str, ...]:  # noqa: ANN401
 def _model_rows(project: Project, table: Any, where: Path) -> NDArray[np.float32]:  # noqa: ANN401
     columns = []
     for feature in project.features:
-        if f"x.{feature.name}" not in table.column_names:
-            msg = f"{where}: no row has feature {feature.name!r}; do rows of another project lie in this state folder?"
-            raise DataError(msg)
         column = table.column(f"x.{feature.name}")
         if feature.dtype == "category":
             columns.append(category_codes(column.to_pylist(), feature, Place(where, feature.name)))
@@ -170,11 +220,49 @@ def _model_rows(project: Project, table: Any, where: Path) -> NDArray[np.float32
     return np.column_stack(columns).astype(np.float32)
 
 
+def _fleet_rows(project: Project, table: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # noqa: ANN401
+    """Return the fleet's values, ``(n_rows, n_features) float32``, and which rows have the project's features."""
+    is_usable = np.ones(table.num_rows, dtype=np.bool_)
+    columns = []
+    for feature in project.features:
+        values = _fleet_values(table, feature)
+        is_usable &= ~np.isinf(values)
+        if feature.on_missing == "refuse":
+            is_usable &= ~np.isnan(values)
+        columns.append(np.where(np.isinf(values), np.nan, values))
+    return np.column_stack(columns).astype(np.float32), is_usable
+
+
+def _fleet_values(table: Any, feature: Feature) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return a column, NaN where there is no value, infinite where there is one that the feature does not declare."""
+    if f"x.{feature.name}" not in table.column_names:
+        return np.full(table.num_rows, np.nan)
+    column = table.column(f"x.{feature.name}")
+    if feature.dtype == "category":
+        codes = {name: float(code) for code, name in enumerate(feature.categories)}
+        found = [np.nan if value is None else codes.get(value, np.inf) for value in column.to_pylist()]
+        return np.array(found, dtype=np.float64)
+    if pa.types.is_floating(column.type):
+        values = np.array(column.to_numpy(), dtype=np.float64)
+    else:  # bundles of another time had categories under this name
+        values = np.array([_number_of(value) for value in column.to_pylist()], dtype=np.float64)
+    return np.where(np.abs(values) > _MAX_FLOAT32, np.inf, values)
+
+
+def _number_of(text: str | None) -> float:
+    try:
+        return np.nan if text is None else float(text)
+    except ValueError:
+        return np.inf
+
+
 def _model_truth(table: Any, labels: tuple[str, ...], place: Place) -> NDArray[np.float64]:  # noqa: ANN401
     column = table.column("truth")
-    if not labels:
-        return np.asarray(column.to_numpy(), dtype=np.float64)
-    return label_codes(column.to_pylist(), labels, place)
+    if labels:
+        return label_codes(column.to_pylist(), labels, place)
+    if pa.types.is_string(column.type):
+        return numbers(column.combine_chunks(), place, may_miss=False)
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _to_arrow(project: Project, rows: Sequence[LabelledRow]) -> Any:  # noqa: ANN401
@@ -184,11 +272,16 @@ def _to_arrow(project: Project, rows: Sequence[LabelledRow]) -> Any:  # noqa: AN
     }
     is_regression = project.target.task == "regression"
     columns["truth"] = [_label_of(row, is_regression=is_regression) for row in rows]
-    for index, feature in enumerate(project.features):
-        values = [_feature_value(project, row, index) for row in rows]
-        kind = pa.string() if feature.dtype == "category" else pa.float64()
-        columns[f"x.{feature.name}"] = pa.array(values, type=kind)
+    for name in dict.fromkeys(name for row in rows for name in row.features):
+        columns[f"x.{name}"] = _feature_column([row.features.get(name) for row in rows])
     return pa.table(columns)
+
+
+def _feature_column(values: Sequence[float | str | None]) -> Any:  # noqa: ANN401
+    """Return values as they are stored: categories by name, so that a later project may declare more of them."""
+    if any(isinstance(value, str) for value in values):
+        return pa.array([text_of(value) for value in values], type=pa.string())
+    return pa.array(values, type=pa.float64())
 
 
 def _label_of(row: LabelledRow, *, is_regression: bool) -> str | float | None:
@@ -199,21 +292,6 @@ def _label_of(row: LabelledRow, *, is_regression: bool) -> str | float | None:
     except ValueError as error:
         msg = f"label {row.label!r} of prediction {row.prediction_id!r} is not a number, but the task is regression"
         raise DataError(msg) from error
-
-
-def _feature_value(project: Project, row: LabelledRow, index: int) -> str | float | None:
-    """Return a value as it is stored: categories by name, so that a later project may declare more of them."""
-    if len(row.features) != len(project.features):
-        n_features = len(project.features)
-        msg = f"prediction {row.prediction_id!r} has {len(row.features)} features, the project has {n_features}"
-        raise DataError(msg)
-    value, feature = row.features[index], project.features[index]
-    if value is None or feature.dtype != "category":
-        return value
-    if not 0 <= value < len(feature.categories):
-        msg = f"prediction {row.prediction_id!r}: feature {feature.name!r} has no category of index {value:g}"
-        raise DataError(msg)
-    return feature.categories[int(value)]
 
 
 def _known_ids(folder: Path) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from edge_agent.bundle import Task
 from trainer.monitoring.quality import Expectation
 from trainer.monitoring.significance import greater_error_p
 from trainer.project import MonitoringSection
@@ -18,6 +19,7 @@ class Confirmation(Struct, frozen=True):
     """What the asked labels say.
 
     Attributes:
+        task: of the bundle; says what the numbers below mean.
         verdict: ``confirmed``, ``cleared``, or ``undecided`` (more labels are needed).
         missing: labels that are still needed for a verdict.
         error, expected, tolerated: share of wrong rows, or mean absolute error.
@@ -25,6 +27,7 @@ class Confirmation(Struct, frozen=True):
         p: chance of such an error if the true one were `tolerated`.
     """
 
+    task: Task
     verdict: str
     labels: int
     missing: int
@@ -71,4 +74,5 @@ def confirm(
             f" that is chance (p {p:.2g})"
         ),
     }[verdict]
-    return Confirmation(verdict, n, max(0, wanted - n), error, expectation.error, tolerated, loss, p, reason)
+    missing = max(0, wanted - n)
+    return Confirmation(expectation.task, verdict, n, missing, error, expectation.error, tolerated, loss, p, reason)

@@ -98,12 +98,20 @@ class Intake:
         Taking the same deliveries again is harmless.
 
         Raises:
-            StoreUnavailableError: nothing was stored; take them again later.
+            StoreUnavailableError: take them again later.
+            StoreError: the database does not even take that they are refused.
         """
+        try:
+            return self._take_or_part(deliveries)
+        except BaseException:
+            # Whatever it was: what was noted of records that were not committed would let a later mark cover them.
+            self._forget()
+            raise
+
+    def _take_or_part(self, deliveries: Sequence[Delivery]) -> list[Mark]:
         try:
             return self._take(deliveries)
         except StoreUnavailableError:
-            self._forget()
             raise
         except (StoreError, ValueError, TypeError, OverflowError) as error:
             # Drivers raise ValueError and its like themselves for what their database cannot hold.

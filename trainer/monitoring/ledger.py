@@ -1,6 +1,7 @@
 """The books: every decision with its evidence, every order with its reason, and the states that survive a restart."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -83,22 +84,30 @@ def list_decisions(store: Store, *, kind: str | None = None) -> tuple[Decision, 
 
 def record_order(store: Store, order: Order) -> None:
     """Write down an order before it is sent; the same order of the same device is written once."""
-    row = {
-        "order_id": order.order_id,
-        "device": order.device,
-        "kind": order.kind,
-        "bundle": order.bundle.name if order.bundle else None,
-        "version": order.bundle.version if order.bundle else None,
-        "before_bundle": order.before.name if order.before else None,
-        "before_version": order.before.version if order.before else None,
-        "by": order.by,
-        "reason": order.reason,
-        "issued_utc_s": order.issued_utc_s,
-        "sent_utc_s": order.sent_utc_s,
-        "body": order.body,
-    }
+    record_orders(store, (order,))
+
+
+def record_orders(store: Store, orders: Iterable[Order]) -> None:
+    """Write down orders as `record_order` does: all of them, or none."""
+    rows = [
+        {
+            "order_id": order.order_id,
+            "device": order.device,
+            "kind": order.kind,
+            "bundle": order.bundle.name if order.bundle else None,
+            "version": order.bundle.version if order.bundle else None,
+            "before_bundle": order.before.name if order.before else None,
+            "before_version": order.before.version if order.before else None,
+            "by": order.by,
+            "reason": order.reason,
+            "issued_utc_s": order.issued_utc_s,
+            "sent_utc_s": order.sent_utc_s,
+            "body": order.body,
+        }
+        for order in orders
+    ]
     with store.writing() as connection:
-        insert_once(connection, ORDERS, [row])
+        insert_once(connection, ORDERS, rows)
 
 
 def mark_order_sent(store: Store, order: Order, at_utc_s: float) -> None:

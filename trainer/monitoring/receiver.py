@@ -3,6 +3,8 @@
 A mark is published only after the commit it speaks of, so that what a device releases is stored. Labels have no marks:
 their delivery waits for the commit, so that the broker keeps them (where it keeps anything) until they are stored. The
 queue is bounded: when it is full, or the database is away, the link itself is held up, and devices keep their records.
+What cannot be stored for a reason that nobody foresaw is never acknowledged: a record gets no mark, and its device
+sends it again; a label is tried again while its delivery waits.
 """
 
 import logging
@@ -67,6 +69,7 @@ class Receiver:
         # queue.Queue costs a message.
         self._queue: deque[_Queued] = deque()
         self._arrived = threading.Event()
+        self._failed: list[_Queued] = []
         self._unsent: dict[str, Mark] = {}
         self._stopping = threading.Event()
         self._closed = threading.Event()
@@ -134,12 +137,11 @@ class Receiver:
         while True:
             batch = self._next_batch()
             if batch:
-                self._store([item.delivery for item in batch])
-                for item in batch:
-                    if item.stored is not None:
-                        item.stored.set()
+                self._store(batch)
             elif self._stopping.is_set():
                 return
+            else:
+                self._retry_failed()
             self._send_marks()
 
     def _next_batch(self) -> list[_Queued]:
@@ -152,11 +154,37 @@ class Receiver:
             batch.append(self._queue.popleft())
         return batch
 
-    def _store(self, batch: Sequence[Delivery]) -> None:
-        """Store a batch, however long it takes; nothing is dropped, and nothing is marked before."""
+    def _store(self, batch: Sequence[_Queued]) -> None:
+        """Store a batch, or what of it can be stored: a mistake of ours must not end the thread that all hangs on."""
+        try:
+            self._take(batch)
+        except _ClosingError:
+            raise
+        except Exception:
+            logger.exception("surprise while storing %d messages; trying each alone", len(batch))
+            for item in batch:
+                self._store_alone(item, logging.ERROR)
+
+    def _store_alone(self, item: _Queued, level: int) -> None:
+        try:
+            self._take([item])
+        except _ClosingError:
+            raise
+        except Exception:
+            logger.log(level, "surprise while storing a message on %s", item.delivery.topic, exc_info=True)
+            if item.stored is not None:
+                self._failed.append(item)
+
+    def _retry_failed(self) -> None:
+        failed, self._failed = self._failed, []
+        for item in failed:
+            self._store_alone(item, logging.DEBUG)
+
+    def _take(self, batch: Sequence[_Queued]) -> None:
+        """Store a batch, however long it takes; nothing is dropped, and nothing is marked or acknowledged before."""
         while True:
             try:
-                marks = self._intake.take(batch)
+                marks = self._intake.take([item.delivery for item in batch])
             except StoreUnavailableError as error:
                 logger.log(logging.DEBUG if self._is_waiting else logging.WARNING, "%s; trying again", error)
                 self._is_waiting = True
@@ -164,15 +192,14 @@ class Receiver:
                     # Devices still have these records: no mark was published.
                     raise _ClosingError(len(batch)) from error
                 continue
-            except Exception:
-                # A mistake of ours must not end the thread that everything hangs on.
-                logger.exception("surprise while storing %d messages; they are left out", len(batch))
-                return
             if self._is_waiting:
                 logger.info("the fleet's database is available again")
                 self._is_waiting = False
             for mark in marks:
                 self._unsent[mark.device] = mark
+            for item in batch:
+                if item.stored is not None:
+                    item.stored.set()
             return
 
     def _send_marks(self) -> None:

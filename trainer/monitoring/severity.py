@@ -81,6 +81,10 @@ def judge_severity(confirmation: Confirmation | None, skew: Skew, rules: Monitor
         return Severity("skew", skew.reason, skew)
     if confirmation is None or confirmation.verdict != "confirmed":
         return Severity("none", "no loss is confirmed", skew)
+    if confirmation.task == "regression":
+        loss, limit = f"a rise of the error by {confirmation.loss * 100:.0f} %", f"{rules.collapse_loss * 100:.0f} %"
+    else:
+        loss, limit = f"a loss of {confirmation.loss:.2f}", str(rules.collapse_loss)
     if confirmation.loss >= rules.collapse_loss:
-        return Severity("collapse", f"a loss of {confirmation.loss:.2f} is at least {rules.collapse_loss}", skew)
-    return Severity("mild", f"a loss of {confirmation.loss:.2f} is below {rules.collapse_loss}", skew)
+        return Severity("collapse", f"{loss} is at least {limit}", skew)
+    return Severity("mild", f"{loss} is below {limit}", skew)

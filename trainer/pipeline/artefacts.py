@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,8 +44,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        msg = f"{path}: cannot be read: {error}; start a new run"
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        msg = f"{path}: cannot be read: {error}; start a new run, or put the file back if it is the champion's"
         raise RunError(msg) from error
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.features.store import extract
+from trainer.features.store import extract_counted
 from trainer.features.table import TrainingTable, fingerprint_of
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
@@ -17,7 +17,8 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     Raises:
         DataError: the data are not what the project says.
     """
-    table = extract(loaded, as_of_utc_s)
+    extraction = extract_counted(loaded, as_of_utc_s)
+    table = extraction.table
     save_arrays(
         folder / "table.npz",
         {
@@ -32,10 +33,15 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     n_fleet = int(table.is_fleet.sum())
     facts = (
         ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
+        *((("of the fleet, not usable", f"{extraction.left_out:,}"),) if extraction.left_out else ()),
         ("features", str(len(table.names))),
         ("sha256", table.fingerprint[:12]),
     )
-    metrics = {"rows": float(len(table.rows)), "fleet_rows": float(n_fleet)}
+    metrics = {
+        "rows": float(len(table.rows)),
+        "fleet_rows": float(n_fleet),
+        "fleet_rows_left_out": float(extraction.left_out),
+    }
     return Outcome(table, params={"data_sha256": table.fingerprint}, metrics=metrics, facts=facts)
 
 

@@ -12,6 +12,8 @@ from trainer.project import ExportSection, GateSection
 # Where nearly all rows are of one class, "better than always that class" says nothing.
 _ONE_SIDED_SHARE: Final = 0.98
 _RECENT_MARGIN: Final = 0.02
+# What is exactly at its limit must not be judged by the last bit of a difference.
+_ROUNDING: Final = 1e-9
 
 
 class VariantFigures(Struct, frozen=True):
@@ -111,7 +113,7 @@ def _baseline(evidence: GateEvidence, gate: GateSection) -> GateCheck:
             "baseline", gain, limit, passed=True, text=f"{what}; not judged, nearly all rows are of one class"
         )
     # Strictly better: a model that answers a constant has earned nothing.
-    passed = gain > limit
+    passed = gain > limit + _ROUNDING
     return GateCheck("baseline", gain, limit, passed, f"{what}: gain {gain:+.4f}, must be more than {limit:+.4f}")
 
 
@@ -135,7 +137,7 @@ def _previous(evidence: GateEvidence, gate: GateSection) -> GateCheck:
         f"{evidence.champion_quality:.4f} "
         f"on the same {evidence.compared_rows} rows: gain {gain:+.4f}, must be at least {limit:+.4f}"
     )
-    return GateCheck("previous", gain, limit, gain >= limit, text)
+    return GateCheck("previous", gain, limit, gain >= limit - _ROUNDING, text)
 
 
 def _recent(evidence: GateEvidence) -> GateCheck:
@@ -153,7 +155,7 @@ def _recent(evidence: GateEvidence) -> GateCheck:
     )
     if evidence.recent_majority_share >= _ONE_SIDED_SHARE:
         return GateCheck("recent", gain, -margin, passed=True, text=f"{text}; not judged, nearly all are of one class")
-    return GateCheck("recent", gain, -margin, gain > -margin, text)
+    return GateCheck("recent", gain, -margin, gain > -margin + _ROUNDING * margin, text)
 
 
 def _variant(variant: VariantFigures, gate: GateSection, export: ExportSection) -> list[GateCheck]:
@@ -168,7 +170,7 @@ def _variant(variant: VariantFigures, gate: GateSection, export: ExportSection) 
             f"{variant.name} {what}",
             value,
             limit,
-            value <= limit,
+            value <= limit + _ROUNDING,
             f"{variant.name}: {what} {value:.6g} {unit}, at most {limit:.6g}",
             is_ceiling=True,
             decides=False,

@@ -107,6 +107,8 @@ class Journal:
             self.records.append(kept)
             self._progress(StepEvent(name, "skipped", kept.seconds, kept.facts))
             return load(folder)
+        if self._is_fresh and folder.exists():
+            shutil.rmtree(folder)  # made of what an earlier step made otherwise
         self._is_fresh = True
         return self._carry_out(name, begun, folder, do)
 

@@ -24,10 +24,13 @@ from exporter.report import ExportReport
 from exporter.variants import choose_forms
 from trainer.errors import BusyError, RunError
 from trainer.pipeline import (
+    candidates,
     evaluating,
     exporting,
     extracting,
+    fitting,
     gate,
+    model_bytes,
     preparing,
     promoting,
     registering,
@@ -35,7 +38,6 @@ from trainer.pipeline import (
     validating,
 )
 from trainer.pipeline.artefacts import save_value
-from trainer.pipeline.candidates import families_of
 from trainer.pipeline.evaluating import Champion
 from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.journal import Journal, Progress, code_version
@@ -45,7 +47,10 @@ from trainer.project import LoadedProject, Project
 from trainer.registry.registry import CHAMPION, Registry
 from trainer.registry.tracking import ensure_experiment, open_client
 
-_MODULES = (extracting, validating, preparing, training, evaluating, registering, exporting, gate, promoting)
+_MODULES = (
+    *(extracting, validating, preparing, training, candidates, fitting, model_bytes),
+    *(evaluating, registering, exporting, gate, promoting),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def run_production(
     clock = clock or SystemClock()
     state = loaded.state
     # Names that nobody knows are told now, not after minutes of training.
-    families_of(loaded.project.training.candidates, loaded.project.target.task)
+    candidates.families_of(loaded.project.training.candidates, loaded.project.target.task)
     choose_forms(loaded.project.export.variants)
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
     with _alone(state / RUNS_NAME / ".lock"):
@@ -151,14 +156,20 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
         preparing.load_splits,
     )
     lesson = training.lesson_of(project, table, splits)
-    trained = journal.step("train", training, lambda at: training.train_model(lesson, at), training.load_trained)
+    trained = journal.step(
+        "train",
+        training,
+        lambda at: training.train_model(lesson, at),
+        training.load_trained,
+        given=code_version(candidates, fitting, model_bytes),
+    )
     champion = _load_champion(registry, project, table.labels, head.champion)
     evaluation = journal.step(
         "evaluate",
         evaluating,
         lambda at: evaluating.evaluate_model(lesson, trained, champion, at),
         evaluating.load_evaluation,
-        given=f"champion {head.champion}",
+        given=f"champion {head.champion} {code_version(fitting)}",
     )
     version = journal.step(
         "register",

@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 from msgspec import Struct
 from numpy.typing import NDArray
+from optuna.trial import TrialState
 
 from edge_agent.durable import replace_file
 from exporter.metrics import quality
@@ -142,7 +143,7 @@ def train_model(lesson: Lesson, folder: Path) -> Outcome[Trained]:
     trained = Trained(
         lesson.fit(family, parameters, weight, ~lesson.splits.is_holdout),
         chosen,
-        choose_by_other_blocks(lesson, [load_arrays(_answers_file(folder, t[0]))["answers"] for t in trials]),
+        choose_by_other_blocks(lesson, _answers_of(trials, folder)),
     )
     replace_file(folder / MODEL_NAME, model_bytes(trained.estimator))
     save_value(folder / "chosen.json", chosen)
@@ -187,6 +188,11 @@ def choose_by_other_blocks(lesson: Lesson, answers: Sequence[NDArray[np.float64]
     return chosen
 
 
+def _answers_of(trials: Sequence[tuple[int, str, float]], folder: Path) -> list[NDArray[np.float64]]:
+    files = (_answers_file(folder, number) for number, _, _ in trials)
+    return [load_arrays(file)["answers"].astype(np.float64) for file in files if file.exists()]
+
+
 def _answers_file(folder: Path, number: int) -> Path:
     return folder / _ANSWERS_FOLDER / f"{number}.npz"
 
@@ -207,14 +213,28 @@ def _search(lesson: Lesson, families: Sequence[Family], folder: Path) -> optuna.
         for family in families:
             starts = {f"{family.name}.{name}": value for name, value in family.starts_with.items()}
             study.enqueue_trial({_FAMILY: family.name, **starts})
+    _put_back_broken(study)
     done = sum(trial.value is not None for trial in study.trials)
     wanted = max(training.trials, len(families)) - done
+    (folder / _ANSWERS_FOLDER).mkdir(exist_ok=True)
+
+    def judge(trial: optuna.Trial) -> float:
+        return _judge(trial, lesson, families, folder)
+
+    if not done:  # one trial there must be, however little time there is
+        study.optimize(judge, n_trials=1)
+        wanted -= 1
     if wanted > 0:
-        (folder / _ANSWERS_FOLDER).mkdir(exist_ok=True)
-        study.optimize(
-            lambda trial: _judge(trial, lesson, families, folder), n_trials=wanted, timeout=training.timeout_s
-        )
+        study.optimize(judge, n_trials=wanted, timeout=training.timeout_s)
     return study
+
+
+def _put_back_broken(study: optuna.Study) -> None:
+    """Let trials that were broken off be tried again, first: else a family's start might never be."""
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        # Its parameters, or, before it had any, those that were laid down for it.
+        study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}))
+        study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _judge(trial: optuna.Trial, lesson: Lesson, families: Sequence[Family], folder: Path) -> float:

@@ -45,6 +45,7 @@ class Rollout(msgspec.Struct, frozen=True):
         state: ``running``, ``done`` or ``halted``.
         reason: why it was begun.
         last_step: what was found at the last step.
+        replaced_by: order id of a newer rollout that took its place before it was done: it was not taken back.
     """
 
     order_id: str
@@ -58,6 +59,7 @@ class Rollout(msgspec.Struct, frozen=True):
     state: str = "running"
     last_step: str = ""
     ended_utc_s: float | None = None
+    replaced_by: str = ""
 
 
 class RolloutOperator:
@@ -98,7 +100,8 @@ class RolloutOperator:
         now = self._clock.utc_s()
         for earlier in self.list():
             if earlier.state == "running":
-                self._end(earlier, "halted", f"a newer rollout took its place: {order_id}", now)
+                replaced = msgspec.structs.replace(earlier, replaced_by=order_id)
+                self._end(replaced, "halted", f"a newer rollout took its place: {order_id}", now)
         rollout = Rollout(
             order_id,
             bundle,
@@ -191,7 +194,8 @@ class RolloutOperator:
                 # It runs the bundle already, committed under an earlier order: it will not say so again.
                 outcome = COMMITTED
             order = orders.get(device)
-            progress[device] = DeviceProgress(outcome, state.online, order.issued_utc_s if order else None, reason)
+            issued, sent = (order.issued_utc_s, order.sent_utc_s) if order else (None, None)
+            progress[device] = DeviceProgress(outcome, state.online, issued, sent, reason)
         return progress
 
     def _order(self, rollout: Rollout, states: Sequence[DeviceState], reason: str) -> None:

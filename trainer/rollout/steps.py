@@ -4,8 +4,9 @@ Rules:
 - A ring is ordered as a whole, once the rings before it are finished.
 - A ring is finished when each of its devices has committed, failed, or is excused; and at least one device of the
   rollout has committed: a bundle that nobody has proved goes no further.
-- A device is excused when it is offline, or has been silent for `patience_s` since it was ordered. Its order stays
+- A device is excused when it is offline, or has been silent for `patience_s`, since its order was sent. The order stays
   retained at the broker, so that it updates when it comes back; what it says then still counts while the rollout runs.
+  An order that waits for a link excuses nobody: its device cannot know of it.
 - When a ring has nobody but excused devices and nothing is proved, the next device that is online stands in for it.
 - More than `max_failures` failures in one ring halt the rollout, and every device that was ordered is ordered back.
 """
@@ -25,12 +26,14 @@ class DeviceProgress(Struct, frozen=True):
     Attributes:
         outcome: ``pending``, ``committed`` or ``failed``.
         reason: why it failed.
-        ordered_utc_s: when its order was sent; None: not ordered yet.
+        ordered_utc_s: when its order was written down; None: not ordered yet.
+        sent_utc_s: when the broker had it; None: not yet.
     """
 
     outcome: str
     online: bool
     ordered_utc_s: float | None
+    sent_utc_s: float | None
     reason: str = ""
 
 
@@ -67,7 +70,7 @@ def next_step(
         rings: the devices of each ring; all of them are in ``progress``.
         progress: what is known of each.
         rules: see the module's text.
-        now_utc_s: by the clock of ``DeviceProgress.ordered_utc_s``.
+        now_utc_s: by the clock of ``DeviceProgress.sent_utc_s``.
     """
     ordered = [d for ring in rings for d in ring if progress[d].ordered_utc_s is not None]
     for number, ring in enumerate(rings):
@@ -113,9 +116,9 @@ def _step_without_proof(
 def _is_finished(progress: DeviceProgress, rules: RolloutRules, now_utc_s: float) -> bool:
     if progress.outcome != PENDING:
         return True
-    if progress.ordered_utc_s is None:
+    if progress.sent_utc_s is None:
         return False
-    return not progress.online or now_utc_s - progress.ordered_utc_s > rules.patience_s
+    return not progress.online or now_utc_s - progress.sent_utc_s > rules.patience_s
 
 
 def _named(devices: Sequence[DeviceId]) -> str:

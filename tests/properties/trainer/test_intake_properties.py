@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from broker.client import Delivery
 from broker.messages import RecordKey, encode_body, encode_record
@@ -38,6 +40,10 @@ class Spool:
         left = [s for s in self.kept if s > self.through]
         before = [0, *self.kept]
         return [(s, max(p for p in before if p < s)) for s in left]
+
+
+def run_out_of_memory(_connection):
+    raise MemoryError
 
 
 @st.composite
@@ -104,14 +110,18 @@ def test_a_restart_anywhere_knows_what_was_known(order, cut):
 
 
 @settings(max_examples=25, deadline=None)
-@given(roads(), st.lists(st.booleans(), min_size=6, max_size=6))
-def test_the_store_holds_each_record_once_through_loss_doubles_swaps_and_kills(road, kills):
+@given(
+    roads(),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_the_store_holds_each_record_once_through_loss_doubles_swaps_surprises_and_kills(road, kills, surprises):
     n, dropped, fates = road
     device, spool = SimulatedDevice("a"), Spool(n, dropped)
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(store_uri(Path(folder) / "fleet.db"))
         intake = Intake(store, ManualClock())
-        for fate, is_killed in zip([*fates, list(range(12))], kills, strict=False):
+        for fate, is_killed, is_surprised in zip([*fates, list(range(12))], kills, surprises, strict=False):
             sending = spool.unmarked()
             if is_killed:
                 intake = Intake(store, ManualClock())
@@ -124,6 +134,12 @@ def test_the_store_holds_each_record_once_through_loss_doubles_swaps_and_kills(r
                 for index in fate
                 if index < len(sending)
             ]
+            if is_surprised and arrived:
+                event.listen(store._engine, "commit", run_out_of_memory)
+                with pytest.raises(MemoryError):
+                    intake.take(arrived)
+                event.remove(store._engine, "commit", run_out_of_memory)
+                continue
             for mark in intake.take(arrived) if arrived else []:
                 spool.through = max(spool.through, mark.through)
         for sequence, previous in spool.unmarked():

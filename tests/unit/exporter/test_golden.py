@@ -53,6 +53,12 @@ def test_rows_that_a_device_would_refuse_are_not_taken():
     assert taken.tolist() == [True, False, False, False, False, True, False, False]
 
 
+def test_a_row_that_float32_puts_beyond_a_limit_is_not_taken():
+    # float32(0.1) is more than 0.1: a device refuses what the trainer, which sees float32 only, must let pass.
+    at_limit = Feature("a", valid_max=0.1, on_out_of_range="refuse")
+    assert is_taken(np.array([[0.1], [0.05]], dtype=np.float32), (at_limit,)).tolist() == [False, True]
+
+
 def test_rows_that_are_all_refused_are_an_error():
     learnt = learn("ridge", "diabetes")
     strict = tuple(Feature(f"f{i}", valid_min=100, on_out_of_range="refuse") for i in range(10))

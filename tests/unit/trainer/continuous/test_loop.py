@@ -2,13 +2,17 @@ import json
 
 import pyarrow.parquet as pq
 import pytest
+from msgspec import msgpack, structs
 
+from broker.topics import DeviceId
 from exporter.errors import ExporterError
 from tests.unit.trainer.continuous.conftest import HALF_WRONG
 from tests.unit.trainer.simulated_fleet import LOSING, RIGHT
 from trainer.continuous.runner import RunOutcome
 from trainer.continuous.story import State
 from trainer.monitoring.ledger import list_decisions, list_orders
+from trainer.monitoring.store import StoreError
+from trainer.monitoring.tables import SAMPLES
 
 
 def lose_until(stage, state, *, limit=40, **how):
@@ -267,3 +271,128 @@ def test_every_decision_lies_in_the_store_with_its_evidence(make_stage):
     assert evidence["confirmation"]["labels"] >= 30
     assert evidence["diagnosis"]["features"][0]["name"] in ("pressure", "humidity")
     assert evidence["severity"]["verdict"] in ("mild", "collapse")
+
+
+def mend(stage, version):
+    """Lose, and let a run make a version, until the fleet has it and is watched again."""
+    lose_until(stage, State.RUNNING)
+    stage.runner.outcome = stage.promoted(version)
+    for _ in range(30):
+        stage.play(until=State.WATCHING)
+        if stage.loop.story.state is State.WATCHING:
+            return
+    raise AssertionError(f"the story stands at {stage.loop.story.state}")
+
+
+def test_a_second_mend_waits_for_its_labels_as_long_as_the_first(make_stage):
+    stage = make_stage(retrain_labels=250)
+    lose_until(stage, State.COLLECTING)
+    stage.has_link = False  # without asks, labels of the background alone keep coming: slowly
+    while stage.loop.story.gathered < 220:
+        stage.play(right=HALF_WRONG)
+    stage.has_link = True
+    mend(stage, 2)
+    stage.runner.outcome = None
+    lose_until(stage, State.COLLECTING)
+    stage.has_link = False
+    stage.play(14, right=HALF_WRONG)
+    assert stage.loop.story.state is State.COLLECTING
+    assert "labels_missing" not in stage.kinds()
+
+
+def test_a_second_skew_of_the_fleet_is_told_again(make_stage):
+    stage = make_stage()
+    stage.play(4)
+    stage.play(6, missing=45)
+    stage.play(6)
+    assert [alert.kind for alert in stage.alerts.sent] == ["skew"]
+    stage.play(6, missing=45)
+    assert [alert.kind for alert in stage.alerts.sent] == ["skew", "skew"]
+
+
+def test_a_second_bundle_that_cannot_be_published_is_told_again(make_stage, monkeypatch):
+    stage = make_stage()
+    publish = stage.publish_bundle
+    problems: list[ExporterError] = []
+
+    def failing(folder):
+        if problems:
+            raise problems.pop()
+        return publish(folder)
+
+    monkeypatch.setattr(stage, "publish_bundle", failing)
+    stage.loop = stage.make_loop()
+    for version in (2, 3):
+        problems += [ExporterError("the disk is full")] * 3
+        mend(stage, version)
+        stage.runner.outcome = None
+    assert [a.kind for a in stage.alerts.sent].count("publish_failed") == 2
+    assert set(stage.running.values()) == {3}
+
+
+def test_a_rollout_that_another_one_replaced_is_not_told_as_taken_back(make_stage):
+    stage = make_stage()
+    lose_until(stage, State.RUNNING)
+    stage.has_link = False
+    stage.runner.outcome = stage.promoted()
+    lose_until(stage, State.ROLLING_OUT)
+    stage.play()
+    operator, rules = stage.loop.operator, stage.loop._rules.rollout
+    operator.start(stage.manifests[3].ref, order_id="by-hand", by="ann", reason="better", shares=(1.0,), rules=rules)
+    stage.play()
+    (alert,) = [a for a in stage.alerts.sent if a.kind == "rollout_halted"]
+    assert "weather/2 was ended: a newer rollout took its place: by-hand." in alert.text
+    assert "taken back" not in alert.text
+
+
+def test_a_failed_rollout_is_told_as_taken_back(make_stage):
+    stage = make_stage()
+    stage.fails = set("abcde")
+    stage.runner.outcome = stage.promoted()
+    lose_until(stage, State.COOLING_DOWN)
+    (alert,) = [a for a in stage.alerts.sent if a.kind == "rollout_halted"]
+    assert "weather/2 was halted and taken back: 1 of" in alert.text
+
+
+def test_an_ask_that_was_cut_off_half_way_is_made_again_for_every_device(make_stage):
+    stage = make_stage()
+    with stage.store.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER cut BEFORE INSERT ON orders WHEN NEW.device = 'c' BEGIN SELECT RAISE(ABORT, 'cut'); END"
+        )
+    with pytest.raises(StoreError):
+        lose_until(stage, State.COLLECTING)
+    assert stage.loop.story.state is State.ASKED
+    with stage.store.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER cut")
+    stage.make_loop().step()
+    orders = list_orders(stage.store, order_id=stage.loop.story.ask_id)
+    assert {order.device for order in orders} == set(map(DeviceId, "abcde"))
+    assert stage.asked_rows == dict.fromkeys("abcde", 12)
+
+
+def test_the_turn_to_a_run_says_how_many_rows_and_keeps_the_reason_among_its_facts(make_stage):
+    stage = make_stage()
+    lose_until(stage, State.RUNNING)
+    event = stage.told[-1]
+    assert event.text == f"Retraining with {event.facts['rows']} labelled rows of the fleet."
+    assert event.facts["why"] == stage.loop.story.reason != ""
+
+
+def test_the_alert_of_a_collapse_begins_like_a_sentence(make_stage):
+    stage = make_stage()
+    lose_until(stage, State.RUNNING, right=RIGHT * 0 + 0.1)
+    (alert,) = [a for a in stage.alerts.sent if a.kind == "collapse"]
+    assert alert.text.startswith("A collapse: a loss of 0.")
+
+
+def test_a_row_of_another_order_of_features_is_learned_from_under_its_names(make_stage):
+    stage = make_stage()
+    turned = stage.manifests[1].features[::-1]
+    stage.manifests[1] = structs.replace(stage.manifests[1], features=turned)
+    lose_until(stage, State.RUNNING)
+    with stage.store.reading() as connection:
+        sent = {row.prediction_id: msgpack.decode(row.features) for row in connection.execute(SAMPLES.select())}
+    (file,) = (stage.loaded.state / "features" / "labelled").glob("*.parquet")
+    stored = pq.read_table(file).select(["prediction_id", "x.humidity", "x.pressure"]).to_pylist()
+    assert all(sent[row["prediction_id"]] == [row["x.humidity"], row["x.pressure"]] for row in stored)

@@ -168,6 +168,42 @@ def test_a_message_that_the_database_cannot_hold_is_refused_alone(store, intake)
     assert refused_by_device(store) == {bad.name: 1}
 
 
+def refuse_rows(store, table, condition="1"):
+    """Let the database refuse rows of a table, as a full or damaged one may."""
+    with store.writing() as connection:
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+
+
+def test_records_of_a_batch_that_ended_in_a_surprise_are_not_covered_by_a_later_mark(store, intake):
+    first, second = window_records(device := SimulatedDevice("a"), 2)
+
+    def run_out_of_memory(_connection, _cursor, statement, *_):
+        if "INTO windows" in statement:
+            raise MemoryError
+
+    event.listen(store._engine, "before_cursor_execute", run_out_of_memory)
+    with pytest.raises(MemoryError):
+        intake.take([first])
+    event.remove(store._engine, "before_cursor_execute", run_out_of_memory)
+    assert intake.take([second]) == []
+    assert intake.take([first]) == [Mark(device.name, device.epoch, 2)]
+    assert count_windows(store, after=0) == {device.name: 2}
+
+
+def test_a_message_of_which_not_even_the_refusal_is_stored_is_not_covered_by_a_later_mark(store, intake):
+    refuse_rows(store, "windows", "NEW.first_row = 0")
+    refuse_rows(store, "refused")
+    first, second = window_records(device := SimulatedDevice("a"), 2)
+    with pytest.raises(StoreError):
+        intake.take([first])
+    assert intake.take([second]) == []
+    with store.writing() as connection:
+        connection.exec_driver_sql("DROP TRIGGER no_windows")
+    assert intake.take([first]) == [Mark(device.name, device.epoch, 2)]
+
+
 def test_a_locked_database_stores_and_marks_nothing_and_takes_the_same_batch_later(tmp_path):
     path = tmp_path / "fleet.db"
     store = open_store(store_uri(path))

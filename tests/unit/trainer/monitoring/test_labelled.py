@@ -1,14 +1,17 @@
 import pytest
+from msgspec.structs import replace
 
 from broker.client import Delivery
 from broker.messages import Label, Labels, Sample, Samples, encode
 from broker.topics import Channel
+from edge_agent.bundle import Feature
 from tests.unit.trainer.simulated_fleet import ManualClock, SimulatedDevice, make_manifest
 from trainer.monitoring.intake import Intake
-from trainer.monitoring.labelled import labelled_rows
+from trainer.monitoring.labelled import LabelledRows, labelled_rows
 from trainer.monitoring.store import open_store, store_uri
 
-MANIFEST = make_manifest()
+PRESSURE, HUMIDITY = Feature("pressure"), Feature("humidity", on_missing="flag")
+MANIFEST = replace(make_manifest(), features=(PRESSURE, HUMIDITY))
 
 
 class Field:
@@ -36,15 +39,16 @@ def field(tmp_path):
     field.store.close()
 
 
-def found(field, manifest=MANIFEST, now=100.0, **how):
-    return labelled_rows(field.store, manifest, now_utc_s=now, **how)
+def found(field, *manifests, now=100.0, **how):
+    known = {manifest.ref: manifest for manifest in manifests or (MANIFEST,)}
+    return labelled_rows(field.store, "weather", known.get, now_utc_s=now, **how)
 
 
 def test_a_labelled_row_comes_as_the_feature_store_takes_it(field):
     field()
     (row,) = found(field).rows
     assert (row.prediction_id, row.device, row.bundle, row.reason) == ("a.1", "a", "weather/1", "asked")
-    assert (row.features, row.label) == ((1.0, None), "wet")
+    assert (row.features, row.label) == ({"pressure": 1.0, "humidity": None}, "wet")
 
 
 @pytest.mark.parametrize(
@@ -71,8 +75,20 @@ def test_rows_scored_before_the_loss_began_are_left_out(field):
 
 @pytest.mark.parametrize(
     "what",
-    [{"features": (1.0,)}, {"features": (1e39, 0.0)}, {"label": "hail"}],
-    ids=["one feature short", "too great for float32", "unknown label"],
+    [
+        {"features": (1.0,)},
+        {"features": (1e39, 0.0)},
+        {"features": (None, 0.0)},
+        {"label": "hail"},
+        {"scored": 60.5, "known": 60.0},
+    ],
+    ids=[
+        "one feature short",
+        "too great for float32",
+        "missing where it may not be",
+        "unknown label",
+        "known before it was scored",
+    ],
 )
 def test_rubbish_of_one_device_is_left_out_and_counted(field, what):
     field("a.1", **what)
@@ -86,13 +102,44 @@ def test_a_prediction_that_is_named_after_another_device_cannot_take_its_place(f
     assert found(field).rows[0].prediction_id == "a/b.7"
 
 
-def test_rows_of_earlier_versions_count_and_other_models_do_not(field):
-    field("a.1", manifest=make_manifest(version=2))
+def test_a_truth_that_is_known_at_once_suits(field):
+    field(scored=60.0, known=60.0)
     assert len(found(field).rows) == 1
+
+
+def test_rows_of_earlier_versions_count_and_other_models_do_not(field):
+    second = replace(MANIFEST, version=2)
+    field("a.1", manifest=second)
+    field("a.2", manifest=replace(MANIFEST, name="climate"))
+    assert [row.bundle for row in found(field, MANIFEST, second).rows] == ["weather/2"]
+
+
+def test_a_value_is_named_by_the_manifest_of_the_version_that_scored_it(field):
+    colour = Feature("colour", dtype="category", categories=("red", "blue"))
+    first = replace(MANIFEST, features=(PRESSURE, colour))
+    second = replace(MANIFEST, version=2, features=(replace(colour, categories=("grey", "red", "blue")), PRESSURE))
+    field("a.1", features=(7.0, 1.0), manifest=first)
+    field("a.2", features=(1.0, 8.0), manifest=second)
+    assert [row.features for row in found(field, first, second).rows] == [
+        {"pressure": 7.0, "colour": "blue"},
+        {"pressure": 8.0, "colour": "red"},
+    ]
+
+
+@pytest.mark.parametrize("index", [2.0, -1.0, 0.5])
+def test_an_index_that_names_no_category_does_not_suit(field, index):
+    manifest = replace(MANIFEST, features=(Feature("colour", dtype="category", categories=("red", "blue")),))
+    field(features=(index,), manifest=manifest)
+    assert found(field, manifest) == LabelledRows((), 1)
+
+
+def test_rows_of_a_version_that_is_not_known_here_do_not_suit(field):
+    field("a.1", manifest=replace(MANIFEST, version=2))
+    assert found(field) == LabelledRows((), 1)
 
 
 @pytest.mark.parametrize(("label", "is_usable"), [(2.5, True), ("2.5", True), ("much", False), (1e300, False)])
 def test_a_regression_takes_numbers_only(field, label, is_usable):
-    manifest = make_manifest("regression")
+    manifest = replace(make_manifest("regression"), features=MANIFEST.features)
     field(label=label, manifest=manifest)
     assert bool(found(field, manifest).rows) is is_usable

@@ -54,3 +54,18 @@ def test_usual_input_is_usable_and_no_windows_too():
     manifest, rng = make_manifest(), np.random.default_rng(1)
     assert not measure_skew([window_of(manifest, rng, agreement=(0,) * 20, rows=50)], manifest).is_severe
     assert not measure_skew([], manifest).is_severe
+
+
+def test_a_loss_of_a_classification_is_told_in_points():
+    assert judge_severity(confirmation(17), USABLE, RULES).reason == "a loss of 0.37 is at least 0.35"
+    assert judge_severity(confirmation(12), USABLE, RULES).reason == "a loss of 0.20 is below 0.35"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(1.53, "a rise of the error by 53 % is at least 35 %"), (1.3, "a rise of the error by 30 % is below 35 %")],
+)
+def test_a_loss_of_a_regression_is_told_as_a_rise_of_its_error(error, reason):
+    errors = [error - 0.01, error + 0.01] * 15
+    confirmed = confirm(errors, Expectation("regression", 1.0), RULES)
+    assert judge_severity(confirmed, USABLE, RULES).reason == reason

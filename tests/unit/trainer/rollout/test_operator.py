@@ -148,6 +148,22 @@ def test_an_online_device_that_stays_silent_is_excused_after_a_while(field):
     assert field.operator.step("order-1").state == "done"
 
 
+def test_a_link_that_is_down_for_long_excuses_no_device(field):
+    field.start(rules=RolloutRules(patience_s=60))
+    field.operator.step("order-1")
+    field.commit(field.first)
+    field.has_link = False
+    field.operator.step("order-1")
+    field.clock.now_s += 1000
+    assert field.operator.step("order-1").state == "running"
+    field.has_link = True
+    field.operator.step("order-1")
+    field.clock.now_s += 59
+    assert field.operator.step("order-1").state == "running"
+    field.clock.now_s += 2
+    assert field.operator.step("order-1").state == "done"
+
+
 def test_orders_written_without_a_link_are_sent_when_it_is_back(field):
     field.has_link = False
     field.start()
@@ -191,6 +207,8 @@ def test_a_newer_rollout_takes_the_place_of_one_that_still_runs(field):
     field.start("order-2")
     first, second = field.operator.list()
     assert (first.state, second.state) == ("halted", "running")
+    assert (first.replaced_by, second.replaced_by) == ("order-2", "")
+    assert first.last_step == "a newer rollout took its place: order-2"
 
 
 def test_a_newcomer_gets_the_bundle_of_the_fleet(field):

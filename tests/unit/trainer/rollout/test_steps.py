@@ -7,14 +7,23 @@ A, B, C = DeviceId("a"), DeviceId("b"), DeviceId("c")
 RINGS = ((A,), (B, C))
 NOW = 1000.0
 
-NEW = DeviceProgress("pending", online=True, ordered_utc_s=None)
-ABSENT = DeviceProgress("pending", online=False, ordered_utc_s=None)
-WORKING = DeviceProgress("pending", online=True, ordered_utc_s=NOW - 10)
-SILENT = DeviceProgress("pending", online=True, ordered_utc_s=NOW - 901)
-AWAY = DeviceProgress("pending", online=False, ordered_utc_s=NOW - 10)
-GOOD = DeviceProgress("committed", online=True, ordered_utc_s=NOW - 10)
-HAS_IT = DeviceProgress("committed", online=True, ordered_utc_s=None)
-BAD = DeviceProgress("failed", online=True, ordered_utc_s=NOW - 10, reason="latency")
+
+def progress_of(outcome, *, online=True, ordered_s_ago=None, sent_s_ago=None, reason=""):
+    """Progress of a device; an order that is not said to be sent waits for a link."""
+    ordered, sent = (None if ago is None else NOW - ago for ago in (ordered_s_ago, sent_s_ago))
+    return DeviceProgress(outcome, online, ordered, sent, reason)
+
+
+NEW = progress_of("pending")
+ABSENT = progress_of("pending", online=False)
+WORKING = progress_of("pending", ordered_s_ago=5000, sent_s_ago=10)
+SILENT = progress_of("pending", ordered_s_ago=5000, sent_s_ago=901)
+UNSENT = progress_of("pending", ordered_s_ago=5000)
+AWAY = progress_of("pending", online=False, ordered_s_ago=10, sent_s_ago=10)
+AWAY_UNSENT = progress_of("pending", online=False, ordered_s_ago=5000)
+GOOD = progress_of("committed", ordered_s_ago=10, sent_s_ago=10)
+HAS_IT = progress_of("committed")
+BAD = progress_of("failed", ordered_s_ago=10, sent_s_ago=10, reason="latency")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +50,11 @@ BAD = DeviceProgress("failed", online=True, ordered_utc_s=NOW - 10, reason="late
         (AWAY, ABSENT, NEW, "order", (C,)),
         (AWAY, ABSENT, ABSENT, "wait", ()),
         (AWAY, AWAY, AWAY, "wait", ()),
+        (UNSENT, NEW, NEW, "wait", (A,)),
+        (AWAY_UNSENT, NEW, NEW, "wait", (A,)),
+        (GOOD, UNSENT, GOOD, "wait", (B,)),
+        (GOOD, AWAY_UNSENT, SILENT, "wait", (B,)),
+        (AWAY, UNSENT, NEW, "wait", (B,)),
     ],
 )
 def test_the_next_step_follows_its_table(a, b, c, kind, devices):

@@ -1,0 +1,284 @@
+from pathlib import Path
+
+import pytest
+
+from trainer.errors import ProjectError
+from trainer.project import FILE_NAME, LoadedProject, load_project
+
+TOP = {
+    "": 'name = "quality"',
+    "data": 'path = ["rows.csv"]',
+    "target": 'column = "quality"\ntask = "classification"',
+}
+FEATURES = '\n[[features]]\nname = "pressure"\n\n[[features]]\nname = "vibration"\n'
+SECTIONS = ("data", "target", "training", "gate", "export", "monitoring", "rollout", "rollout.trial", "alerts")
+
+
+def write(folder: Path, features: str = FEATURES, **lines: str) -> Path:
+    """Write a project with more lines in some sections; ``top`` are those before the first section."""
+    wanted = {name.replace("_", ".") if name != "top" else "": text for name, text in lines.items()}
+    text = ""
+    for section in ("", *SECTIONS):
+        body = "\n".join(part for part in (TOP.get(section, ""), wanted.get(section, "")) if part)
+        if body:
+            text += f"\n[{section}]\n{body}\n" if section else f"{body}\n"
+    path = folder / FILE_NAME
+    path.write_text(text + features, encoding="utf-8")
+    return path
+
+
+def load(folder: Path, features: str = FEATURES, **lines: str) -> LoadedProject:
+    return load_project(write(folder, features, **lines))
+
+
+def problems(path: Path) -> list[str]:
+    """What is said of a project file, a line each."""
+    with pytest.raises(ProjectError) as caught:
+        load_project(path)
+    told = str(caught.value).splitlines()
+    assert all(line.startswith(f"{path}: ") for line in told)
+    return [line.removeprefix(f"{path}: ") for line in told]
+
+
+def refused(folder: Path, features: str = FEATURES, **lines: str) -> list[str]:
+    return problems(write(folder, features, **lines))
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def test_a_project_is_found_by_its_file_or_by_its_folder(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    assert load_project(path) == load_project(tmp_path)
+
+
+def test_paths_start_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plant"
+    folder.mkdir()
+    write(folder, top='state = "kept"')
+    monkeypatch.chdir(tmp_path)
+    loaded = load_project(Path("plant"))
+    assert loaded.folder == folder
+    assert loaded.state == folder / "kept"
+    assert loaded.data_paths == (folder / "rows.csv",)
+
+
+def test_an_absolute_path_stays_where_it_is(tmp_path: Path) -> None:
+    text = write(tmp_path).read_text(encoding="utf-8").replace("rows.csv", "/data/rows.csv")
+    (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
+    assert load_project(tmp_path).data_paths == (Path("/data/rows.csv"),)
+
+
+def test_a_short_project_takes_the_defaults_and_keeps_the_order_of_its_features(tmp_path: Path) -> None:
+    project = load(tmp_path).project
+    assert [feature.name for feature in project.features] == ["pressure", "vibration"]
+    assert project.data.rows is None
+    assert project.state == ".fieldloop"
+    assert project.rollout.rings[-1] == 1.0
+    assert {"forest", "mlp"} <= set(project.training.candidates)
+
+
+def test_every_section_can_be_set(tmp_path: Path) -> None:
+    project = load(
+        tmp_path,
+        data='rows = [10, 20]\nentity = "unit"\ntimestamp = "at"',
+        target='labels = ["good", "scrap"]\nmetric = "macro_f1"',
+        training='split = "entity"\nblocks = 2',
+        gate="max_parity_loss = 0.5",
+        export="max_latency_us = 90.5",
+        monitoring="window_rows = 7",
+        rollout="rings = [0.2, 0.5, 1.0]",
+        rollout_trial="rows = 3",
+        alerts='webhook = "http://127.0.0.1/told"',
+    ).project
+    assert project.data.rows == (10, 20)
+    assert project.metric == "macro_f1"
+    assert project.training.split == "entity"
+    assert project.gate.max_parity_loss == 0.5
+    assert project.export.max_latency_us == 90.5
+    assert project.monitoring.window_rows == 7
+    assert project.rollout.rings == (0.2, 0.5, 1.0)
+    assert project.rollout.trial.rows == 3
+    assert project.alerts.webhook == "http://127.0.0.1/told"
+
+
+@pytest.mark.parametrize(("task", "metric"), [("classification", "accuracy"), ("regression", "r2")])
+def test_a_task_has_its_usual_metric(tmp_path: Path, task: str, metric: str) -> None:
+    text = write(tmp_path).read_text(encoding="utf-8").replace("classification", task)
+    (tmp_path / FILE_NAME).write_text(text, encoding="utf-8")
+    assert load_project(tmp_path).project.metric == metric
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "mistyped", "meant"),
+    [
+        ("top", "sead = 1", "sead", "seed"),
+        ("data", 'timestmp = "at"', "data.timestmp", "data.timestamp"),
+        ("target", 'lables = ["good"]', "target.lables", "target.labels"),
+        ("training", "trails = 3", "training.trails", "training.trials"),
+        ("gate", "min_gain_over_base = 0.1", "gate.min_gain_over_base", "gate.min_gain_over_baseline"),
+        ("export", 'variant = ["onnx-fp32"]', "export.variant", "export.variants"),
+        ("monitoring", "windows_rows = 50", "monitoring.windows_rows", "monitoring.window_rows"),
+        ("rollout", "ring = [1.0]", "rollout.ring", "rollout.rings"),
+        ("rollout_trial", "max_latency = 5", "rollout.trial.max_latency", "rollout.trial.max_latency_us"),
+        ("alerts", 'web_hook = "http://x"', "alerts.web_hook", "alerts.webhook"),
+    ],
+)
+def test_a_mistyped_key_of_any_section_is_named_with_the_nearest_right_one(
+    tmp_path: Path, section: str, line: str, mistyped: str, meant: str
+) -> None:
+    assert refused(tmp_path, **{section: line}) == [f"unknown key {mistyped!r}; did you mean {meant!r}?"]
+
+
+def test_a_mistyped_key_of_a_feature_is_named_with_the_feature_that_has_it(tmp_path: Path) -> None:
+    told = refused(tmp_path, FEATURES + 'on_mising = "flag"\n')
+    assert told == ["unknown key 'features[1].on_mising'; did you mean 'features[1].on_missing'?"]
+
+
+def test_a_mistyped_section_is_named_with_the_nearest_right_one(tmp_path: Path) -> None:
+    told = refused(tmp_path, FEATURES + "[trainning]\ntrials = 3\n")
+    assert told == ["unknown key 'trainning'; did you mean 'training'?"]
+
+
+def test_a_key_that_is_near_to_none_is_named_with_those_that_there_are(tmp_path: Path) -> None:
+    assert refused(tmp_path, alerts='xyz = "?"') == ["unknown key 'alerts.xyz'; known here: file, webhook"]
+
+
+def test_all_wrong_keys_are_told_at_once(tmp_path: Path) -> None:
+    told = refused(tmp_path, training="trails = 3\nbloks = 2", gate="max_los_to_previous = 1.0")
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize("key", ["name", "path", "column", "task"])
+def test_a_key_that_must_be_there_and_is_not_is_named(tmp_path: Path, key: str) -> None:
+    path = write(tmp_path, features='\n[[features]]\nname = "pressure"\n')
+    lines = path.read_text(encoding="utf-8").split("\n")
+    lines.remove(next(line for line in lines if line.startswith(f"{key} = ")))
+    path.write_text("\n".join(lines), encoding="utf-8")
+    section = {"name": "", "path": "data."}.get(key, "target.")
+    assert problems(path) == [f"missing required field `{section}{key}`"]
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "key"),
+    [
+        ("top", 'seed = "one"', "seed"),
+        ("data", "rows = [5]", "data.rows"),
+        ("data", "rows = [-1, 5]", "data.rows[0]"),
+        ("target", 'metric = "acuracy"', "target.metric"),
+        ("training", "trials = 0", "training.trials"),
+        ("training", "blocks = 1", "training.blocks"),
+        ("training", "holdout = 0.9", "training.holdout"),
+        ("training", "holdout = 0.0", "training.holdout"),
+        ("training", "candidates = []", "training.candidates"),
+        ("training", 'split = "random"', "training.split"),
+        ("export", "variants = []", "export.variants"),
+        ("monitoring", "max_label_share = 1.1", "monitoring.max_label_share"),
+        ("rollout", "rings = []", "rollout.rings"),
+        ("rollout", "rings = [0.5, 1.5]", "rollout.rings[1]"),
+        ("rollout", "max_failures = -1", "rollout.max_failures"),
+        ("rollout_trial", "rows = 0", "rollout.trial.rows"),
+    ],
+)
+def test_a_value_of_a_wrong_type_or_size_is_refused_with_its_key(
+    tmp_path: Path, section: str, line: str, key: str
+) -> None:
+    (told,) = refused(tmp_path, **{section: line})
+    assert told.startswith(f"key {key!r}: ")
+
+
+@pytest.mark.parametrize("name", ["", "Quality", "-quality", "qual/ity", "q" * 64])
+def test_a_name_that_could_not_stand_in_a_registry_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"quality"', f'"{name}"', 1), encoding="utf-8")
+    (told,) = problems(path)
+    assert told.startswith("key 'name': ")
+
+
+def test_one_path_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace('["rows.csv"]', '"rows.csv"'), encoding="utf-8")
+    (told,) = problems(path)
+    assert told.startswith("key 'data.path': ")
+
+
+def test_a_project_without_a_feature_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, "") == ["missing required field `features`"]
+    (told,) = refused(tmp_path, "", top="features = []")
+    assert told.startswith("key 'features': ")
+
+
+# --- contradictions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fleet", ["Main", "a/b", "", "-a", "a" * 64])
+def test_a_fleet_whose_name_could_not_stand_in_a_topic_is_refused(tmp_path: Path, fleet: str) -> None:
+    (told,) = refused(tmp_path, top=f'fleet = "{fleet}"')
+    assert told.startswith(f"key 'fleet': fleet name {fleet!r}: ")
+
+
+def test_a_feature_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, FEATURES + FEATURES) == ["key 'features': 'pressure' is listed twice"]
+
+
+def test_a_target_among_the_features_is_refused(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, FEATURES + '[[features]]\nname = "quality"\n')
+    assert told == "key 'target.column': 'quality' is a feature as well; a model must not see it"
+
+
+def test_a_label_that_is_listed_twice_is_refused(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, target='labels = ["good", "scrap", "good"]')
+    assert told == "key 'target.labels': 'good' is listed twice"
+
+
+@pytest.mark.parametrize("rows", ["5, 5", "6, 5"])
+def test_rows_that_hold_no_row_are_refused(tmp_path: Path, rows: str) -> None:
+    assert refused(tmp_path, data=f"rows = [{rows}]") == [f"key 'data.rows': {rows.replace(',', ' to')} holds no row"]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric"), [("classification", "r2"), ("classification", "mae"), ("regression", "accuracy")]
+)
+def test_a_metric_that_does_not_judge_the_task_is_refused(tmp_path: Path, task: str, metric: str) -> None:
+    path = write(tmp_path, target=f'metric = "{metric}"')
+    path.write_text(path.read_text(encoding="utf-8").replace("classification", task), encoding="utf-8")
+    assert problems(path) == [f"key 'target.metric': {metric!r} does not judge a {task}"]
+
+
+def test_a_split_by_entity_without_an_entity_is_refused(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, training='split = "entity"')
+    assert told.startswith("key 'training.split': 'entity' needs the key 'data.entity'")
+
+
+@pytest.mark.parametrize("rings", ["0.5", "0.1, 0.5", "0.5, 0.1, 1.0", "0.5, 0.5, 1.0", "1.0, 0.5"])
+def test_rings_that_do_not_grow_to_the_whole_fleet_are_refused(tmp_path: Path, rings: str) -> None:
+    assert refused(tmp_path, rollout=f"rings = [{rings}]") == ["key 'rollout.rings': shares must grow and end with 1.0"]
+
+
+@pytest.mark.parametrize("webhook", ["", "example.org/told", "file:///etc/passwd"])
+def test_a_webhook_that_is_no_address_is_refused(tmp_path: Path, webhook: str) -> None:
+    (told,) = refused(tmp_path, alerts=f'webhook = "{webhook}"')
+    assert told.startswith(f"key 'alerts.webhook': {webhook!r} is no address")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert problems(tmp_path / "nowhere.toml") == ["cannot be read: No such file or directory"]
+    with pytest.raises(ProjectError, match=rf"{FILE_NAME}: cannot be read"):
+        load_project(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"[data\n"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(content)
+    (told,) = problems(path)
+    assert told.startswith("not a TOML file: ")
