@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from trainer.demo.data import DATA_SETS
 from trainer.pipeline.candidates import FAMILIES, Circumstances, Family, Parameters

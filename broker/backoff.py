@@ -4,6 +4,8 @@ import random
 
 BASE_S = 0.5
 CAP_S = 30.0
+# A link that held so long shows that connecting works; a shorter one may be one of two that end each other.
+STEADY_S = 30.0
 _MAX_DOUBLINGS = 32
 
 
@@ -16,3 +18,11 @@ def backoff_s(failures: int, rng: random.Random, *, base_s: float = BASE_S, cap_
     doublings = min(max(failures, 1) - 1, _MAX_DOUBLINGS)
     full_s: float = min(cap_s, base_s * 2**doublings)
     return full_s * rng.uniform(0.5, 1.0)
+
+
+def failures_after(failures: int, link_s: float) -> int:
+    """Return the failures in a row once a link has ended that held for ``link_s`` seconds (0: it never came up).
+
+    Only a steady link ends the row. Clients that share one name end each other's links as fast as they may connect.
+    """
+    return 1 if link_s >= STEADY_S else failures + 1

@@ -8,6 +8,7 @@ paho-mqtt stay inside this module. Devices run it: it imports little.
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.backoff import backoff_s
+from broker.backoff import backoff_s, failures_after
 from broker.errors import LinkError
 from broker.messages import MAX_BYTES, Body, MessageTooLargeError, encode
 from broker.topics import RULES, Topic, TopicError, parse_topic
@@ -45,7 +46,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as it arrived: its topic is checked, its payload is not yet."""
+    """One message as it arrived: its topic is checked, its payload is not yet.
+
+    Of a payload over its channel's limit one byte more than the limit is kept: it is refused by its length as before,
+    and no queue holds it all.
+    """
 
     topic: Topic
     payload: bytes
@@ -73,6 +78,7 @@ class WireClient:
         keepalive_s: int = 60,
         clean_session: bool = False,
         max_queued: int = 1000,
+        monotonic_s: Callable[[], float] = time.monotonic,  # noqa: TID251 - floor 1 has no clock of its own
     ) -> None:
         """Describe the client; nothing is sent before `start`.
 
@@ -88,6 +94,7 @@ class WireClient:
             keepalive_s: seconds of silence after which the link is tested.
             clean_session: True to let the broker forget this client at its end.
             max_queued: messages that may wait for the broker's acknowledgement; one more raises LinkError.
+            monotonic_s: tells how long a link held.
         """
         self._endpoint = endpoint
         self._client_id = client_id
@@ -95,10 +102,13 @@ class WireClient:
         self._on_delivery = on_delivery
         self._on_link = on_link
         self._rng = rng
+        self._monotonic_s = monotonic_s
         self._up = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
+        # Links in a row that did not come up or did not hold, and when the present one came up.
         self._failures = 0
+        self._up_since_s = 0.0
         self._refused_topics = 0
         self._refused_filters: tuple[str, ...] = ()
         self._reason = ""
@@ -210,7 +220,6 @@ class WireClient:
                 self._reason = repr(error)
             self._end_link()
             if not self._closing.is_set():
-                self._failures += 1
                 self._closing.wait(backoff_s(self._failures, self._rng))
 
     def _serve(self) -> None:
@@ -233,11 +242,12 @@ class WireClient:
             socket.close()
         was_up = self._up.is_set()
         self._up.clear()
+        self._failures = failures_after(self._failures, self._monotonic_s() - self._up_since_s if was_up else 0.0)
         if self._closing.is_set():
             logger.debug("%s: link to %s closed", self._client_id, self._endpoint)
         else:
             # A link that stays down is told once.
-            level = logging.WARNING if self._failures == 0 else logging.DEBUG
+            level = logging.WARNING if self._failures == 1 else logging.DEBUG
             logger.log(level, "%s: no link to %s (%s), trying again", self._client_id, self._endpoint, self._reason)
         if was_up:
             self._tell_link(is_up=False)
@@ -245,7 +255,7 @@ class WireClient:
     def _begin_link(self) -> None:
         if self._failures:
             logger.info("%s: link to %s is up again", self._client_id, self._endpoint)
-        self._failures = 0
+        self._up_since_s = self._monotonic_s()
         self._up.set()
         self._tell_link(is_up=True)
 
@@ -292,15 +302,16 @@ class WireClient:
 
     def _handle_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         try:
-            delivery = Delivery(parse_topic(message.topic), bytes(message.payload), message.retain)
+            topic = parse_topic(message.topic)
         except (TopicError, UnicodeDecodeError) as error:
             self._refused_topics += 1
             logger.debug("%s: message dropped: %s", self._client_id, error)
             return
+        payload = bytes(message.payload[: MAX_BYTES[topic.channel] + 1])
         try:
-            self._on_delivery(delivery)
+            self._on_delivery(Delivery(topic, payload, message.retain))
         except Exception:
-            logger.exception("%s: the handler of %s failed", self._client_id, delivery.topic)
+            logger.exception("%s: the handler of %s failed", self._client_id, topic)
 
 
 def _leave_to_network_thread(_client: mqtt.Client, _userdata: object, _socket: object) -> None:

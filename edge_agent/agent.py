@@ -18,6 +18,7 @@ from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.sink import Sink
 from edge_agent.sensing.source import Source, SourceRow
+from edge_agent.surprises import Surprises
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
@@ -27,6 +28,11 @@ logger = logging.getLogger(__name__)
 # Longest wait for a row: how soon orders and a stop are heeded while no row comes.
 WAIT_S: Final = 0.1
 RUNTIME: Final = "runtime"
+# Failures inside the agent, as telemetry counts them.
+COUNTING: Final = "counting"
+ORDER: Final = "order"
+# Of a reason, so much is told.
+MAX_REASON: Final = 2048
 
 OpenSource = Callable[[Sequence[str], int], Source]
 
@@ -34,7 +40,7 @@ OpenSource = Callable[[Sequence[str], int], Source]
 class ScoringLoop:
     """Scores the rows of one source with the bundle that was offered last; implements `update.updater.Seat`.
 
-    All methods but `offer`, `ask`, `stop`, `wait_for_stop` and `engine` belong to the thread of `run`.
+    All methods but `offer`, `ask`, `stop` and `engine` belong to the thread of `run`.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the loop, each named by its caller
@@ -80,11 +86,13 @@ class ScoringLoop:
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
         self._prediction_prefix = f"{device}."
+        self._surprises = Surprises(logger)
         # Words from other threads. Deques need no lock; the event ends an idle wait.
         self._offers: deque[Engine | None] = deque([engine])
         self._asks: deque[tuple[str, AskLabels | ScoreRow]] = deque()
         self._wake = threading.Event()
-        self._stopping = threading.Event()
+        # A plain attribute: an event's lock may be held by the very thread that a signal's handler interrupts.
+        self._is_stopping = False
 
     # --- from other threads ------------------------------------------------------------------------------------------
 
@@ -104,13 +112,14 @@ class ScoringLoop:
         self._wake.set()
 
     def stop(self) -> None:
-        """End `run` soon; may be called by a signal's handler."""
-        self._stopping.set()
-        self._wake.set()
+        """End `run` soon; may be called by a signal's handler, so it takes no lock: the loop looks by itself."""
+        self._is_stopping = True
 
     def wait_for_stop(self, timeout_s: float) -> bool:
-        """Wait for `stop`, at most so long; return whether it came."""
-        return self._stopping.wait(timeout_s)
+        """Wait a moment, at most so long; return whether `stop` was called."""
+        if not self._is_stopping:
+            self._idle(timeout_s)
+        return self._is_stopping
 
     # --- the loop ----------------------------------------------------------------------------------------------------
 
@@ -121,7 +130,7 @@ class ScoringLoop:
             SourceError: the source cannot be read (any more).
         """
         try:
-            while not self._stopping.is_set():
+            while not self._is_stopping:
                 self._update()
                 if not self._read_and_score():
                     break
@@ -153,29 +162,34 @@ class ScoringLoop:
         return True
 
     def _score(self, engine: Engine, row: SourceRow) -> None:
-        clock, meter, number = self._clock, engine.meter, row.number
+        clock, number = self._clock, row.number
         began_s = clock.monotonic_s()
         try:
             prediction = engine.scorer.score(row.values)
         except RowError as error:
             self._refuse(engine, number, error)
-        except Exception as error:  # whatever a row brings about, the next row is scored
-            logger.exception("row %d: a surprise while scoring", number)
+        except Exception as error:  # noqa: BLE001 - whatever a row brings about is told, and the next row is scored
+            self._surprises.tell(f"scoring row {number}", error)
             self._refuse(engine, number, RowError(RUNTIME, repr(error)))
         else:
             latency_us = (clock.monotonic_s() - began_s) * 1e6
             self._count(engine, number, prediction, latency_us)
-            if meter is not None:
-                meter.count(latency_us)
         self._cursor = number + 1
 
     def _count(self, engine: Engine, number: int, prediction: Prediction, latency_us: float) -> None:
-        if self._window is not None:
-            self._window.count(number, engine.scorer.row, prediction, latency_us)
-        at_utc_s = self._clock.utc_s()
-        prediction_id = self._prediction_prefix + str(number)
-        self._sampler.offer(prediction_id, at_utc_s, engine.scorer.row, prediction)
-        self._sink.write(prediction_id, number, at_utc_s, engine.content.bundle, prediction)
+        try:
+            if self._window is not None:
+                self._window.count(number, engine.scorer.row, prediction, latency_us)
+            at_utc_s = self._clock.utc_s()
+            prediction_id = self._prediction_prefix + str(number)
+            self._sampler.offer(prediction_id, at_utc_s, engine.scorer.row, prediction)
+            self._sink.write(prediction_id, number, at_utc_s, engine.content.bundle, prediction)
+            meter = engine.meter
+            if meter is not None:
+                meter.count(latency_us)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._surprises.tell(f"counting row {number}", error)
+            self._count_failure(engine, COUNTING)
 
     def _refuse(self, engine: Engine, number: int, error: RowError) -> None:
         if self._window is not None:
@@ -187,6 +201,14 @@ class ScoringLoop:
             meter.errors += 1
         else:
             meter.refused += 1
+
+    def _count_failure(self, engine: Engine | None, kind: str) -> None:
+        """Count a failure inside the agent: in telemetry, and against a bundle that is on trial."""
+        if self._window is not None:
+            self._window.error(kind)
+        meter = engine.meter if engine is not None else None
+        if meter is not None:
+            meter.errors += 1
 
     def _report(self) -> None:
         """End the window and hand it over, with its samples and the place in the source where the next one begins."""
@@ -207,7 +229,13 @@ class ScoringLoop:
             self._switch(self._offers.popleft())
         while self._asks:
             command_id, order = self._asks.popleft()
-            self._handover.put(self._carry_out(command_id, order))
+            try:
+                answer = self._carry_out(command_id, order)
+            except Exception as error:  # noqa: BLE001 - whatever an order brings about is told, and rows are scored
+                self._surprises.tell(f"carrying out order {command_id}", error)
+                self._count_failure(None, ORDER)
+                answer = Answer(command_id, accepted=False, reason=f"a surprise: {error!r}"[:MAX_REASON])
+            self._handover.put(answer)
 
     def _switch(self, engine: Engine | None) -> None:
         if engine is self._engine:
@@ -241,6 +269,6 @@ class ScoringLoop:
             return Answer(command_id, accepted=False, reason=f"{error.kind}: {error}")
         return Answer(command_id, accepted=True, scores=tuple(prediction.outputs))
 
-    def _idle(self) -> None:
-        self._wake.wait(WAIT_S)
+    def _idle(self, timeout_s: float = WAIT_S) -> None:
+        self._wake.wait(timeout_s)
         self._wake.clear()

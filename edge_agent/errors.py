@@ -19,6 +19,10 @@ class BundleError(AgentError):
     exit_code = 3
 
 
+class AlteredError(BundleError):
+    """What lies in a slot is not what was put there: it is of no use any more."""
+
+
 class RuntimeMissingError(BundleError):
     """No installed runtime can run any variant of a bundle."""
 
@@ -50,11 +54,25 @@ class SpoolError(AgentError):
     exit_code = 6
 
 
+class StorageError(AgentError):
+    """This device's disk is full, broken or cannot be asked now: keep what there is, try again later."""
+
+    exit_code = 74  # EX_IOERR of sysexits.h
+
+
+class OpeningError(AgentError):
+    """A bundle cannot be opened now, which says nothing of the bundle (no memory, say): keep it, try again later."""
+
+
 class RepositoryUnreachableError(AgentError):
-    """The road to the update repository is bad: try again later."""
+    """The update repository gives nothing that can be used now: try again later."""
 
     exit_code = 5
 
 
 class RepositoryRefusedError(BundleError):
     """The update repository's metadata or a file from it is not trusted: refuse it, report it."""
+
+
+class RepositoryStaleError(RepositoryRefusedError):
+    """The repository, or a copy of it on the way, may be behind: refuse it, report it, and ask again later."""

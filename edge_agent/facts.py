@@ -15,6 +15,9 @@ _MODEL: Final = Path("/proc/device-tree/model")
 _STATM: Final = Path("/proc/self/statm")
 _THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
 _MAX_TEXT: Final = 128
+# A sensor that says more has no contact: its word would have the whole window refused.
+_MIN_C: Final = -100.0
+_MAX_C: Final = 200.0
 
 
 def read_facts(state: Path) -> Facts:
@@ -70,5 +73,6 @@ def _free_disk_bytes(state: Path) -> int:
 
 def _temperature_c() -> float | None:
     with contextlib.suppress(OSError, ValueError):
-        return int(_THERMAL.read_text(encoding="ascii")) / 1000.0
+        temperature_c = float(_THERMAL.read_text(encoding="ascii")) / 1000.0
+        return temperature_c if _MIN_C <= temperature_c <= _MAX_C else None
     return None

@@ -1,7 +1,8 @@
 """Everything that may wait: disk, network, updates. One thread, which does a little of each, again and again.
 
 Each duty may fail without the others noticing: a full disk does not keep an update from being rolled back, a broker
-that is gone does not keep windows from becoming durable. What keeps failing is told once.
+that is gone does not keep windows from becoming durable. What keeps failing is told once; a duty that ends in a
+surprise rests for a while, longer each time.
 """
 
 import logging
@@ -15,12 +16,13 @@ import msgspec
 from broker.client import Delivery
 from broker.errors import BrokerError
 from broker.messages import Event, Facts, Reply, Status, Stored, encode
-from broker.topics import Channel
+from broker.topics import RULES, Channel
 from edge_agent.clock import Clock
 from edge_agent.errors import AgentError
 from edge_agent.handover import Answer, Handover
 from edge_agent.live import Live
 from edge_agent.recorder import Recorder
+from edge_agent.surprises import Surprises
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.update.updater import Updater
 
@@ -28,11 +30,16 @@ logger = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
 LIVE_EVERY_S: Final = 2.0
-MAX_DELIVERIES: Final = 1000
+MAX_COMMANDS: Final = 64
 MAX_REPLIES: Final = 64
 MAX_EVENTS: Final = 256
 MAX_SENDS: Final = 16
 GOODBYE_S: Final = 0.5
+ORDERS: Final = "orders"
+# After a surprise a duty rests so long, after each further one in a row twice as long.
+REST_S: Final = 0.1
+MAX_REST_S: Final = 30.0
+MAX_DOUBLINGS: Final = 16
 
 
 class Link(Protocol):
@@ -111,8 +118,11 @@ class Housekeeping:
         self._clock = clock
         self._about = about
         self._inbox: Inbox | None = None
-        # Words from the network's thread.
-        self._deliveries: deque[Delivery] = deque(maxlen=MAX_DELIVERIES)
+        # Words from the network's thread. Of a retained channel the latest message says all.
+        self._latest: dict[Channel, Delivery] = {}
+        self._commands: deque[Delivery] = deque()
+        self._commands_dropped = 0
+        self._drops_told = 0
         self._link_is_new = threading.Event()
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._replies: deque[Reply] = deque(maxlen=MAX_REPLIES)
@@ -120,6 +130,9 @@ class Housekeeping:
         self._live_at_s = -LIVE_EVERY_S
         self._kept: Live | None = None
         self._failing: set[str] = set()
+        self._surprises = Surprises(logger)
+        # Duty: surprises in a row, and when it is tried again.
+        self._rests: dict[str, tuple[int, float]] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
@@ -132,7 +145,13 @@ class Housekeeping:
 
     def on_delivery(self, delivery: Delivery) -> None:
         """Take a message; the network's thread goes on at once."""
-        self._deliveries.append(delivery)
+        channel = delivery.topic.channel
+        if RULES[channel].retained:
+            self._latest[channel] = delivery
+        elif len(self._commands) < MAX_COMMANDS:
+            self._commands.append(delivery)
+        else:
+            self._commands_dropped += 1
         self._handover.wake()
 
     def on_link(self, is_up: bool) -> None:  # noqa: FBT001 - the link's own word, as its listener gets it
@@ -169,12 +188,15 @@ class Housekeeping:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._do("recording", self._record)
-            self._do("orders", self._read_orders)
+            if not self._do("recording", self._record):
+                # It is the duty that waits for something to do. The disk is not to be asked without pause.
+                self._stopping.wait(TICK_S)
+            self._do(ORDERS, self._read_orders)
             self._do("updating", self._updater.poll)
             self._do("events", self._record_events)
             self._do("sending", self._send)
             self._do("live counters", self._keep_live)
+        self._rests.clear()
         # The order matters: what is durable can be sent by the next start, a goodbye cannot.
         self._do("recording", self._record_all)
         self._do("updating", self._updater.stop)
@@ -182,25 +204,33 @@ class Housekeeping:
         self._do("live counters", lambda: self._about.keep_live(self._about.live()))
         self._do("goodbye", self._say_goodbye)
 
-    def _do(self, duty: str, act: Callable[[], None]) -> None:
-        """Do one duty; what goes wrong with it is told once, and tried again in the next round."""
+    def _do(self, duty: str, act: Callable[[], None]) -> bool:
+        """Do one duty, and return whether it was done.
+
+        What goes wrong with it is told once, and tried again in the next round; after a surprise, after a rest.
+        """
+        surprises, rests_until_s = self._rests.get(duty, (0, 0.0))
+        if surprises and self._clock.monotonic_s() < rests_until_s:
+            return False
         try:
             act()
         except (AgentError, BrokerError, OSError) as error:
             level = logging.DEBUG if duty in self._failing else logging.WARNING
             logger.log(level, "%s has to wait: %s", duty, error)
             self._failing.add(duty)
-        except Exception:
-            logger.exception("%s: a surprise", duty)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and the other duties are done
+            self._surprises.tell(duty, error)
+            rest_s = min(MAX_REST_S, REST_S * 2.0 ** min(surprises, MAX_DOUBLINGS))
+            self._rests[duty] = (surprises + 1, self._clock.monotonic_s() + rest_s)
         else:
             self._failing.discard(duty)
+            self._rests.pop(duty, None)
+            return True
+        return False
 
     def _record(self) -> None:
-        wait_s = 0.0 if self._deliveries or self._stopping.is_set() else TICK_S
-        if "recording" in self._failing:
-            # The disk refuses what is kept already: do not ask it without pause.
-            self._stopping.wait(TICK_S)
-        self._reply_to(self._recorder.step(wait_s))
+        is_called = (self._latest or self._commands) and ORDERS not in self._rests
+        self._reply_to(self._recorder.step(0.0 if is_called or self._stopping.is_set() else TICK_S))
 
     def _record_all(self) -> None:
         while self._recorder.is_behind:
@@ -211,15 +241,26 @@ class Housekeeping:
             self.reply(Reply(answer.command_id, answer.accepted, answer.reason, scores=answer.scores))
 
     def _read_orders(self) -> None:
-        while self._deliveries and self._inbox is not None:
-            self._inbox.on_delivery(self._deliveries.popleft())
+        if self._inbox is None:
+            return
+        dropped = self._commands_dropped
+        if dropped != self._drops_told:
+            level = logging.DEBUG if self._drops_told else logging.WARNING
+            logger.log(level, "%d commands were dropped so far: at most %d may wait", dropped, MAX_COMMANDS)
+            self._drops_told = dropped
+        for channel in Channel:
+            delivery = self._latest.pop(channel, None)
+            if delivery is not None:
+                self._inbox.on_delivery(delivery)
+        while self._commands:
+            self._inbox.on_delivery(self._commands.popleft())
 
     def _record_events(self) -> None:
         told = self._updater.events()
         own = tuple(self._events)
         if not told and not own:
             return
-        self._recorder.put_events([*own, *told])
+        self._recorder.put_events(own, told)
         for _ in own:
             self._events.popleft()
         self._updater.events_told(len(told))

@@ -42,8 +42,11 @@ class StateLock:
                 f"{state}: the agent with process id {owner or 'unknown'} uses this state folder; "
                 "stop it, or set 'state' to a folder of this agent's own"
             ) from error
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        owner = f"{os.getpid()}\n"
+        # For people only: a full disk may refuse it.
+        with contextlib.suppress(OSError):
+            os.pwrite(self._descriptor, owner.encode(), 0)
+            os.ftruncate(self._descriptor, len(owner))
 
     def _take(self) -> None:
         # Whoever asks `is_in_use` holds the lock for a moment.

@@ -3,6 +3,7 @@
 While the disk refuses, everything is kept here and nothing more is taken, so that the open window grows instead.
 """
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from broker.messages import Event, encode_body
+from broker.messages import Event, Resources, encode_body
 from broker.topics import Channel
 from edge_agent.facts import read_resources
 from edge_agent.handover import Answer, ClosedWindow, Handover, Item
@@ -21,6 +22,11 @@ from edge_agent.telemetry.spool import Spool
 logger = logging.getLogger(__name__)
 
 SAMPLER_NOTE: Final = "sampler"
+OUTBOX_NOTE: Final = "outbox"
+
+# More than an outbox holds.
+MAX_KNOWN: Final = 256
+_DIGEST_BYTES: Final = 16
 
 Records = list[tuple[Channel, bytes]]
 
@@ -75,19 +81,36 @@ class Recorder:
         """Whether something is still to be kept."""
         return bool(self._items) or not self._handover.is_empty
 
-    def put_events(self, events: Sequence[Event]) -> None:
-        """Make events durable.
+    def put_events(self, own: Sequence[Event], outbox: Sequence[Event]) -> None:
+        """Make events durable, each of the outbox once, however often it is shown.
+
+        The outbox lies in another file, so a cut or a full disk may leave events there that the spool has already.
+        They are known by a note that is written together with them.
+
+        Args:
+            own: events of the agent itself.
+            outbox: events that wait for the spool elsewhere, oldest first.
 
         Raises:
-            SpoolError: they are not.
+            SpoolError: they are not durable.
         """
-        self._spool.put([(Channel.EVENTS, encode_body(event)) for event in events])
+        records = [(Channel.EVENTS, encode_body(event)) for event in own]
+        notes: dict[str, bytes] = {}
+        if outbox:
+            note = self._spool.note(OUTBOX_NOTE) or b""
+            known = {note[at : at + _DIGEST_BYTES] for at in range(0, len(note), _DIGEST_BYTES)}
+            named = {_digest(body): body for body in map(encode_body, outbox)}
+            new = {digest: body for digest, body in named.items() if digest not in known}
+            records += [(Channel.EVENTS, body) for body in new.values()]
+            notes[OUTBOX_NOTE] = b"".join((note, *new))[-MAX_KNOWN * _DIGEST_BYTES :]
+        if records:
+            self._spool.put(records, notes=notes)
 
     def _put(self, items: Sequence[Item]) -> None:
         records: Records = []
         cursor: int | None = None
         notes: dict[str, bytes] = {}
-        resources = read_resources(self._state)
+        resources = _resources(self._state)
         for item in items:
             if item.sampler_state is not None:
                 notes[SAMPLER_NOTE] = item.sampler_state
@@ -109,3 +132,17 @@ class Recorder:
             self._is_sink_refusing = True
         else:
             self._is_sink_refusing = False
+
+
+def _resources(state: Path) -> Resources | None:
+    """Return what the process takes of the board, None where the wire would refuse it: a window is worth more."""
+    resources = read_resources(state)
+    try:
+        return msgspec.convert(msgspec.to_builtins(resources), Resources)
+    except msgspec.ValidationError as error:
+        logger.debug("the board says what cannot be: %s", error)
+        return None
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()

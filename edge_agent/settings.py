@@ -24,7 +24,9 @@ FilePath = Annotated[str, Meta(min_length=1, max_length=4096)]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Rows = Annotated[int, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
+# Finite, and not longer than what every timer takes: poll(2) counts milliseconds in 31 bits.
+Seconds = Annotated[float, Meta(gt=0, le=1e6)]
+Rate = Annotated[float, Meta(gt=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -53,10 +55,10 @@ class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     root: FilePath
     model: Annotated[str, Meta(min_length=1, max_length=64)]
-    timeout_s: Positive = 30.0
-    stage_timeout_s: Positive = 900.0
-    retry_min_s: Positive = 5.0
-    retry_max_s: Positive = 900.0
+    timeout_s: Seconds = 30.0
+    stage_timeout_s: Seconds = 900.0
+    retry_min_s: Seconds = 5.0
+    retry_max_s: Seconds = 900.0
     spare_disk_bytes: Annotated[int, Meta(ge=0)] = 16 << 20
 
 
@@ -80,7 +82,7 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     first_row: Rows = 0
     step: Annotated[int, Meta(ge=1)] = 1
     end_row: Rows | None = None
-    rows_per_second: Positive | None = None
+    rows_per_second: Rate | None = None
     follow: bool = False
     at_end: Literal["wait", "stop"] = "wait"
 
@@ -112,8 +114,8 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     background_rows: Annotated[int, Meta(ge=0, le=1024)] = 5
     max_label_share: Share = 0.3
     spool_max_bytes: Annotated[int, Meta(ge=64 << 10)] = 64 << 20
-    resend_after_s: Positive = 10.0
-    max_window_s: Positive = 600.0
+    resend_after_s: Seconds = 10.0
+    max_window_s: Seconds = 600.0
 
 
 class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):

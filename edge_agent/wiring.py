@@ -27,6 +27,7 @@ from edge_agent.recorder import SAMPLER_NOTE, Recorder
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.settings import AgentSettings
 from edge_agent.sources import SourceOpener, open_sink
+from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.spool import Spool
@@ -70,11 +71,16 @@ class Agent:
                 raise SettingsError(f"key 'state': {self._state}: {error.strerror or error}") from error
             opened.callback(lock.close)
             _remove_leftovers(self._state)
+            ballast = Ballast(self._state)
+            ballast.release_if_full()
+            # When all is closed again, and when all is open: what this start took is not to be missing at the next.
+            opened.callback(ballast.keep)
             self._spool = Spool(self._state / SPOOL_NAME, random.Random(), settings.telemetry.spool_max_bytes)
             opened.callback(self._spool.close)
             self._sink = open_sink(settings.sink)
             opened.callback(self._sink.close)
             self._join()
+            ballast.keep()
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -178,7 +184,10 @@ class Agent:
             clock=clock,
         )
         if self._spool.recovered_from is not None:
-            reason = f"the spool was damaged and made anew; the old one is kept as {self._spool.recovered_from}"
+            reason = (
+                f"the spool was damaged and made anew with {self._spool.recovered} records of it; "
+                f"the old one is kept as {self._spool.recovered_from}"
+            )
             self._housekeeping.tell(Event("error", clock.utc_s(), "error", reason))
 
     def _open_engine(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
@@ -267,6 +276,6 @@ class Agent:
 
 def _remove_leftovers(state: Path) -> None:
     """Remove what a cut left of files that were being replaced (`edge_agent.durable` names them after the file)."""
-    for name in (RECORD_NAME, LIVE_NAME):
+    for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME):
         for path in state.glob(f".{name}.*"):
             path.unlink(missing_ok=True)

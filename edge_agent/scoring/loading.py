@@ -2,31 +2,40 @@
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 from edge_agent.bundle import Manifest, Variant
-from edge_agent.errors import BundleError, RuntimeMissingError
+from edge_agent.errors import AgentError, AlteredError, RuntimeMissingError, StorageError
 from edge_agent.scoring.runtime import Runtime
+
+_GONE: Final = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def verify_file(variant: Variant, path: Path) -> None:
     """Compare size and SHA-256 of a variant's file with its manifest: storage decays, and not only wires tamper.
 
     Raises:
-        BundleError: unreadable, or not the file that the manifest describes.
+        AlteredError: missing, or not the file that the manifest describes.
+        StorageError: it cannot be read now.
     """
     try:
         size_bytes = path.stat().st_size
         if size_bytes != variant.size_bytes:
             msg = f"{path}: {size_bytes} bytes, its manifest says {variant.size_bytes}"
-            raise BundleError(msg)
+            raise AlteredError(msg)
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror or error}"
-        raise BundleError(msg) from error
+        raise reading_error(path, error) from error
     if found != variant.sha256:
         msg = f"{path}: SHA-256 {found}, its manifest says {variant.sha256}"
-        raise BundleError(msg)
+        raise AlteredError(msg)
+
+
+def reading_error(path: Path, error: OSError) -> AgentError:
+    """Return what it says of a bundle that a file of it cannot be read: nothing, unless the file is not there."""
+    kind = AlteredError if isinstance(error, _GONE) else StorageError
+    return kind(f"{path}: cannot be read: {error.strerror or error}")
 
 
 def open_runtime(variant: Variant, folder: Path, manifest: Manifest) -> Runtime:
@@ -35,6 +44,7 @@ def open_runtime(variant: Variant, folder: Path, manifest: Manifest) -> Runtime:
     Raises:
         RuntimeMissingError: its runtime is not installed here.
         BundleError: its file is not the manifest's, does not load, or has other inputs or outputs than the manifest.
+        StorageError: its file cannot be read now.
     """
     path = folder / variant.file
     verify_file(variant, path)

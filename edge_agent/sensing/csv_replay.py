@@ -1,6 +1,7 @@
 """Replays the rows of a CSV file as if they came from a sensor: every ``step``-th one, at a given pace."""
 
 import csv
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
@@ -15,7 +16,9 @@ from edge_agent.sensing.source import SourceRow
 class CsvReplay:
     """A CSV file with a header; implements `edge_agent.sensing.source.Source`.
 
-    The number of a row is its place among the file's rows, 0 for the first one below the header.
+    The number of a row is its place among the file's rows, 0 for the first one below the header. A quoted value may run
+    over several lines. Where that makes no row, a quote was opened by mistake: each of these lines is a row of its own
+    again, so that one stray quote costs its own line only.
     """
 
     def __init__(
@@ -65,7 +68,8 @@ class CsvReplay:
             msg = f"{path}: cannot be read: {error.strerror or error}"
             raise SourceError(msg) from error
         try:
-            self._rows = csv.reader(self._file)
+            self._width = 0
+            self._rows = self._read_rows()
             header = self._read_header()
             _verify_columns(path, header, columns)
             self._width = len(header)
@@ -106,23 +110,18 @@ class CsvReplay:
         self._file.close()
 
     def _read_header(self) -> list[str]:
-        try:
-            return [name.strip() for name in next(self._rows)]
-        except StopIteration:
+        header = next(self._rows, None)
+        if header is None:
             msg = f"{self._path}: empty file; its first line must name the columns"
-            raise SourceError(msg) from None
-        except csv.Error as error:
-            msg = f"{self._path}: its first line is no header: {error}"
-            raise SourceError(msg) from error
+            raise SourceError(msg)
+        if not header:
+            msg = f"{self._path}: its first line is no header; it must name the columns, and close every quote"
+            raise SourceError(msg)
+        return [name.strip() for name in header]
 
     def _number_rows(self) -> Iterator[SourceRow]:
         """Yield the rows of this replay; the first row of the file tells whether the header fits at all."""
-        number = -1
-        while True:
-            fields = self._read_fields()
-            if fields is None:
-                return
-            number += 1
+        for number, fields in enumerate(self._rows):
             if number == 0 and len(fields) != self._width and fields:
                 msg = (
                     f"{self._path}: row 0 has {len(fields)} values, the header names {self._width} columns; "
@@ -135,19 +134,46 @@ class CsvReplay:
                 self._next += self._step
                 yield SourceRow(number, self._values_of(fields))
 
-    def _read_fields(self) -> list[str] | None:
-        """Return the fields of the next row, none for a row that is no CSV; None at the end."""
-        try:
-            return next(self._rows, None)
-        except csv.Error:
-            return []
-        except OSError as error:
-            msg = f"{self._path}: cannot be read any more: {error.strerror or error}"
-            raise SourceError(msg) from error
+    def _read_rows(self) -> Iterator[list[str]]:
+        """Yield the fields of one row after the other, none for a row that is no CSV."""
+        # The second reader of the lines lags behind the first, for lines that turn out to be no row together.
+        lines, lines_again = itertools.tee(self._file)
+        reader = csv.reader(lines, strict=True)
+        n_read = 0
+        while True:
+            try:
+                fields = next(reader, [])
+            except csv.Error:
+                fields = []
+            except OSError as error:
+                msg = f"{self._path}: cannot be read any more: {error.strerror or error}"
+                raise SourceError(msg) from error
+            n_lines = reader.line_num - n_read
+            n_read += n_lines
+            if fields and n_lines == 1:
+                next(lines_again)
+                yield fields
+            elif n_lines:
+                together = list(itertools.islice(lines_again, n_lines))
+                is_row = fields and len(fields) == (self._width or len(fields))
+                yield from [fields] if is_row else map(_fields_of, together)
+            else:
+                return
 
     def _values_of(self, fields: list[str]) -> RawRow:
         values: tuple[str, ...] | Unreadable = self._pick(fields) if len(fields) == self._width else Unreadable()
         return values
+
+
+def _fields_of(line: str) -> list[str]:
+    """Return the fields of one line alone, none where it is no row."""
+    # A quote that is still open at the end of the line takes the next one too.
+    reader = csv.reader((line, "\n"))
+    try:
+        fields = next(reader)
+    except csv.Error:
+        return []
+    return fields if reader.line_num == 1 else []
 
 
 def _verify_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:

@@ -34,6 +34,9 @@ class JsonLines:
 
     The number of a row is the number of its line, 0 for the first. Standard input cannot be read again: there the
     first line takes the cursor as its number.
+
+    A file that is followed may be rotated: truncated, or replaced by a new one of its name. Then the new content is
+    read from its beginning, and its lines go on with the numbers. What is rotated while nobody follows is not noticed.
     """
 
     def __init__(self, path: Path | str, features: Sequence[str], *, cursor: int = 0, follow: bool = False) -> None:
@@ -49,6 +52,7 @@ class JsonLines:
             SourceError: it cannot be read.
         """
         self._features = tuple(features)
+        self._path = path
         self._name = "standard input" if str(path) == STANDARD_INPUT else str(path)
         self._closed = threading.Event()
         self._buffer = bytearray()
@@ -69,6 +73,7 @@ class JsonLines:
         if is_file and self._owns:
             while self._line < cursor and self._take_line(0.0) is not None:
                 self._line += 1
+                self._oversize = False
         self._line = max(self._line, cursor)
 
     @property
@@ -120,17 +125,20 @@ class JsonLines:
             chunk = self._read(timeout_s)
             if chunk:
                 self._buffer += chunk
-            elif chunk is None or (self._follow and waited_s >= timeout_s):
+            elif chunk is None:
                 return None
-            elif self._follow:
+            elif not self._follow or self._reopen_if_rotated():
+                # The last line needs no newline where nothing can follow it.
+                if self._buffer or self._oversize:
+                    return self._cut(len(self._buffer))
+                if not self._follow:
+                    self._at_end = True
+                    return None
+            elif waited_s >= timeout_s:
+                return None
+            else:
                 self._closed.wait(_POLL_S)
                 waited_s += _POLL_S
-            elif self._buffer:
-                # The last line needs no newline where nothing can follow it.
-                return self._cut(len(self._buffer))
-            else:
-                self._at_end = True
-                return None
 
     def _read(self, timeout_s: float) -> bytes | None:
         """Return what comes next, nothing at the end; None when nothing came in time, or the source is closed."""
@@ -143,6 +151,24 @@ class JsonLines:
                 return None
             msg = f"{self._name}: cannot be read any more: {error.strerror or error}"
             raise SourceError(msg) from error
+
+    def _reopen_if_rotated(self) -> bool:
+        """At the end of a file that is followed: go to the beginning of what took its place, if something did."""
+        try:
+            opened, read = os.fstat(self._descriptor), os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if opened.st_size < read:
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+                return True
+            # Until its new file is there, a writer may go on in the old one: that is read to its end first.
+            if os.path.samestat(opened, Path(self._path).stat()) or os.fstat(self._descriptor).st_size > read:
+                return False
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # Renamed, and the new one is not there yet.
+            return False
+        os.dup2(descriptor, self._descriptor, inheritable=False)
+        os.close(descriptor)
+        return True
 
     def _cut(self, end: int) -> bytes:
         line = bytes(self._buffer[:end])

@@ -6,6 +6,7 @@ After a cut the rows of the window that was not yet durable are scored again, so
 same, and a reader takes the last line of an id.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -65,14 +66,20 @@ class JsonLinesSink:
             line["label"] = prediction.label
         line["confidence"] = prediction.confidence
         if len(self._waiting) >= MAX_WAITING_LINES:
-            self._waiting.popleft()
-            self.lost += 1
+            # A flush by the other thread may empty it in between.
+            with contextlib.suppress(IndexError):
+                self._waiting.popleft()
+                self.lost += 1
         self._waiting.append(_ENCODER.encode(line) + b"\n")
 
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""
         with self._flushing:
-            lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            lines: list[bytes] = []
+            # `write` may take one off the full queue in between.
+            with contextlib.suppress(IndexError):
+                for _ in range(len(self._waiting)):
+                    lines.append(self._waiting.popleft())  # noqa: PERF401 - what was taken is kept when it ends early
             data = self._unfinished + b"".join(lines)
             if not data:
                 return

@@ -15,6 +15,9 @@ receiver must look at the key of a record that it holds already.
 **Bounds.** Over ``max_bytes`` the spool thins by the rule of `edge_agent.telemetry.thinning`, in the transaction of the
 `put`, and counts what it gave up. To merge only what was never sent, what `peek` gives out is noted as offered before
 it is given.
+
+**Damage.** A damaged database is put aside. What can be read of it goes into a new one, and the records that cannot
+count as dropped. They keep their epoch where the numbers can be read, so that what is on its way is not stored twice.
 """
 
 import contextlib
@@ -33,12 +36,15 @@ from broker.errors import WireError
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
 from broker.topics import RULES, Channel
 from edge_agent.errors import SpoolError
+from edge_agent.telemetry.salvage import DamagedSpool
 from edge_agent.telemetry.thinning import Drop, Entry, Merge, plan_thinning
 from edge_agent.telemetry.window import merge_windows
 
 SCHEMA_VERSION: Final = 1
 # What a record costs beside its body: its row, its place in the tree, its frame in the write-ahead log.
 RECORD_OVERHEAD_BYTES: Final = 64
+# More records than a damaged database can have forgotten: those of a write-ahead log that was lost.
+LOST_NUMBERS: Final = 10_000
 LOW_WATER: Final = 15 / 16
 
 _TABLES: Final = """
@@ -96,10 +102,11 @@ class Spool:
 
     Attributes:
         recovered_from: where a damaged database was put aside when this spool was opened, for the caller to report.
+        recovered: records that were saved from it.
     """
 
     def __init__(self, path: Path, rng: random.Random, max_bytes: int = 64 << 20) -> None:
-        """Open the spool at ``path``, or make it; a damaged one is put aside, and a new one made with a new epoch.
+        """Open the spool at ``path``, or make it; a damaged one is put aside, and what it still gives put in a new one.
 
         Args:
             path: the database; other files of its name stand beside it.
@@ -107,13 +114,14 @@ class Spool:
             max_bytes: bound on what the records occupy.
 
         Raises:
-            SpoolError: another process uses it, or the disk refuses it.
+            SpoolError: another process uses it, the disk refuses it, or a newer agent made it.
         """
         self._path = path
         self._rng = rng
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self.recovered_from: Path | None = None
+        self.recovered = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._guard = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -279,12 +287,58 @@ class Spool:
             if not _is_damage(error):
                 msg = f"{self._path}: the spool cannot be opened: {error}"
                 raise SpoolError(msg) from error
-            self._put_aside(error)
+            aside = self._put_aside(error)
         try:
-            return self._open_database()
+            self._database = self._open_database()
         except sqlite3.DatabaseError as error:
             msg = f"{self._path}: a new spool cannot be made: {error}"
             raise SpoolError(msg) from error
+        self.recovered_from = aside
+        try:
+            self._recover(aside)
+        except (SpoolError, sqlite3.Error) as error:
+            _log.error("%s: nothing could be taken over from %s: %s", self._path, aside, error)
+        return self._database
+
+    def _recover(self, aside: Path) -> None:
+        """Put what a damaged database still gives into this one, which is empty."""
+        with DamagedSpool(aside) as damaged, self._transaction():
+            numbers = damaged.numbers()
+            keeps_epoch = numbers.get("epoch", 0) > 0 and "last" in numbers
+            if keeps_epoch:
+                for name, value in (numbers | {"bytes": 0}).items():
+                    self._set(name, value)
+            for name, note in damaged.notes().items():
+                self._database.execute("INSERT INTO note VALUES (?, ?)", (name, note))
+            n_saved = dict.fromkeys(Channel, 0)
+            last, rows_end = self._number("last"), self._number("cursor")
+            for record in damaged.records(after=self._number("released")):
+                group = _group_of(record.channel, record.body)
+                if group is None:
+                    continue
+                self._database.execute(
+                    "INSERT INTO record VALUES (?, ?, ?, ?, ?)",
+                    (record.sequence, record.channel.value, record.body, group, record.parts),
+                )
+                self._add("bytes", len(record.body) + RECORD_OVERHEAD_BYTES)
+                n_saved[record.channel] += 1
+                if record.channel is Channel.TELEMETRY:
+                    # The cursor itself may be lost: these rows are counted already.
+                    rows_end = max(rows_end, _parse_window(record.body).last_row + 1)
+                last = max(last, record.sequence)
+            # A sequence that was given once is not given again, whether its record was saved or not: of the newest the
+            # numbers may not know, and the receiver would take what comes under one of theirs for what it has.
+            last += LOST_NUMBERS if keeps_epoch else 0
+            self._set("last", last)
+            self._set("cursor", rows_end)
+            self._database.execute("DELETE FROM sqlite_sequence")
+            self._database.execute("INSERT INTO sqlite_sequence VALUES ('record', ?)", (last,))
+            for channel, counts in _counts_in(self._database).items():
+                n_missing = counts.waiting - n_saved[channel]
+                # Without the old counts, what was saved is all that is known of.
+                self._add(f"{'dropped' if n_missing > 0 else 'put'}.{channel.value}", abs(n_missing))
+        self.recovered = sum(n_saved.values())
+        _log.warning("%s: %d records were taken over from %s", self._path, self.recovered, aside)
 
     def _open_database(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
@@ -315,7 +369,7 @@ class Spool:
         self._set("released", 0)
         self._set("offered", 0)
 
-    def _put_aside(self, error: Exception) -> None:
+    def _put_aside(self, error: Exception) -> Path:
         """Move a damaged database out of the way, in place of the one before it: one is enough to look into."""
         aside = self._path.with_name(f"{self._path.name}.damaged")
         _log.error("%s: the spool is damaged (%s); it is kept as %s, a new one is made", self._path, error, aside)
@@ -328,7 +382,7 @@ class Spool:
         except OSError as refusal:
             msg = f"{self._path}: the spool is damaged and cannot be put aside: {refusal.strerror or refusal}"
             raise SpoolError(msg) from refusal
-        self.recovered_from = aside
+        return aside
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -427,6 +481,10 @@ def _read_version(database: sqlite3.Connection) -> int:
     if verdict != "ok":
         raise _DamagedError(verdict)
     (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        # No damage: nothing of it may be put aside.
+        msg = f"a newer agent made it (version {version}, this agent knows {SCHEMA_VERSION}): update the agent"
+        raise sqlite3.DatabaseError(msg)
     if version not in (0, SCHEMA_VERSION):
         msg = f"version {version} of the spool is unknown, this agent knows {SCHEMA_VERSION}"
         raise _DamagedError(msg)

@@ -40,12 +40,13 @@ class TrialMeter:
         return Evidence(self.rows, self.errors, self.refused, middle, starts, elapsed_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Engine:
     """A bundle that can score now; `scorer` belongs to the scoring thread once the engine was offered to it.
 
     Attributes:
-        meter: counts while the bundle is on trial; None: it is committed.
+        meter: counts while the bundle is on trial; None: it is committed. The updater drops it at the commit, while the
+            engine scores.
     """
 
     slot: SlotName
@@ -67,6 +68,7 @@ def open_engine(slot: SlotName, content: Content, bundle: Bundle, meter: TrialMe
 
     Raises:
         BundleError: it cannot be opened here.
+        StorageError: it cannot be read now.
     """
     runtime = open_runtime(bundle.variant, bundle.folder, bundle.manifest)
     return Engine(slot, content, bundle.manifest, Scorer(bundle.manifest, runtime), meter)

@@ -61,7 +61,7 @@ class Record(Struct, frozen=True):
     """The updater's memory.
 
     Attributes:
-        order: the order under way; None in state idle, unless the repository could not be reached.
+        order: the order under way; None in state idle, unless it shall be tried again.
         starts: unclean starts of the agent during this trial.
         commits: how often a bundle became active; written beside it, it tells the newest one.
         settled_order: the last order that got its answer.
@@ -147,7 +147,7 @@ def refused(record: Record, reason: str) -> Record:
 
 
 def unreachable(record: Record) -> Record:
-    """The repository could not be reached: the order is kept for later."""
+    """What is ordered cannot be had now: the order is kept for later."""
     state = next_state(record.state, Happening.UNREACHABLE)
     return msgspec.structs.replace(_without_candidate(record), state=state)
 
@@ -223,6 +223,13 @@ def without_active(record: Record) -> Record:
     slots = _put(record.slots, record.roles.active, None)
     roles = Roles(active=record.roles.previous, candidate=record.roles.candidate)
     return msgspec.structs.replace(record, slots=slots, roles=roles)
+
+
+def found_again(record: Record, found: Record) -> Record:
+    """The record names nothing that can run: what the slots themselves say was committed takes that place."""
+    roles = msgspec.structs.replace(found.roles, candidate=record.roles.candidate)
+    slots = _put(found.slots, record.roles.candidate, record.candidate)
+    return msgspec.structs.replace(record, roles=roles, slots=slots, commits=max(record.commits, found.commits))
 
 
 def _with_refused_order(record: Record, reason: str) -> Record:

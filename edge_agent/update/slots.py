@@ -6,8 +6,10 @@ proved nothing yet is never preferred to a bundle that did.
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +19,8 @@ from msgspec import Struct
 
 from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
 from edge_agent.durable import replace_file, sync_folder
-from edge_agent.errors import BundleError
-from edge_agent.scoring.loading import verify_file
+from edge_agent.errors import AgentError, AlteredError, StorageError
+from edge_agent.scoring.loading import reading_error, verify_file
 from edge_agent.update.record import SLOTS, Content, Record, Roles, SlotName, Slots
 
 logger = logging.getLogger(__name__)
@@ -27,6 +29,9 @@ RECORD_NAME: Final = "update.json"
 CORRUPT_NAME: Final = "update.json.corrupt"
 COMMITTED_NAME: Final = "committed.json"
 SLOTS_FOLDER: Final = "slots"
+
+# The process or the machine has no more to give; the file itself may be as good as ever.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _RECORD = msgspec.json.Decoder(Record)
 
@@ -80,15 +85,21 @@ class SlotStore:
         replace_file(self._state / RECORD_NAME, msgspec.json.encode(record))
 
     def load(self) -> Loaded:
-        """Read the record; where it is lost or unreadable, rebuild it from what was committed in the slots."""
+        """Read the record; where it is lost or unreadable, rebuild it from what was committed in the slots.
+
+        Raises:
+            StorageError: this device can open no file now: nothing is known to be lost.
+        """
         try:
             return Loaded(_RECORD.decode((self._state / RECORD_NAME).read_bytes()))
         except FileNotFoundError:
-            record = self._rebuilt()
+            record = self.rebuilt()
             lost = record.roles.active is not None
             return Loaded(record, f"{RECORD_NAME} is missing; {_told(record)}" if lost else None)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            record = self._rebuilt()
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+                raise StorageError(f"{self._state / RECORD_NAME}: cannot be read now: {error.strerror}") from error
+            record = self.rebuilt()
             with contextlib.suppress(OSError):
                 # Kept for people; the next save would overwrite it.
                 (self._state / RECORD_NAME).replace(self._state / CORRUPT_NAME)
@@ -103,33 +114,39 @@ class SlotStore:
         """Read what lies in a slot and compare it with what was proved when it was put there.
 
         Raises:
-            BundleError: a file is missing or altered.
+            AlteredError: a file is missing or altered.
+            StorageError: a file cannot be read now.
+            BundleError: it is what was put there, and this version of the agent does not take its manifest.
         """
         path = self.folder(slot) / MANIFEST_NAME
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         except OSError as error:
-            raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
+            raise reading_error(path, error) from error
         if hashlib.sha256(data).hexdigest() != content.manifest_sha256:
-            raise BundleError(f"{path}: not the manifest of {content.bundle} that was put there")
+            raise AlteredError(f"{path}: not the manifest of {content.bundle} that was put there")
         manifest = parse_manifest(data)
         variant = next((v for v in manifest.variants if v.name == content.variant), None)
         if manifest.ref != content.bundle or variant is None:
-            raise BundleError(f"{path}: is of {manifest.ref}, expected {content.bundle} with {content.variant}")
+            raise AlteredError(f"{path}: is of {manifest.ref}, expected {content.bundle} with {content.variant}")
         verify_file(variant, path.parent / variant.file)
         return Bundle(path.parent, manifest, variant)
 
-    def _rebuilt(self) -> Record:
-        """Return a record made from the slots alone: the newest sound commit is active, the one before it previous."""
+    def rebuilt(self, passing_over: AbstractSet[SlotName] = frozenset()) -> Record:
+        """Return a record made from the slots alone: the newest sound commit is active, the one before it previous.
+
+        Args:
+            passing_over: slots that are not to be looked at.
+        """
         sound: list[tuple[int, SlotName, Content]] = []
         for slot in SLOTS:
-            committed = self._committed_in(slot)
+            committed = None if slot in passing_over else self._committed_in(slot)
             if committed is None:
                 continue
             try:
                 self.load_bundle(slot, committed.content)
-            except BundleError as error:
+            except AgentError as error:
                 logger.warning("slot %s is passed over: %s", slot, error)
                 continue
             sound.append((committed.number, slot, committed.content))

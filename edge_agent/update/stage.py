@@ -21,7 +21,7 @@ import msgspec
 
 from edge_agent.bundle import MANIFEST_NAME, Manifest, Variant, parse_manifest
 from edge_agent.durable import sync_folder
-from edge_agent.errors import AgentError, BundleError, RepositoryUnreachableError
+from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, RepositoryUnreachableError, StorageError
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.selection import choose_variant, explain_choice, installed_runtimes
@@ -30,15 +30,8 @@ from edge_agent.update.slots import empty_slot
 from edge_agent.update.stage_messages import StageOrder, StageReport
 
 NICENESS: Final = 10
-EXIT_STORAGE: Final = 74  # EX_IOERR of sysexits.h
 EXIT_AGENT_GONE: Final = 70  # EX_SOFTWARE
 LOCK_NAME: Final = ".stage.lock"
-
-
-class StorageError(AgentError):
-    """This device's disk is full or broken: try again later."""
-
-    exit_code = EXIT_STORAGE
 
 
 def stage(order: StageOrder) -> StageReport:
@@ -47,7 +40,7 @@ def stage(order: StageOrder) -> StageReport:
     Raises:
         RepositoryUnreachableError: the road is bad.
         BundleError: the bundle is not trusted, does not suit this device, or does not score as it should.
-        StorageError: the disk is full.
+        StorageError: the disk is full, or cannot be read now.
         OSError: the disk is broken.
     """
     slot = Path(order.slot)
@@ -82,10 +75,15 @@ def stage(order: StageOrder) -> StageReport:
 
 
 def verify_room(variant: Variant, free_bytes: int, spare_bytes: int) -> None:
-    """Raise StorageError when a variant does not fit on the disk with some room to spare."""
-    if free_bytes < variant.size_bytes + spare_bytes:
+    """Raise StorageError when a variant does not fit on the disk with some room to spare.
+
+    It lies there twice for a moment: a download is believed, and copied to its place, only when it is complete.
+    """
+    needed_bytes = 2 * variant.size_bytes
+    if free_bytes < needed_bytes + spare_bytes:
         raise StorageError(
-            f"{free_bytes} bytes of disk are free, {variant.name} needs {variant.size_bytes} and {spare_bytes} to spare"
+            f"{free_bytes} bytes of disk are free; fetching {variant.name} takes {needed_bytes}, twice its size, "
+            f"and {spare_bytes} to spare"
         )
 
 
@@ -97,9 +95,9 @@ def report_of(error: AgentError | OSError) -> tuple[StageReport, int]:
         case StorageError():
             return StageReport("storage", str(error)), error.exit_code
         case AgentError():
-            return StageReport("refused", str(error)), error.exit_code
+            return StageReport("refused", str(error), may_pass=isinstance(error, RepositoryStaleError)), error.exit_code
         case _:
-            return StageReport("storage", f"this device's disk: {error}"), EXIT_STORAGE
+            return StageReport("storage", f"this device's disk: {error}"), StorageError.exit_code
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from broker.messages import BundleRef
 
-Outcome = Literal["proved", "refused", "unreachable", "storage", "crashed", "timed_out"]
+Outcome = Literal["proved", "refused", "unreachable", "storage", "crashed", "broken_off", "timed_out"]
 
 
 class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +32,11 @@ class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StageReport(Struct, frozen=True):
-    """What came of it; the fields after `reason` are set when it is ``proved``."""
+    """What came of it; the fields after `reason` are set when it is ``proved``.
+
+    Attributes:
+        may_pass: it is ``refused``, and yet the same order may be carried out later.
+    """
 
     outcome: Outcome
     reason: str
@@ -40,3 +44,4 @@ class StageReport(Struct, frozen=True):
     manifest_sha256: str = ""
     size_bytes: int = 0
     choice: str = ""
+    may_pass: bool = False

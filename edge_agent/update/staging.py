@@ -11,12 +11,15 @@ from typing import IO, Final
 import msgspec
 
 from edge_agent.clock import Clock
-from edge_agent.update.stage_messages import StageOrder, StageReport
+from edge_agent.update.stage_messages import Outcome, StageOrder, StageReport
 
 logger = logging.getLogger(__name__)
 
 MAX_REPORT_BYTES: Final = 64 << 10
 _END_S: Final = 5.0
+# How a process ends by what it does itself. By any other signal somebody else ended it: a service that stops, a person,
+# the kernel when memory is short; that says nothing against the bundle.
+_CRASHES: Final = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGBUS, signal.SIGFPE})
 
 
 class StageProcess:
@@ -110,7 +113,8 @@ def report_from(answer: bytes, code: int) -> StageReport:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         report = None
     if report is None or (report.outcome == "proved" and code != 0):
-        return StageReport("crashed", f"the process that proves the bundle {_ending(code)}")
+        outcome: Outcome = "crashed" if code >= 0 or -code in _CRASHES else "broken_off"
+        return StageReport(outcome, f"the process that proves the bundle {_ending(code)}")
     return report
 
 

@@ -1,26 +1,28 @@
 """Supervises updates: takes orders, has bundles fetched and proved, puts them on trial, commits or rolls back.
 
 It decides nothing itself (``policy``, ``trial``) and keeps nothing in memory that a cut may not take (``record``): the
-new record is on disk before its act begins. It never waits; all its work is done in `Updater.poll`, by one thread. The
-scoring thread is not that thread: it is offered an opened engine and takes it between two rows.
+new record is on disk before its act begins. Only the way back to what is committed does not wait for the disk: a bundle
+that failed its trial must not go on because the disk is full. It never waits; all its work is done in `Updater.poll`,
+by one thread. The scoring thread is not that thread: it is offered an opened engine and takes it between two rows.
 """
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from broker.messages import BundleRef, Desired, Event
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError
+from edge_agent.errors import AgentError, AlteredError, BundleError, OpeningError
 from edge_agent.settings import RepositorySettings
 from edge_agent.update import record as transitions
 from edge_agent.update.engine import Engine, OpenEngine, TrialMeter
 from edge_agent.update.policy import Answer, decide
 from edge_agent.update.record import Content, Record, SlotName
-from edge_agent.update.slots import SlotStore
+from edge_agent.update.slots import Bundle, SlotStore
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.states import State
 from edge_agent.update.trial import Evidence, Outcome, judge
@@ -104,6 +106,8 @@ class Updater:
         self._clock = clock
         self._rng = rng
         self._record = Record()
+        # Whether the record is on the disk as well; nothing is begun on one that is not.
+        self._is_saved = True
         self._seat: Seat | None = None
         self._staging: Staging | None = None
         # The last order that came and has no answer yet.
@@ -111,6 +115,11 @@ class Updater:
         self._retry_at_s = 0.0
         self._failures = 0
         self._timeouts = 0
+        # The kinds of events that told that the pending order has to wait.
+        self._told: set[str] = set()
+        # When to try again what is committed and could not be opened, and how often that failed in a row.
+        self._open_at_s = 0.0
+        self._open_failures = 0
         # The engine that shall score, and all that were opened and not closed yet.
         self._offered: Engine | None = None
         self._opened: list[Engine] = []
@@ -127,20 +136,23 @@ class Updater:
         """Read where things stood, go on from there, and return the engine that shall score; None: nothing can yet.
 
         Raises:
-            OSError: the state folder cannot be written.
+            StorageError: the record cannot be read now.
         """
         loaded = self._store.load()
         record = loaded.record
         if loaded.recovery is not None:
             record = self._with_event(record, "error", loaded.recovery, severity="error")
         # 1. Count this start before anything of a bundle is opened: opening may be what kills the process.
-        self._save(transitions.restarted(record))
+        self._believe(transitions.restarted(record))
         self._pending = self._record.order if self._record.state is State.IDLE else None
-        # 2. A candidate that was proved must still be what was proved; one that crashed too often must go.
-        self._check_candidate()
-        # 3. Open what shall score; what is broken gives way to what ran before it.
-        self._offered = self._open_running()
-        self._mark_active()
+        # 2. A candidate that was proved must still be what was proved.
+        if self._record.state is State.STAGED:
+            self._check_staged()
+        # 3. Open what shall score. A start that could not be counted is none of a trial: that waits for the disk.
+        if self._record.state is State.TRIAL and self._is_saved:
+            self._begin_trial()
+        else:
+            self._offer(self._open_committed())
         return self._offered
 
     def attach(self, seat: Seat) -> None:
@@ -154,6 +166,7 @@ class Updater:
         if not is_repeated:
             self._retry_at_s = self._clock.monotonic_s()
             self._failures = self._timeouts = 0
+            self._told.clear()
 
     def roll_back(self, reason: str) -> RollBackAnswer:
         """Go back to the bundle before, because somebody says so."""
@@ -168,8 +181,8 @@ class Updater:
             return RollBackAnswer(accepted=False, reason="there is no previous bundle")
         try:
             # A bundle that was committed once may be opened before the record says so.
-            engine = self._open(slot, previous, on_trial=False)
-        except BundleError as error:
+            engine = self._open(slot, previous)
+        except AgentError as error:
             return RollBackAnswer(accepted=False, reason=f"the previous bundle cannot be opened: {error}")
         changed = transitions.back_ordered(record, f"rolled back by order: {reason}")
         told = f"from {active.bundle} to {previous.bundle}, ordered: {reason}"
@@ -181,16 +194,20 @@ class Updater:
         """Do what can be done now without waiting.
 
         Raises:
-            OSError: the state folder cannot be written; nothing was done, call again later.
+            OSError: the state folder cannot be written; nothing new was begun, call again later.
         """
         self._close_left_engines()
+        self._open_again()
+        # Before the disk is asked for anything: the end of a bad trial does not need it.
+        if self._record.state is State.TRIAL:
+            self._watch_trial()
+        if not self._is_saved:
+            self._save(self._record)
         match self._record.state:
             case State.FETCHING:
                 self._watch_staging()
             case State.STAGED:
                 self._activate()
-            case State.TRIAL:
-                self._watch_trial()
             case State.ROLLING_BACK:
                 self._watch_return()
             case State.IDLE:
@@ -205,7 +222,8 @@ class Updater:
     def events_told(self, n: int) -> None:
         """Forget the n oldest events: they are in the spool."""
         if n:
-            self._save(transitions.without_events(self._record, n))
+            # At once, whatever the disk says: else they would be told again and again.
+            self._believe(transitions.without_events(self._record, n))
 
     def stop(self) -> None:
         """End what is under way; the next start goes on with it."""
@@ -214,6 +232,8 @@ class Updater:
             self._staging = None
         if self._record.state is State.TRIAL:
             self._save(transitions.stopped(self._record))
+        elif not self._is_saved:
+            self._save(self._record)
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -237,12 +257,17 @@ class Updater:
                 changed = transitions.turned_down(self._record, desired, decision.reason)
                 self._save(self._with_event(changed, "refused", decision.reason, severity="error", order=desired))
             case Answer.ALREADY_RUNNING:
-                if self._record.settled_order != desired.order_id:
-                    changed = transitions.settled(self._record, desired.order_id)
-                    self._save(self._with_event(changed, "committed", decision.reason, order=desired))
+                if not self._offers(self._record.roles.active):
+                    return  # it cannot be opened now: to say that it runs would not be true
+                self._settle(desired, decision.reason)
             case Answer.REFUSED_BEFORE:
                 logger.debug("order %s for %s was refused before", desired.order_id, desired.bundle)
         self._pending = None
+
+    def _settle(self, desired: Desired, reason: str) -> None:
+        if self._record.settled_order != desired.order_id:
+            changed = transitions.settled(self._record, desired.order_id)
+            self._save(self._with_event(changed, "committed", reason, order=desired))
 
     # --- fetching ----------------------------------------------------------------------------------------------------
 
@@ -288,7 +313,9 @@ class Updater:
                 self._activate()
             case "unreachable" | "storage":
                 self._try_later(report.reason)
-            case "timed_out" if self._timeouts + 1 < MAX_TIMEOUTS:
+            case "refused" if report.may_pass:
+                self._refuse_for_now(report.reason)
+            case "timed_out" | "broken_off" if self._timeouts + 1 < MAX_TIMEOUTS:
                 self._timeouts += 1
                 self._try_later(report.reason)
             case _:
@@ -296,26 +323,38 @@ class Updater:
                 self._refuse(report.reason)
 
     def _try_later(self, reason: str) -> None:
+        self._wait_with_order("error", f"trying again later: {reason}", severity="warning")
+
+    def _refuse_for_now(self, reason: str) -> None:
+        """Refuse what a copy of the repository that is behind may be to blame for: the order itself stays."""
+        self._wait_with_order("refused", reason, severity="error")
+
+    def _wait_with_order(self, kind: str, reason: str, *, severity: str) -> None:
         order = self._record.order
-        pause_s = min(
-            self._settings.retry_max_s,
-            self._settings.retry_min_s * 2.0 ** min(self._failures, MAX_BACKOFF_DOUBLINGS),
-        )
-        # Between half of the pause and all of it, so that a fleet does not come back at once.
-        self._retry_at_s = self._clock.monotonic_s() + pause_s * self._rng.uniform(0.5, 1.0)
+        self._retry_at_s = self._clock.monotonic_s() + self._pause_s(self._failures)
         self._failures += 1
         changed = transitions.unreachable(self._record)
-        if self._failures == 1:
+        if kind not in self._told:
             # Told once; the attempts after it are for those who read the log closely.
-            changed = self._with_event(changed, "error", f"trying again later: {reason}", severity="warning")
+            self._told.add(kind)
+            changed = self._with_event(changed, kind, reason, severity=severity)
         else:
             logger.debug("attempt %d: %s", self._failures, reason)
-        self._save(changed)
+        self._believe(changed)
         self._pending = self._pending or order
+
+    def _pause_s(self, failures: int) -> float:
+        """Return how long to wait after so many failures before this one."""
+        pause_s = min(
+            self._settings.retry_max_s,
+            self._settings.retry_min_s * 2.0 ** min(failures, MAX_BACKOFF_DOUBLINGS),
+        )
+        # Between half of the pause and all of it, so that a fleet does not come back at once.
+        return pause_s * self._rng.uniform(0.5, 1.0)
 
     def _refuse(self, reason: str) -> None:
         changed = transitions.refused(self._record, reason)
-        self._save(self._with_event(changed, "refused", reason, severity="error", order=self._record.order))
+        self._believe(self._with_event(changed, "refused", reason, severity="error", order=self._record.order))
 
     def _cancel_staging(self) -> None:
         if self._staging is not None:
@@ -337,17 +376,27 @@ class Updater:
             return
         changed = transitions.activated(self._record)
         self._save(self._with_event(changed, "activated", f"{content.variant} in slot {slot} is on trial"))
-        try:
-            engine = self._open(slot, content, on_trial=True)
-        except BundleError as error:
-            self._fail(f"cannot be opened: {error}")
-            return
+        self._begin_trial()
+
+    def _begin_trial(self) -> None:
+        """Open the candidate and have it score; whatever keeps it from that is its failure."""
+        slot, content = self._record.roles.candidate, self._record.candidate
         self._trial_began_s = None
+        try:
+            engine = self._open_candidate(slot, content)
+        except AgentError as error:
+            self._fail(f"cannot run: {error}")
+            return
         self._offer(engine)
 
     def _watch_trial(self) -> None:
         engine = self._offered
-        if engine is None or engine.meter is None or self._seat is None or self._seat.engine is not engine:
+        if engine is None or engine.meter is None or not self._offers(self._record.roles.candidate):
+            # The agent started while its disk was full, and what is committed scores so far.
+            if self._is_saved:
+                self._begin_trial()
+            return
+        if self._seat is None or self._seat.engine is not engine:
             return
         now_s = self._clock.monotonic_s()
         if self._trial_began_s is None:
@@ -357,73 +406,134 @@ class Updater:
         if verdict.outcome is Outcome.HEALTHY:
             changed = transitions.committed(self._record)
             self._save(self._with_event(changed, "committed", verdict.reason, order=self._record.order))
+            engine.meter = None
             self._mark_active()
         elif verdict.outcome is Outcome.FAILED:
             self._fail(verdict.reason)
 
     def _fail(self, reason: str) -> None:
-        """End the trial: the active slot shall score again."""
-        self._give_up_candidate(reason)
-        self._offer(self._open_running())
-
-    def _give_up_candidate(self, reason: str) -> None:
+        """End the trial: what is committed shall score again."""
+        # The act before the record, here alone: a cut between them repeats the trial, a full disk does not prolong it.
+        self._offer(self._open_committed())
         changed = transitions.failed(self._record, reason)
         told = f"to {changed.active.bundle if changed.active is not None else 'no bundle'}: {reason}"
-        self._save(self._with_event(changed, "rolled_back", told, severity="error", order=self._record.order))
+        self._believe(self._with_event(changed, "rolled_back", told, severity="error", order=self._record.order))
 
     def _watch_return(self) -> None:
-        if self._seat is not None and self._seat.engine is self._offered:
+        # Where the active bundle cannot be opened now, the one that stands in or none at all: orders may mend that.
+        is_committed = self._offered is None or self._offered.meter is None
+        if is_committed and self._seat is not None and self._seat.engine is self._offered:
             self._save(transitions.restored(self._record))
 
     # --- engines -----------------------------------------------------------------------------------------------------
 
-    def _check_candidate(self) -> None:
-        """At start: refuse or give up a candidate that is broken or took the process down too often."""
+    def _check_staged(self) -> None:
+        """At start: refuse a candidate that was proved and is no longer what was proved."""
         slot, content = self._record.roles.candidate, self._record.candidate
-        if self._record.state not in {State.STAGED, State.TRIAL}:
-            return
         if slot is None or content is None:
-            self._end_candidate_at_start("the candidate is gone")
+            self._refuse("the candidate is gone")
             return
         try:
-            bundle = self._store.load_bundle(slot, content)
-        except BundleError as error:
-            self._end_candidate_at_start(str(error))
-            return
+            self._load(slot, content)
+        except AgentError as error:
+            self._refuse(str(error))
+
+    def _open_candidate(self, slot: SlotName | None, content: Content | None) -> Engine:
+        if slot is None or content is None:
+            raise AlteredError("the candidate is gone")
+        bundle = self._load(slot, content)
+        # One in whose trial the process died too often is not even opened.
         verdict = judge(Evidence(0, 0, 0, None, self._record.starts, 0.0), bundle.manifest.trial)
-        if self._record.state is State.TRIAL and verdict.outcome is Outcome.FAILED:
-            self._end_candidate_at_start(verdict.reason)
+        if verdict.outcome is Outcome.FAILED:
+            raise BundleError(verdict.reason)
+        return self._open_bundle(slot, content, bundle, TrialMeter(bundle.manifest.trial.rows))
 
-    def _end_candidate_at_start(self, reason: str) -> None:
-        if self._record.state is State.STAGED:
-            self._refuse(reason)
-            return
-        self._give_up_candidate(reason)
-        # Nothing scores yet: what is opened next is the active slot.
-        self._save(transitions.restored(self._record))
+    def _open_committed(self) -> Engine | None:
+        """Open what is committed; None: nothing can be opened now.
 
-    def _open_running(self) -> Engine | None:
-        """Open what shall score; a broken bundle gives way to the one before it, until there is none."""
+        A bundle that was altered gives way for good to the one before it, and that one to whatever a slot says was
+        committed in it. Any other failure (no memory, no file to be had, a runtime that is away) tells nothing of the
+        bundle: it keeps its place and is tried again by `poll`, while the one before it stands in.
+        """
+        altered: set[SlotName] = set()
         while True:
-            slot, content = self._record.running_slot, self._record.running
+            slot, content = self._record.roles.active, self._record.active
             if slot is None or content is None:
-                return None
-            try:
-                return self._open(slot, content, on_trial=self._record.state is State.TRIAL)
-            except BundleError as error:
-                reason = f"slot {slot} cannot be opened: {error}"
-            if self._record.state is State.TRIAL:
-                self._end_candidate_at_start(reason)
+                if not self._find_again(altered):
+                    return None
                 continue
-            changed = transitions.without_active(self._record)
-            self._save(self._with_event(changed, "error", reason, severity="error", bundle=content.bundle))
+            try:
+                engine = self._open(slot, content)
+            except AlteredError as error:
+                altered.add(slot)
+                changed = transitions.without_active(self._record)
+                reason = f"slot {slot} cannot be opened: {error}"
+                self._believe(self._with_event(changed, "error", reason, severity="error", bundle=content.bundle))
+            except AgentError as error:
+                return self._open_stand_in(f"slot {slot} cannot be opened now, trying again later: {error}")
+            else:
+                self._open_failures = 0
+                return engine
 
-    def _open(self, slot: SlotName, content: Content, *, on_trial: bool) -> Engine:
-        bundle = self._store.load_bundle(slot, content)
-        meter = TrialMeter(bundle.manifest.trial.rows) if on_trial else None
-        engine = self._open_engine(slot, content, bundle, meter)
+    def _open_stand_in(self, reason: str) -> Engine | None:
+        """Have the active bundle tried again later; open the one before it for the meantime."""
+        self._open_at_s = self._clock.monotonic_s() + self._pause_s(self._open_failures)
+        self._open_failures += 1
+        slot, content, active = self._record.roles.previous, self._record.previous, self._record.active
+        engine = None
+        if slot is not None and content is not None:
+            try:
+                engine = self._open(slot, content)
+            except AgentError as error:
+                reason = f"{reason}; nor can slot {slot}: {error}"
+            else:
+                reason = f"{reason}; {content.bundle} stands in"
+        if self._open_failures > 1:
+            logger.debug("attempt %d: %s", self._open_failures, reason)
+        else:
+            bundle = active.bundle if active is not None else None
+            self._believe(self._with_event(self._record, "error", reason, severity="error", bundle=bundle))
+        return engine
+
+    def _find_again(self, altered: set[SlotName]) -> bool:
+        """Where the record has nothing left to run, take what the slots themselves say; return whether there is any."""
+        candidate = self._record.roles.candidate
+        found = self._store.rebuilt(altered if candidate is None else altered | {candidate})
+        if found.active is None:
+            return False
+        changed = transitions.found_again(self._record, found)
+        reason = f"going on with {found.active.bundle}, which was committed in slot {found.roles.active} before"
+        self._believe(self._with_event(changed, "error", reason, severity="error", bundle=found.active.bundle))
+        return True
+
+    def _open_again(self) -> None:
+        """Offer what is committed if it shall score and does not, because it could not be opened before."""
+        roles = self._record.roles
+        is_on_trial = self._record.state is State.TRIAL and self._offers(roles.candidate)
+        is_offered = self._offered is None if roles.active is None else self._offers(roles.active)
+        if not is_on_trial and not is_offered and self._clock.monotonic_s() >= self._open_at_s:
+            self._offer(self._open_committed())
+
+    def _open(self, slot: SlotName, content: Content) -> Engine:
+        """Open what is committed in a slot, unless it is what was offered last."""
+        if self._offered is not None and self._offers(slot):
+            return self._offered
+        return self._open_bundle(slot, content, self._load(slot, content), None)
+
+    def _load(self, slot: SlotName, content: Content) -> Bundle:
+        with _opening():
+            return self._store.load_bundle(slot, content)
+
+    def _open_bundle(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
+        with _opening():
+            engine = self._open_engine(slot, content, bundle, meter)
         self._opened.append(engine)
         return engine
+
+    def _offers(self, slot: SlotName | None) -> bool:
+        """Whether what was offered last is what lies in a slot."""
+        engine = self._offered
+        return engine is not None and (engine.slot, engine.content) == (slot, self._record.content(slot))
 
     def _offer(self, engine: Engine | None) -> None:
         self._offered = engine
@@ -438,6 +548,9 @@ class Updater:
         self._opened = [engine for engine in self._opened if engine is self._offered]
         for engine in left:
             engine.close()
+        if left:
+            # Its memory is free again: what lacked it need not wait any longer.
+            self._open_at_s = self._clock.monotonic_s()
 
     def _mark_active(self) -> None:
         """Leave word in the active slot that it was committed, for the day when the record is lost."""
@@ -450,8 +563,21 @@ class Updater:
 
     def _save(self, record: Record) -> None:
         """Make a record durable, then believe it; if that fails, nothing has changed."""
-        news = [event for event in record.outbox if event not in self._record.outbox]
         self._store.save(record)
+        self._is_saved = True
+        self._take(record)
+
+    def _believe(self, record: Record) -> None:
+        """Believe a record, and make it durable as soon as the disk takes it: now, or in a later `poll`."""
+        try:
+            self._save(record)
+        except OSError as error:
+            logger.warning("the record of updates cannot be saved now: %s", error)
+            self._is_saved = False
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
+        news = [event for event in record.outbox if event not in self._record.outbox]
         self._record = record
         for event in news:
             level = {"info": logging.INFO, "warning": logging.WARNING}.get(event.severity, logging.ERROR)
@@ -478,3 +604,15 @@ class Updater:
             order_id=order.order_id if order is not None else None,
         )
         return transitions.with_event(record, event)
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """Make one of ours of whatever opening a bundle raises: a runtime's own error, or that there is no memory."""
+    try:
+        yield
+    except AgentError:
+        raise
+    except Exception as error:
+        logger.warning("opening a bundle: a surprise", exc_info=error)
+        raise OpeningError(str(error) or type(error).__name__) from error

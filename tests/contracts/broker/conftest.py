@@ -1,6 +1,7 @@
 """Real brokers for the contract of the client, and clients that end with their test."""
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, Protocol
@@ -39,6 +40,7 @@ class Connect(Protocol):
         will: tuple[Topic, Body] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
+        monotonic_s: Callable[[], float] = time.monotonic,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]: ...
 
@@ -70,6 +72,7 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
         will: tuple[Topic, Body] | None = None,
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
+        monotonic_s: Callable[[], float] = time.monotonic,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]:
         inbox = Inbox()
@@ -82,6 +85,7 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
             will=will,
             rng=random.Random(1),
             max_queued=max_queued,
+            monotonic_s=monotonic_s,
         )
         clients.append(client)
         client.start()

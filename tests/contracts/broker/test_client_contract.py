@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from broker.backoff import STEADY_S
 from broker.client import Endpoint
 from broker.errors import LinkError
 from broker.local import start_local_broker
@@ -247,6 +248,39 @@ def test_a_payload_over_its_channels_limit_is_not_sent(connect):
         device.publish(Topic(FLEET, DEVICE, Channel.STORED), bytes(257))
 
 
+@pytest.mark.parametrize("channel", [Channel.STORED, Channel.DESIRED])
+def test_of_a_payload_over_its_channels_limit_no_more_is_kept_than_shows_it(connect, broker, channel):
+    _, inbox = connect("reader", fleet_filter(FLEET, channel), fleet_filter(FLEET, Channel.EVENTS))
+    limit = MAX_BYTES[channel]
+    publish_raw(broker.endpoint, str(Topic(FLEET, DEVICE, channel)), bytes(limit))
+    publish_raw(broker.endpoint, str(Topic(FLEET, DEVICE, channel)), bytes(100 * limit))
+    device, _ = connect("device")
+    device.publish_and_wait(EVENTS, b"mark", 10)
+
+    wait_until(lambda: b"mark" in inbox.payloads)
+    assert [len(payload) for payload in inbox.payloads[:2]] == [limit, limit + 1]
+    with pytest.raises(MessageTooLargeError):
+        parse(channel, inbox.payloads[1])
+
+
+def test_a_client_whose_links_do_not_hold_waits_longer_each_time_until_one_does(connect):
+    now_s = 0.0
+    device, inbox = connect("device", monotonic_s=lambda: now_s)
+
+    def cut_link():
+        n_ended = inbox.links.count(False)
+        device._client.socket().shutdown(socket.SHUT_RDWR)
+        wait_until(lambda: inbox.links.count(False) > n_ended)
+        wait_until(lambda: device.is_connected, 30)
+
+    for n in range(1, 4):
+        cut_link()
+        assert device._failures == n
+    now_s += STEADY_S
+    cut_link()
+    assert device._failures == 1
+
+
 def test_several_threads_may_publish_at_once(connect):
     _, inbox = connect("reader", ALL)
     device, _ = connect("device", max_queued=5000)
@@ -287,9 +321,13 @@ def publish_raw(endpoint: Endpoint, topic: str, payload: bytes) -> None:
     """Publish at QoS 1 on a topic that `WireClient` could not even name, and wait for the acknowledgement."""
     encoded = topic.encode()
     content = len(encoded).to_bytes(2, "big") + encoded + b"\x00\x01" + payload
+    length, rest = b"", len(content)
+    while rest or not length:
+        rest, digit = divmod(rest, 128)
+        length += bytes([digit | (0x80 if rest else 0)])
     with socket.create_connection((endpoint.host, endpoint.port), 10) as link:
         link.sendall(RAW_CONNECT)
         assert link.recv(4)[0] == 0x20
-        link.sendall(b"\x32" + bytes([len(content)]) + content)
+        link.sendall(b"\x32" + length + content)
         assert link.recv(4)[0] == 0x40
         link.sendall(b"\xe0\x00")

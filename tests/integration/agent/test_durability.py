@@ -8,7 +8,9 @@ import threading
 
 from broker.local import start_local_broker
 from tests.integration.agent.conftest import Fleet
+from tests.integration.agent.station import Station
 from tests.integration.agent.test_updates import SLOWLY, start_with, started_with_one
+from tests.small_disk import fill, small_disk
 from tests.waiting import wait_until
 
 
@@ -90,6 +92,28 @@ def test_a_damaged_spool_is_told_and_a_new_one_made(one_fleet: Fleet):
     assert len({key.epoch for key in one_fleet.receiver.records}) == 2
 
 
+def test_an_agent_starts_and_scores_on_a_full_disk_and_reports_when_there_is_room(one_fleet: Fleet):
+    bundle = one_fleet.updates.publish(1)
+    station = one_fleet.station(n_rows=100_000, source=SLOWLY)
+    state = station.folder / "state"
+    with small_disk(state, 4096):
+        start_with(one_fleet, station, bundle)
+        filler = state / "filler"
+        # Politely, which leaves none of the spool's other files behind, and not; the later ones end on a full disk.
+        for end in (station.stop, station.kill, station.stop, station.stop):
+            end()
+            filler = fill(state)
+            station.start()
+            wait_until_it_scores(station)
+            assert station.is_running, station.log.read_text(encoding="utf-8")
+        filler.unlink()
+        scored = one_fleet.receiver.rows("one")
+        wait_until(lambda: one_fleet.receiver.rows("one") > scored + 100, 30, "windows come again")
+        assert station.stop() == 0
+    rows = [r for w in one_fleet.receiver.windows("one") for r in range(w.first_row, w.last_row + 1)]
+    assert rows == list(range(len(rows)))
+
+
 def test_an_agent_that_ends_with_its_source_waits_until_its_records_are_stored(one_fleet: Fleet):
     station = one_fleet.station(n_rows=95, source='at_end = "stop"')
     one_fleet.order(station, one_fleet.updates.publish(1))
@@ -136,6 +160,11 @@ def test_a_spool_that_cannot_be_written_does_not_stop_scoring_and_loses_nothing(
     wait_until(lambda: one_fleet.receiver.rows("one") > scored + 300, 20, "windows come again")
     rows = [r for w in one_fleet.receiver.windows("one") for r in range(w.first_row, w.last_row + 1)]
     assert rows == list(range(len(rows)))
+
+
+def wait_until_it_scores(station: Station) -> None:
+    before = len(station.answered_rows())
+    wait_until(lambda: len(station.answered_rows()) > before + 100, 30, "it scores")
 
 
 def wait_out(seconds: float) -> None:

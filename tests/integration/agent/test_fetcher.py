@@ -1,6 +1,7 @@
 """What a device believes of an update repository, and which errors it may try again."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from broker.messages import BundleRef
 from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
-from edge_agent.errors import RepositoryRefusedError, RepositoryUnreachableError
+from edge_agent.errors import RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
 from edge_agent.update.fetcher import BundleFetcher
 from exporter.repository import Lifetimes, init_repository, publish_bundle
 from exporter.serving import RepositoryServer, start_repository_server
@@ -65,7 +66,7 @@ def test_manifest_and_variant_are_fetched(served: Served):
 
 
 def test_a_bundle_that_is_not_listed_is_refused(served: Served):
-    with pytest.raises(RepositoryRefusedError, match=r"toy/9/manifest\.json: not listed"):
+    with pytest.raises(RepositoryStaleError, match=r"toy/9/manifest\.json: not listed"):
         served.visit().fetch_manifest(BundleRef("toy", 9), served.out)
 
 
@@ -111,18 +112,44 @@ def test_metadata_older_than_what_was_seen_is_refused(served: Served, tmp_path: 
     served.publish(2)
     served.visit()
     shutil.copytree(tmp_path / "old", served.folder / "metadata", dirs_exist_ok=True)
-    with pytest.raises(RepositoryRefusedError, match="older than what this device has seen"):
+    with pytest.raises(RepositoryStaleError, match="older than what this device has seen"):
         served.visit()
 
 
-def test_expired_metadata_is_refused(tmp_path: Path):
+def test_expired_metadata_is_not_believed_until_it_is_signed_anew(tmp_path: Path):
     # Signed as if long ago.
     served = Served(tmp_path, Lifetimes(timestamp=timedelta(days=-1)))
     try:
-        with pytest.raises(RepositoryRefusedError, match="has expired"):
+        with pytest.raises(RepositoryUnreachableError, match="has expired"):
             served.visit()
+        served.lifetimes = Lifetimes()
+        served.publish(2)
+        assert parse_manifest(served.visit().fetch_manifest(TOY, served.out)).ref == TOY
     finally:
         served.server.stop()
+
+
+def test_what_was_seen_is_durable_before_anything_else_is_fetched(served: Served, monkeypatch: pytest.MonkeyPatch):
+    synced: set[str] = set()
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    monkeypatch.setattr("os.fsync", note)
+    served.visit()
+    seen = {served.metadata / name for name in ("timestamp.json", "snapshot.json", "targets.json")}
+    roots = served.metadata / "root_history"
+    assert {str(path) for path in (served.metadata, roots, *seen, *roots.iterdir())} <= synced
+    synced.clear()
+    # What a visit that fails has put in the place of older files is durable too.
+    served.publish(2)
+    for path in (served.folder / "metadata").glob("*.snapshot.json"):
+        path.unlink()
+    with pytest.raises(RepositoryUnreachableError):
+        served.visit()
+    assert str(served.metadata / "timestamp.json") in synced
 
 
 def test_nonsense_instead_of_metadata_is_refused(served: Served):

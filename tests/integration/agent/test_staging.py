@@ -15,8 +15,14 @@ from tuf.api.metadata import TargetFile  # type: ignore[attr-defined] # document
 from broker.messages import BundleRef
 from edge_agent.bundle import MAX_MANIFEST_BYTES, Variant
 from edge_agent.clock import SystemClock
-from edge_agent.errors import BundleError, RepositoryRefusedError, RepositoryUnreachableError
-from edge_agent.update.stage import StorageError, report_of, verify_room
+from edge_agent.errors import (
+    BundleError,
+    RepositoryRefusedError,
+    RepositoryStaleError,
+    RepositoryUnreachableError,
+    StorageError,
+)
+from edge_agent.update.stage import report_of, verify_room
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.staging import StageProcess, report_from
 from exporter import repository
@@ -134,12 +140,26 @@ def test_a_server_that_says_nothing_is_given_up(order: StageOrder):
     assert report == StageReport("timed_out", "not fetched and proved within 3 s")
 
 
-def test_a_process_that_is_killed_counts_as_crashed(order: StageOrder):
+def test_a_bundle_that_is_not_listed_may_be_so_later(order: StageOrder):
+    assert result_of(msgspec.structs.replace(order, bundle=BundleRef("toy", 2))).may_pass
+
+
+@pytest.mark.parametrize(
+    ("number", "outcome"),
+    [
+        (signal.SIGSEGV, "crashed"),
+        (signal.SIGTERM, "broken_off"),
+        (signal.SIGINT, "broken_off"),
+        (signal.SIGHUP, "broken_off"),
+        (signal.SIGKILL, "broken_off"),
+    ],
+)
+def test_a_process_that_is_ended_from_outside_has_not_crashed(order: StageOrder, number: signal.Signals, outcome: str):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = StageProcess(msgspec.structs.replace(order, url=url), 60.0, CLOCK)
         assert process.poll() is None
-        os.kill(process.pid, signal.SIGSEGV)
+        os.kill(process.pid, number)
         reports: list[StageReport] = []
 
         def has_ended() -> bool:
@@ -148,7 +168,8 @@ def test_a_process_that_is_killed_counts_as_crashed(order: StageOrder):
             return bool(reports)
 
         wait_until(has_ended, 10)
-    assert reports == [StageReport("crashed", "the process that proves the bundle was ended by SIGSEGV")]
+    told = f"the process that proves the bundle was ended by {number.name}"
+    assert reports == [StageReport(outcome, told)]  # type: ignore[arg-type]
 
 
 def test_when_the_agent_is_gone_the_process_ends(order: StageOrder):
@@ -192,6 +213,9 @@ def test_a_second_process_waits_for_the_first(order: StageOrder):
         (msgspec.json.encode(StageReport("refused", "bad")), 3, "refused", "bad"),
         (b"", 0, "crashed", "ended with code 0 and no report"),
         (b"", -6, "crashed", "was ended by SIGABRT"),
+        *[(b"", -number, "crashed", "was ended by SIG") for number in (4, 7, 8)],
+        (b"", -9, "broken_off", "was ended by SIGKILL"),
+        (msgspec.json.encode(StageReport("proved", "good")), -15, "broken_off", "was ended by SIGTERM"),
         (b'{"outcome": "splendid", "reason": ""}', 0, "crashed", "no report"),
         (b"\xff" * 70_000, 1, "crashed", "ended with code 1"),
     ],
@@ -203,14 +227,15 @@ def test_a_report_counts_only_if_the_process_ended_well(answer: bytes, code: int
 
 def test_errors_are_sorted_by_what_can_be_done():
     assert report_of(RepositoryUnreachableError("x"))[0].outcome == "unreachable"
-    assert report_of(RepositoryRefusedError("x"))[0].outcome == "refused"
+    assert report_of(RepositoryRefusedError("x"))[0] == StageReport("refused", "x")
+    assert report_of(RepositoryStaleError("x"))[0] == StageReport("refused", "x", may_pass=True)
     assert report_of(BundleError("x")) == (StageReport("refused", "x"), 3)
     assert report_of(StorageError("x")) == (StageReport("storage", "x"), 74)
     assert report_of(OSError(28, "No space left on device"))[0].outcome == "storage"
 
 
-def test_room_is_left_on_the_disk():
+def test_room_is_left_on_the_disk_while_a_download_lies_there_twice():
     variant = Variant("onnx-fp32", "onnx", "m.onnx", 100, "0" * 64, 0.0, 0.9, 1.0)
-    verify_room(variant, 150, 50)
-    with pytest.raises(StorageError, match="149 bytes of disk are free, onnx-fp32 needs 100 and 50 to spare"):
-        verify_room(variant, 149, 50)
+    verify_room(variant, 250, 50)
+    with pytest.raises(StorageError, match=r"249 bytes .* fetching onnx-fp32 takes 200, .* 50 to spare"):
+        verify_room(variant, 249, 50)

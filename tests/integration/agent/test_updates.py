@@ -1,6 +1,7 @@
 """An agent takes what is signed, listed, unaltered and proved here, and nothing else."""
 
 import shutil
+from datetime import timedelta
 
 import pytest
 
@@ -8,7 +9,7 @@ from broker.messages import BundleRef
 from broker.topics import Channel
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
-from exporter.repository import init_repository, publish_bundle, unlist_bundle
+from exporter.repository import Lifetimes, init_repository, publish_bundle, refresh_timestamp, unlist_bundle
 from tests.bundles import make_bundle
 from tests.integration.agent.conftest import Fleet
 from tests.integration.agent.station import Station
@@ -123,6 +124,29 @@ def test_a_bundle_that_is_no_longer_listed_is_refused(one_fleet: Fleet):
     start_with(one_fleet, station, second)
     unlist_bundle(first, updates.folder, updates.keys, clock=SystemClock())
     assert_refused(one_fleet, station, first, "not listed")
+
+
+def test_a_bundle_that_is_listed_only_after_it_was_ordered_is_taken_in_the_end(one_fleet: Fleet):
+    station = started_with_one(one_fleet)
+    second = BundleRef("toy", 2)
+    assert_refused(one_fleet, station, second, "not listed")
+    one_fleet.updates.publish(2)
+    one_fleet.wait_committed(station, second)
+    assert len(one_fleet.receiver.events("one", "refused")) == 1
+
+
+def test_what_has_expired_is_told_once_and_taken_when_it_is_signed_anew(one_fleet: Fleet):
+    station = started_with_one(one_fleet)
+    updates = one_fleet.updates
+    bundle = make_bundle(updates.work / "v2", version=2)
+    expired = Lifetimes(timestamp=timedelta(days=-1))
+    second = publish_bundle(bundle, updates.folder, updates.keys, clock=SystemClock(), lifetimes=expired)
+    one_fleet.order(station, second)
+    assert "has expired" in one_fleet.wait_for_event(station, "error")
+    assert_scores(one_fleet, BundleRef("toy", 1))
+    refresh_timestamp(updates.folder, updates.keys, clock=SystemClock())
+    one_fleet.wait_committed(station, second)
+    assert len(one_fleet.receiver.events("one", "error")) == 1
 
 
 def test_golden_rows_that_differ_are_refused(one_fleet: Fleet):

@@ -1,5 +1,6 @@
 """Whatever happens in whatever order, the record of updates keeps its promises."""
 
+import contextlib
 from collections.abc import Callable
 
 import msgspec
@@ -10,7 +11,7 @@ from broker.messages import BundleRef, Desired, Event
 from edge_agent.bundle import TrialRules
 from edge_agent.update import record as transitions
 from edge_agent.update.policy import Answer, decide
-from edge_agent.update.record import MAX_OUTBOX, MAX_REFUSALS, SLOTS, Content, Record
+from edge_agent.update.record import MAX_OUTBOX, MAX_REFUSALS, SLOTS, Content, Record, Roles, SlotName, Slots
 from edge_agent.update.states import TABLE, Happening, ImpossibleHappeningError, State
 from edge_agent.update.trial import Evidence, Outcome, judge
 
@@ -89,6 +90,33 @@ def test_a_refused_bundle_is_never_accepted_again_under_its_order(history: list[
             continue
         if happening in {Happening.REFUSED, Happening.FAILED} and was.order is not None:
             assert decide(was.order, record, "toy").answer is Answer.REFUSED_BEFORE
+
+
+slots = st.lists(st.sampled_from(SLOTS), max_size=2, unique=True)
+
+
+@given(happenings, slots)
+@settings(max_examples=200, deadline=None)
+def test_what_is_found_again_never_shares_a_slot_with_a_candidate(
+    history: list[tuple[Happening, int]], found_in: list[SlotName]
+):
+    record = Record()
+    for happening, version in history:
+        with contextlib.suppress(ImpossibleHappeningError):
+            record = step_of(happening, version)(record)
+    record = transitions.without_active(transitions.without_active(record))
+    assert (record.active, record.previous) == (None, None)
+    free = [slot for slot in found_in if slot != record.roles.candidate]
+    found = Record(
+        roles=Roles(*free), slots=Slots(**{slot: content(n) for n, slot in enumerate(free, 1)}), commits=len(free)
+    )
+    again = transitions.found_again(record, found)
+    assert (again.active, again.previous, again.candidate) == (found.active, found.previous, record.candidate)
+    roles = again.roles
+    held = [slot for slot in (roles.active, roles.previous, roles.candidate) if slot is not None]
+    assert len(set(held)) == len(held)
+    assert again.commits >= record.commits
+    assert (again.state, again.order, again.refusals) == (record.state, record.order, record.refusals)
 
 
 @given(st.integers(0, 200), st.integers(0, 200))

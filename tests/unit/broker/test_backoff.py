@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.backoff import BASE_S, CAP_S, backoff_s
+from broker.backoff import BASE_S, CAP_S, STEADY_S, backoff_s, failures_after
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,14 @@ def test_the_wait_doubles_up_to_the_cap(failures, full_s):
 @given(failures=st.integers(0, 10**9), seed=st.integers(0, 2**32))
 def test_the_wait_is_never_over_the_cap_nor_under_half_the_base(failures, seed):
     assert BASE_S / 2 <= backoff_s(failures, random.Random(seed)) <= CAP_S
+
+
+@pytest.mark.parametrize(
+    ("failures", "link_s", "expected"),
+    [(0, 0.0, 1), (4, 0.0, 5), (4, STEADY_S - 0.1, 5), (4, STEADY_S, 1), (0, 1e6, 1)],
+)
+def test_only_a_link_that_held_ends_a_row_of_failures(failures, link_s, expected):
+    assert failures_after(failures, link_s) == expected
 
 
 def test_the_same_chance_gives_the_same_waits():

@@ -1,6 +1,8 @@
 """The scoring loop: read, score, report, update."""
 
+import contextlib
 import itertools
+import logging
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,7 +12,7 @@ import pytest
 
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
-from edge_agent.agent import ScoringLoop
+from edge_agent.agent import COUNTING, ORDER, ScoringLoop
 from edge_agent.errors import SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
@@ -100,11 +102,17 @@ class Bench:
     """A loop with everything around it."""
 
     def __init__(
-        self, rows: Sequence[RawRow], first: Engine | None, *, max_windows: int = 64, stop_at_end: bool = True
+        self,
+        rows: Sequence[RawRow],
+        first: Engine | None,
+        *,
+        max_windows: int = 64,
+        stop_at_end: bool = True,
+        sink: ListSink | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.handover = Handover(max_windows)
-        self.sink = ListSink()
+        self.sink = sink or ListSink()
         self.opened: list[tuple[tuple[str, ...], int]] = []
         self.rows = rows
         self.source = ListedRows(rows)
@@ -172,6 +180,65 @@ def test_a_surprise_in_the_runtime_is_counted_and_scoring_goes_on():
     bench.loop.run()
     (closed,) = bench.windows()
     assert dict(closed.window.rows_refused) == {"runtime": 3}
+
+
+class FailingSink(ListSink):
+    """A sink with a mistake in it, for some rows."""
+
+    def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
+        if row % 2:
+            raise IndexError("a mistake")
+        super().write(prediction_id, row, at_utc_s, bundle, prediction)
+
+
+def test_a_surprise_behind_the_score_is_counted_and_told_once_and_scoring_goes_on(caplog: pytest.LogCaptureFixture):
+    meter = TrialMeter(6)
+    bench = Bench([GOOD] * 6, engine(meter=meter), sink=FailingSink())
+    bench.loop.run()
+    (closed,) = bench.windows()
+    assert closed.window.rows_scored == 6
+    assert dict(closed.window.errors) == {COUNTING: 3}
+    assert closed.cursor == 6
+    assert [row for _, row, _ in bench.sink.answers] == [0, 2, 4]
+    assert (meter.rows, meter.errors) == (3, 3)
+    assert [bool(record.exc_info) for record in caplog.records] == [True]
+
+
+def test_surprises_are_told_once_for_each_type_and_place(caplog: pytest.LogCaptureFixture):
+    runtime = PlainRuntime(ZeroDivisionError("surprise"))
+    caplog.set_level(logging.DEBUG, "edge_agent.agent")
+    Bench([GOOD] * 100, engine(runtime=runtime)).loop.run()
+    assert [bool(record.exc_info) for record in caplog.records] == [True] + [False] * 99
+    assert {record.levelno for record in caplog.records[1:]} == {logging.DEBUG}
+
+
+def test_a_row_scored_on_demand_that_brings_a_surprise_is_answered_and_counted():
+    bench = Bench([GOOD] * 3, engine(runtime=PlainRuntime(ZeroDivisionError("surprise"))))
+    bench.loop.ask("c", ScoreRow((1.0, 2.0)))
+    bench.loop.run()
+    answer, closed = bench.handover.take(0.0)
+    assert isinstance(answer, Answer)
+    assert isinstance(closed, ClosedWindow)
+    assert not answer.accepted
+    assert "ZeroDivisionError" in answer.reason
+    assert dict(closed.window.errors) == {ORDER: 1}
+    assert closed.cursor == 3
+
+
+def test_a_signal_s_handler_may_stop_the_loop_whatever_lock_its_thread_holds():
+    bench = Bench([GOOD] * 3, engine())
+    locks = [vars(each)["_cond"] for each in vars(bench.loop).values() if isinstance(each, threading.Event)]
+    with contextlib.ExitStack() as held:
+        for lock in locks:
+            held.enter_context(lock)
+        # As by its first and its second signal.
+        handler = threading.Thread(target=lambda: [act() for act in (bench.loop.stop,) * 2], daemon=True)
+        handler.start()
+        handler.join(5.0)
+        assert not handler.is_alive()
+    bench.loop.run()
+    assert bench.sink.answers == []
+    assert bench.loop.wait_for_stop(60.0)
 
 
 def test_a_window_ends_when_it_is_old_even_with_few_rows(running: list[Bench]):

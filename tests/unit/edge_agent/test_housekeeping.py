@@ -1,5 +1,7 @@
 """Housekeeping keeps what it is handed, and one duty that fails does not hold up another."""
 
+import errno
+import logging
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,16 +16,18 @@ from broker.messages import (
     Facts,
     RecordKey,
     Reply,
+    Resources,
     Status,
     TelemetryWindow,
     encode_record,
     parse,
 )
 from broker.topics import Channel, DeviceId, FleetId, Topic
+from edge_agent import recorder
 from edge_agent.clock import SystemClock
 from edge_agent.errors import SpoolError
 from edge_agent.handover import Answer, ClosedWindow, Handover
-from edge_agent.housekeeping import Housekeeping
+from edge_agent.housekeeping import MAX_COMMANDS, REST_S, Housekeeping
 from edge_agent.live import Live
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
 from edge_agent.sensing.sink import NoSink
@@ -31,7 +35,7 @@ from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.spool import Spool
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.stage_messages import StageReport
-from tests.unit.edge_agent.examples import classification_manifest
+from tests.unit.edge_agent.examples import ManualClock, classification_manifest
 from tests.unit.edge_agent.update.simulators import Device, Stagings
 from tests.waiting import wait_until
 
@@ -93,6 +97,7 @@ class ListedInbox:
 
 class Bench:
     def __init__(self, folder: Path) -> None:
+        self.is_started = False
         self.handover = Handover(max_windows=4)
         self.spool = Spool(folder / "spool.db", random.Random(1))
         self.link = ListedLink()
@@ -117,6 +122,7 @@ class Bench:
         self.handover.put(ClosedWindow(builder.close(CLOCK.utc_s()), (), cursor, b"state %d" % cursor))
 
     def start(self) -> None:
+        self.is_started = True
         self.housekeeping.start(self.inbox)
 
     def connect(self) -> None:
@@ -124,11 +130,16 @@ class Bench:
         self.housekeeping.on_link(True)
 
 
+def delivery_on(channel: Channel, payload: bytes = b"x") -> Delivery:
+    return Delivery(Topic(FleetId("f"), DeviceId("d"), channel), payload, retained=False)
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(tmp_path)
     yield bench
-    bench.housekeeping.stop(5.0)
+    if bench.is_started:
+        bench.housekeeping.stop(5.0)
     bench.spool.close()
 
 
@@ -152,6 +163,17 @@ def test_windows_carry_what_the_process_takes_of_the_board(bench: Bench):
     assert isinstance(window, TelemetryWindow)
     assert window.resources is not None
     assert window.resources.rss_bytes > 1_000_000
+
+
+def test_a_board_that_says_what_cannot_be_costs_no_window(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recorder, "read_resources", lambda _: Resources(-1, 0.0, 0))
+    bench.close_window(10)
+    bench.start()
+    wait_until(lambda: bench.recorder.windows == 1)
+    (record,) = bench.spool.peek(10)
+    _, window = parse(Channel.TELEMETRY, record.payload())
+    assert isinstance(window, TelemetryWindow)
+    assert window.resources is None
 
 
 def test_an_answer_is_sent_after_it_is_durable_and_waits_for_the_link(bench: Bench):
@@ -190,10 +212,51 @@ def test_a_surprise_in_one_duty_does_not_end_the_thread(bench: Bench):
     bench.inbox.error = ZeroDivisionError("a surprise")
     bench.start()
     for _ in range(2):
-        bench.housekeeping.on_delivery(Delivery(Topic(FleetId("f"), DeviceId("d"), Channel.DESIRED), b"x", False))
+        bench.housekeeping.on_delivery(delivery_on(Channel.COMMAND))
     wait_until(lambda: len(bench.inbox.deliveries) == 2)
     bench.close_window(7)
     wait_until(lambda: bench.spool.cursor() == 7)
+
+
+def test_a_duty_that_is_surprised_again_and_again_rests_and_is_told_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    tries: list[None] = []
+
+    def surprise() -> None:
+        tries.append(None)
+        raise ZeroDivisionError("a surprise")
+
+    monkeypatch.setattr(bench.device.updater, "poll", surprise)
+    caplog.set_level(logging.DEBUG, "edge_agent.housekeeping")
+    clock = bench.housekeeping._clock = ManualClock()
+    bench.start()
+    for number in range(1, 30):
+        # Each window is a round of the duties.
+        bench.close_window(number)
+        wait_until(lambda: bench.handover.is_empty)
+    wait_until(lambda: bench.recorder.windows == 29)
+    assert len(tries) == 1
+    clock.advance(REST_S)
+    wait_until(lambda: len(tries) == 2)
+    clock.advance(2 * REST_S)
+    wait_until(lambda: len(tries) == 3)
+    wait_until(lambda: len([r for r in caplog.records if "a surprise" in r.getMessage()]) == 3)
+    told = [r for r in caplog.records if "a surprise" in r.getMessage()]
+    assert [bool(r.exc_info) for r in told] == [True, False, False]
+    assert [r.levelno for r in told[1:]] == [logging.DEBUG] * 2
+
+
+def test_messages_that_come_faster_than_they_are_read_are_bounded_and_the_latest_order_is_kept(bench: Bench):
+    for n in range(500):
+        for channel in (Channel.DESIRED, Channel.COMMAND, Channel.STORED):
+            bench.housekeeping.on_delivery(delivery_on(channel, b"%d" % n))
+    bench.start()
+    wait_until(lambda: len(bench.inbox.deliveries) == MAX_COMMANDS + 2)
+    last = {d.topic.channel: d.payload for d in bench.inbox.deliveries if d.topic.channel is not Channel.COMMAND}
+    assert last == {Channel.DESIRED: b"499", Channel.STORED: b"499"}
+    commands = [d.payload for d in bench.inbox.deliveries if d.topic.channel is Channel.COMMAND]
+    assert commands == [b"%d" % n for n in range(MAX_COMMANDS)]
 
 
 def test_the_status_is_said_at_every_connect_and_at_every_change_only(bench: Bench):
@@ -219,6 +282,35 @@ def test_events_of_the_agent_and_of_updates_reach_the_spool_once(bench: Bench):
     bench.close_window(1)
     wait_until(lambda: bench.spool.cursor() == 1)
     assert bench.spool.counts()[Channel.EVENTS].put == 2
+
+
+def test_events_are_put_into_the_spool_once_while_the_update_s_record_cannot_be_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    refusals: list[int] = []
+
+    def refuse(n: int) -> None:
+        refusals.append(n)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bench.device.updater, "events_told", refuse)
+    bench.device.stagings.report = StageReport("refused", "it was altered")
+    bench.device.order(9, "one")
+    bench.start()
+    wait_until(lambda: len(refusals) > 3)
+    assert bench.spool.counts()[Channel.EVENTS].put == 1
+
+
+def test_events_that_a_cut_left_in_the_outbox_are_not_put_again_by_the_next_start(bench: Bench, tmp_path: Path):
+    events = [Event("refused", float(n), "error", "x") for n in range(5)]
+    bench.recorder.put_events([], events[:2])
+    bench.recorder.put_events([], events[2:4])
+    # The outbox as it was before all of this: its file could not be written.
+    again = Recorder(bench.spool, NoSink(), bench.handover, tmp_path)
+    again.put_events([], events[:4])
+    again.put_events([events[0]], events)
+    told = [parse(r.channel, r.payload())[1] for r in bench.spool.peek(100)]
+    assert told == [*events[:4], events[0], events[4]]
 
 
 def test_at_the_end_what_was_handed_over_is_durable_and_goodbye_is_said(bench: Bench):

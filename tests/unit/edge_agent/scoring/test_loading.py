@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from edge_agent.bundle import Variant
-from edge_agent.errors import BundleError, RuntimeMissingError
+from edge_agent.errors import AlteredError, BundleError, RuntimeMissingError, StorageError
 from edge_agent.scoring.loading import open_runtime
 from tests.unit.edge_agent.examples import (
     classification_manifest,
@@ -16,6 +16,7 @@ from tests.unit.edge_agent.examples import (
     write_onnx_classifier,
     write_tflite_classifier,
 )
+from tests.unit.edge_agent.update.exhaustion import no_files_left
 
 
 @pytest.fixture
@@ -37,20 +38,25 @@ def test_one_altered_byte_is_refused(tmp_path: Path, onnx: Variant):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BundleError, match="SHA-256"):
+    with pytest.raises(AlteredError, match="SHA-256"):
         open_runtime(onnx, tmp_path, classification_manifest())
 
 
 def test_a_shortened_file_is_refused_by_its_size(tmp_path: Path, onnx: Variant):
     path = tmp_path / onnx.file
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(BundleError, match="bytes, its manifest says"):
+    with pytest.raises(AlteredError, match="bytes, its manifest says"):
         open_runtime(onnx, tmp_path, classification_manifest())
 
 
 def test_an_absent_file_is_refused_by_its_name(tmp_path: Path, onnx: Variant):
     (tmp_path / onnx.file).unlink()
-    with pytest.raises(BundleError, match=r"model\.onnx: cannot be read"):
+    with pytest.raises(AlteredError, match=r"model\.onnx: cannot be read"):
+        open_runtime(onnx, tmp_path, classification_manifest())
+
+
+def test_a_file_that_cannot_be_read_now_says_nothing_of_its_bundle(tmp_path: Path, onnx: Variant):
+    with no_files_left(), pytest.raises(StorageError, match=r"model\.onnx: cannot be read: Too many open files"):
         open_runtime(onnx, tmp_path, classification_manifest())
 
 

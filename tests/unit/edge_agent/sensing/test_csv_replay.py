@@ -94,6 +94,48 @@ def test_a_ragged_row_keeps_its_number_and_is_unreadable(make: Make, line: str):
     assert isinstance(row.values, Unreadable)
 
 
+def rows_of(replay: CsvReplay) -> dict[int, object]:
+    found: dict[int, object] = {}
+    while (row := replay.next_row(0.0)) is not None:
+        found[row.number] = None if isinstance(row.values, Unreadable) else row.values
+    return found
+
+
+@pytest.mark.parametrize("spoiled", ['"4,4,x', '4,"4,x', '4,4,"x'])
+@pytest.mark.parametrize("more", [(), (9,), (8, 9)])
+def test_a_quote_that_is_never_closed_spoils_its_own_line_only(make: Make, spoiled: str, more: tuple[int, ...]):
+    stray = {4, *more}
+    lines = [spoiled if n in stray else f"{n},{n},x" for n in range(12)]
+    rows = rows_of(make("t,w,x\n" + "\n".join(lines) + "\n"))
+    assert rows == {n: None if n in stray else (str(n), str(n)) for n in range(12)}
+
+
+def test_a_stray_quote_is_passed_over_alike_by_a_replay_that_starts_behind_it(make: Make):
+    text = 't,w\n0,0\n1,"1\n' + "".join(f"{n},{n}\n" for n in range(2, 3000))
+    assert rows_of(make(text, cursor=2990)) == {n: (str(n), str(n)) for n in range(2990, 3000)}
+
+
+def test_a_quoted_value_may_run_over_lines_and_hold_quotes(make: Make):
+    rows = rows_of(make('t,x,w\n0,"one\ntwo, ""three""\n",0\n1,"a"b,1\n'))
+    assert rows == {0: ("0", "0"), 1: ("1", "1")}
+
+
+def test_lines_that_a_quoted_value_joins_to_no_row_are_rows_of_their_own(make: Make):
+    assert rows_of(make('t,w\n0,0\n1,"1\n2,2\n3,3",3\n4,4\n')) == {
+        0: ("0", "0"),
+        1: None,
+        2: ("2", "2"),
+        3: None,
+        4: ("4", "4"),
+    }
+
+
+@pytest.mark.parametrize("header", ['"t,w', 't,"w', '"t"x,"w'])
+def test_a_header_with_an_open_quote_is_refused(make: Make, header: str):
+    with pytest.raises(SourceError, match="close every quote"):
+        make(f"{header}\n1,2\n3,4\n")
+
+
 def test_a_field_too_large_for_csv_spoils_its_row_only(make: Make):
     replay = make(f"t,w\n0,0\n{'9' * 200_000},1\n2,2\n")
     rows = [replay.next_row(0.0) for _ in range(3)]

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,69 @@ def test_a_file_that_grows_is_followed_and_half_a_line_is_waited_for(tmp_path: P
         file.write(b"4]\n")
     (row,) = rows_of(source)
     assert (row.number, list(row.values)) == (1, [3.0, 4.0])
+    source.close()
+
+
+def test_an_endless_line_before_the_cursor_does_not_spoil_the_first_row_behind_it(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[1," + b" " * (2 * MAX_LINE_BYTES) + b"2]\n[3,4]\n")
+    (row,) = rows_of(JsonLines(path, FEATURES, cursor=1))
+    assert (row.number, list(row.values)) == (1, [3.0, 4.0])
+
+
+def rename(path: Path) -> None:
+    path.rename(path.with_suffix(".1"))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("rotate", [rename, truncate])
+def test_a_rotated_file_is_followed_and_its_numbers_go_on(tmp_path: Path, rotate: Callable[[Path], None]):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[1,2]\n[3,4]\n")
+    source = JsonLines(path, FEATURES, follow=True)
+    assert [row.number for row in rows_of(source)] == [0, 1]
+    for n in range(2, 5):
+        rotate(path)
+        # Nothing is there yet, or no file at all.
+        assert source.next_row(0.0) is None
+        path.write_bytes(b"[%d,0]\n" % n)
+        assert [(row.number, list(row.values)) for row in rows_of(source)] == [(n, [float(n), 0.0])]
+    source.close()
+
+
+def test_what_a_writer_adds_to_a_file_that_was_renamed_is_read_before_the_new_file(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[1,0]\n")
+    with path.open("ab") as file:
+        source = JsonLines(path, FEATURES, follow=True)
+        assert len(rows_of(source)) == 1
+        rename(path)
+        file.write(b"[2,0]\n")
+    path.write_bytes(b"[3,0]\n")
+    assert [(row.number, row.values[0]) for row in rows_of(source)] == [(1, 2.0), (2, 3.0)]
+    source.close()
+
+
+@pytest.mark.parametrize("rotate", [rename, truncate])
+@pytest.mark.parametrize("end", [b"[3,", b" " * (2 * MAX_LINE_BYTES)])
+def test_half_a_line_at_the_end_of_a_rotated_file_is_a_line_of_its_own(
+    tmp_path: Path, rotate: Callable[[Path], None], end: bytes
+):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"[1,2]\n" + end)
+    source = JsonLines(path, FEATURES, follow=True)
+    assert len(rows_of(source)) == 1
+    rotate(path)
+    path.touch()
+    half = source.next_row(0.0)
+    path.write_bytes(b"[3,4]\n")
+    (whole,) = rows_of(source)
+    assert half is not None
+    assert (half.number, isinstance(half.values, Unreadable)) == (1, True)
+    assert (whole.number, list(whole.values)) == (2, [3.0, 4.0])
     source.close()
 
 

@@ -3,6 +3,7 @@
 import json
 import resource
 import signal
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,46 @@ def test_answers_that_can_never_be_written_are_bounded_and_counted(tmp_path: Pat
     assert sink.lost == 2
     sink.close()
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [2, 3, 4]
+
+
+class EmptiedMeanwhile(deque[bytes]):
+    """A queue that the other thread empties just after its length was asked for."""
+
+    def __len__(self) -> int:
+        length = super().__len__()
+        self.clear()
+        return length
+
+
+def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 1)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    sink._waiting = EmptiedMeanwhile([b"{}\n"])
+    write(sink, 7)
+    sink._waiting = deque(sink._waiting)
+    sink.close()
+    assert sink.lost == 0
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [7]
+
+
+class ShortenedMeanwhile(deque[bytes]):
+    """A queue off which the other thread takes one just after its length was asked for."""
+
+    def __len__(self) -> int:
+        length = super().__len__()
+        if length:
+            self.popleft()
+        return length
+
+
+def test_a_full_queue_that_loses_an_answer_meanwhile_does_not_stop_a_flush(tmp_path: Path):
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    sink._waiting = ShortenedMeanwhile(b'{"row": %d}\n' % n for n in range(4))
+    sink.flush()
+    sink.close()
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [1, 2, 3]
 
 
 def test_a_place_that_cannot_be_written_is_a_settings_error(tmp_path: Path):

@@ -1,6 +1,8 @@
 """What stands for the rest of the agent around an updater: a staging that is instant, a seat that is taken at once."""
 
+import errno
 import hashlib
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from edge_agent.errors import BundleError
 from edge_agent.scoring.scorer import Scorer
 from edge_agent.settings import RepositorySettings
 from edge_agent.update.engine import Engine, TrialMeter
-from edge_agent.update.record import Content, SlotName
+from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.slots import Bundle, SlotStore, empty_slot
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.updater import Updater
@@ -99,26 +101,61 @@ class SilentRuntime:
 
 @dataclass
 class Engines:
-    """Opens bundles without a runtime; `broken` names versions that do not open."""
+    """Opens bundles without a runtime; `broken` names versions that do not open, `failing` why others do not now."""
 
     broken: set[int] = field(default_factory=set)
+    failing: dict[int, Exception] = field(default_factory=dict)
     n_open: int = 0
+    tried: list[int] = field(default_factory=list)
 
     def open(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
+        self.tried.append(content.bundle.version)
         if content.bundle.version in self.broken:
             raise BundleError(f"{content.bundle} does not load")
+        if content.bundle.version in self.failing:
+            raise self.failing[content.bundle.version]
         self.n_open += 1
         return Engine(slot, content, bundle.manifest, Scorer(bundle.manifest, SilentRuntime(self)), meter)
+
+
+@dataclass
+class Disk:
+    """Takes records and marks, unless it is full."""
+
+    is_full: bool = False
+
+    def write(self) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Store(SlotStore):
+    """The slots on such a disk."""
+
+    def __init__(self, state: Path, disk: Disk) -> None:
+        super().__init__(state)
+        self._disk = disk
+
+    def save(self, record: Record) -> None:
+        self._disk.write()
+        super().save(record)
+
+    def mark_committed(self, slot: SlotName, content: Content, number: int) -> None:
+        self._disk.write()
+        super().mark_committed(slot, content, number)
 
 
 class Device:
     """An updater with all that it needs, on one state folder; make another one on the same folder to start anew."""
 
-    def __init__(self, state: Path, stagings: Stagings, engines: Engines | None = None) -> None:
+    def __init__(
+        self, state: Path, stagings: Stagings, engines: Engines | None = None, disk: Disk | None = None
+    ) -> None:
         self.clock = ManualClock()
         self.stagings = stagings
         self.engines = engines or Engines()
-        self.store = SlotStore(state)
+        self.disk = disk or Disk()
+        self.store = Store(state, self.disk)
         self.updater = Updater(
             SETTINGS,
             ("onnx-fp32",),

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from broker.messages import BundleRef
-from edge_agent.errors import BundleError
+from edge_agent.errors import AlteredError, StorageError
 from edge_agent.update.record import SLOTS, Content, Record, Roles, Slots
 from edge_agent.update.slots import COMMITTED_NAME, SlotStore, empty_slot, read_record
 from tests.bundles import make_bundle
+from tests.unit.edge_agent.update.exhaustion import no_files_left
 
 
 @pytest.fixture
@@ -50,29 +51,61 @@ def test_a_sound_bundle_is_loaded(store: SlotStore, content: Content):
 def test_a_manifest_altered_on_the_disk_is_refused_though_it_reads_well(store: SlotStore, content: Content):
     path = store.folder("a") / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"low"', b'"new"'))
-    with pytest.raises(BundleError, match="not the manifest of toy/1 that was put there"):
+    with pytest.raises(AlteredError, match="not the manifest of toy/1 that was put there"):
         store.load_bundle("a", content)
 
 
 def test_a_variant_altered_on_the_disk_is_refused(store: SlotStore, content: Content):
     path = store.folder("a") / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with pytest.raises(BundleError, match="SHA-256"):
+    with pytest.raises(AlteredError, match="SHA-256"):
         store.load_bundle("a", content)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
 def test_a_missing_file_is_refused(store: SlotStore, content: Content, name: str):
     (store.folder("a") / name).unlink()
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(AlteredError, match="cannot be read"):
         store.load_bundle("a", content)
+
+
+def test_a_file_that_cannot_be_read_now_says_nothing_of_its_bundle(store: SlotStore, content: Content):
+    with no_files_left(), pytest.raises(StorageError, match=r"manifest\.json: cannot be read: Too many open files"):
+        store.load_bundle("a", content)
+
+
+def test_a_record_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
+    store: SlotStore, content: Content, tmp_path: Path
+):
+    record = Record(roles=Roles("a"), slots=Slots(content), commits=3)
+    store.save(record)
+    with no_files_left(), pytest.raises(StorageError, match=r"update\.json: cannot be read now"):
+        store.load()
+    assert read_record(tmp_path) == record
+
+
+def test_a_slot_that_cannot_be_read_is_passed_over_when_the_record_is_rebuilt(store: SlotStore, content: Content):
+    store.mark_committed("a", content, 1)
+    path = store.folder("a") / "model.onnx"
+    path.unlink()
+    # A loop: it can neither be read nor is it missing.
+    path.symlink_to(path)
+    with pytest.raises(StorageError):
+        store.load_bundle("a", content)
+    assert store.rebuilt().active is None
+
+
+def test_slots_that_are_passed_over_are_not_rebuilt_from(store: SlotStore, content: Content):
+    store.mark_committed("a", content, 1)
+    assert store.rebuilt().active == content
+    assert store.rebuilt({"a"}).active is None
 
 
 @pytest.mark.parametrize("changes", [{"bundle": BundleRef("toy", 2)}, {"variant": "tflite-int8"}])
 def test_a_record_that_names_something_else_than_lies_there_is_refused(
     store: SlotStore, content: Content, changes: dict[str, object]
 ):
-    with pytest.raises(BundleError, match="expected"):
+    with pytest.raises(AlteredError, match="expected"):
         store.load_bundle("a", msgspec.structs.replace(content, **changes))
 
 

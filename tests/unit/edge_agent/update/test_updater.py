@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from edge_agent.bundle import TrialRules
+from edge_agent.errors import AlteredError, BundleError, StorageError
 from edge_agent.update.record import SLOTS
 from edge_agent.update.slots import COMMITTED_NAME, RECORD_NAME
 from edge_agent.update.stage_messages import StageReport
 from edge_agent.update.states import State
 from tests.bundles import make_bundle
-from tests.unit.edge_agent.update.simulators import Device, Engines, Stagings
+from tests.unit.edge_agent.update.exhaustion import no_files_left
+from tests.unit.edge_agent.update.simulators import Device, Disk, Engines, Stagings
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,330 @@ def test_a_bundle_that_does_not_open_is_rolled_back(device: Device):
     assert "does not load" in device.updater.events()[-1].reason
 
 
+def test_a_bundle_that_fails_its_trial_while_the_disk_is_full_stops_scoring_all_the_same(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.score(rows=3, errors=1)
+    device.disk.is_full = True
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space"):
+            device.poll()
+        assert device.scoring == 1
+    assert device.kinds[-1] == "rolled_back"
+    device.disk.is_full = False
+    device.poll()
+    assert device.updater.record.state is State.IDLE
+    assert device.engines.n_open == 1
+    again = Device(tmp_path / "state", stagings)
+    assert again.updater.record == device.updater.record
+    assert again.kinds.count("rolled_back") == 1
+
+
+def test_a_person_can_end_a_trial_while_the_disk_is_full(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.disk.is_full = True
+    assert device.updater.roll_back("they say so").accepted
+    assert device.scoring == 1
+
+
+def test_events_that_were_told_are_not_told_again_because_the_disk_is_full(device: Device):
+    device.update(1, "one")
+    device.disk.is_full = True
+    device.updater.events_told(len(device.updater.events()))
+    assert device.updater.events() == ()
+
+
+def test_a_bad_trial_ends_though_the_disk_was_full_before(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.disk.is_full = True
+    device.updater.events_told(1)
+    device.score(rows=3, errors=1)
+    with pytest.raises(OSError, match="No space"):
+        device.poll()
+    assert device.scoring == 1
+
+
+def test_a_full_disk_does_not_keep_an_agent_from_starting(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    again = Device(tmp_path / "state", stagings, disk=Disk(is_full=True))
+    assert again.scoring == 1
+    with pytest.raises(OSError, match="No space"):
+        again.poll()
+    again.disk.is_full = False
+    again.order(2, "two")
+    again.poll(3)
+    assert again.scoring == 2
+
+
+def test_a_start_that_cannot_be_counted_is_none_of_a_trial(device: Device, tmp_path: Path, stagings: Stagings):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    again = Device(tmp_path / "state", stagings, disk=Disk(is_full=True))
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space"):
+            again.poll()
+        assert again.scoring == 1
+    assert again.engines.tried == [1]
+    again.disk.is_full = False
+    again.poll(2)
+    assert again.scoring == 2
+    assert again.store.load().record.starts == 1
+    again.score()
+    again.poll()
+    assert again.kinds[-1] == "committed"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files"), RuntimeError("a surprise")])
+def test_a_candidate_that_cannot_be_opened_for_whatever_reason_is_never_committed(device: Device, error: Exception):
+    device.update(1, "one")
+    device.engines.failing = {2: error}
+    device.order(2, "two")
+    device.poll(5)
+    assert device.scoring == 1
+    assert device.kinds[-1] == "rolled_back"
+    assert (str(error) or "MemoryError") in device.updater.events()[-1].reason
+    assert device.engines.tried == [1, 2]
+
+
+def test_a_candidate_is_not_judged_by_what_another_bundle_did(device: Device):
+    device.update(1, "one")
+    stranger = device.seat.engine
+    device.order(2, "two")
+    device.poll(3)
+    device.score()
+    # As if the candidate had never been offered, and something that counted its rows scored in its place.
+    assert stranger is not None
+    assert device.seat.engine is not None
+    stranger.meter = device.seat.engine.meter
+    device.updater._offered = device.seat.engine = stranger
+    device.poll()
+    assert device.updater.record.state is State.TRIAL
+    assert device.scoring == 2
+
+
+def test_what_is_committed_is_not_counted_any_more(device: Device):
+    device.order(1, "one")
+    device.poll(3)
+    engine = device.seat.engine
+    assert engine is not None
+    assert engine.meter is not None
+    device.score()
+    device.poll()
+    assert device.seat.engine is engine
+    assert engine.meter is None
+
+
+def test_a_way_back_that_fails_at_first_does_not_leave_the_candidate_scoring(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.score(rows=3, errors=1)
+    device.engines.failing = {1: MemoryError()}
+    device.poll(2)
+    assert device.scoring is None
+    # The candidate gave its memory back.
+    assert device.engines.n_open == 0
+    device.engines.failing = {}
+    device.clock.advance(20.0)
+    device.poll(2)
+    assert device.scoring == 1
+    assert device.updater.record.state is State.IDLE
+
+
+def test_the_memory_that_a_candidate_gives_back_is_used_at_once(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    device.seat.hesitates = True
+    device.score(rows=3, errors=1)
+    device.engines.failing = {1: MemoryError()}
+    device.poll()
+    assert device.scoring == 2
+    device.engines.failing = {}
+    device.seat.hesitates = False
+    device.seat.take()
+    device.poll()
+    assert device.scoring == 1
+
+
+def test_a_candidate_that_still_scores_is_not_taken_for_the_return_of_what_is_committed(device: Device):
+    device.update(1, "one")
+    device.order(2, "two")
+    device.poll(3)
+    candidate = device.seat.engine
+    device.score(rows=3, errors=1)
+    device.seat.hesitates = True
+    device.engines.failing = {1: MemoryError()}
+    device.poll()
+    # As if the way back had never been offered.
+    device.updater._offered = candidate
+    device.poll(3)
+    assert device.updater.record.state is State.ROLLING_BACK
+    device.engines.failing = {}
+    device.clock.advance(10.0)
+    device.poll()
+    device.seat.take()
+    device.poll()
+    assert device.scoring == 1
+    assert device.updater.record.state is State.IDLE
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(5, "Input/output error"), BundleError("an upgraded runtime refuses it")]
+)
+def test_a_committed_bundle_that_cannot_be_opened_now_keeps_its_place_while_the_one_before_stands_in(
+    device: Device, tmp_path: Path, stagings: Stagings, error: Exception
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    committed = device.updater.record.active
+    again = Device(tmp_path / "state", stagings, Engines(failing={2: error}))
+    assert again.scoring == 1
+    assert "toy/1 stands in" in again.updater.events()[-1].reason
+    for _ in range(100):
+        again.clock.advance(1.0)
+        again.poll()
+    assert again.updater.record.active == committed
+    assert again.scoring == 1
+    assert again.engines.n_open == 1
+    assert again.kinds.count("error") == 1
+    # Tried again with growing pauses: after about 10, 20, 40, 80 seconds.
+    assert 4 <= again.engines.tried.count(2) <= 6
+    again.engines.failing = {}
+    again.clock.advance(100.0)
+    again.poll(2)
+    assert again.scoring == 2
+    assert again.engines.n_open == 1
+
+
+def test_an_order_for_a_bundle_that_cannot_be_opened_now_is_answered_when_it_runs(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    again = Device(tmp_path / "state", stagings, Engines(failing={1: MemoryError()}))
+    again.updater.events_told(len(again.updater.events()))
+    again.order(1, "two")
+    again.poll(3)
+    assert again.kinds == []
+    again.engines.failing = {}
+    again.clock.advance(10.0)
+    again.poll()
+    assert (again.scoring, again.kinds) == (1, ["committed"])
+
+
+def test_a_file_that_cannot_be_opened_now_is_not_taken_for_an_altered_one(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    before = (tmp_path / "state" / RECORD_NAME).read_bytes()
+    with no_files_left(), pytest.raises(StorageError, match=f"{RECORD_NAME}: cannot be read now"):
+        Device(tmp_path / "state", stagings)
+    assert (tmp_path / "state" / RECORD_NAME).read_bytes() == before
+    assert Device(tmp_path / "state", stagings).scoring == 2
+
+
+def test_a_way_back_without_files_to_be_had_keeps_what_is_committed(device: Device):
+    device.update(1, "one")
+    device.update(2, "two")
+    device.order(3, "three")
+    device.poll(3)
+    device.score(rows=3, errors=1)
+    with no_files_left(), pytest.raises(OSError, match="Too many open files"):
+        device.poll()
+    assert device.scoring is None
+    device.clock.advance(10.0)
+    device.poll(2)
+    assert device.scoring == 2
+    record = device.updater.record
+    assert [c.bundle.version for c in (record.active, record.previous) if c is not None] == [2, 1]
+
+
+def test_where_the_record_has_nothing_left_a_slot_that_was_committed_is_found_again(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    device.updater.roll_back("they say so")
+    device.poll(2)
+    active = device.updater.record.roles.active
+    assert active is not None
+    (device.store.folder(active) / "model.onnx").write_bytes(b"damaged")
+    again = Device(tmp_path / "state", stagings)
+    assert again.scoring == 2
+    assert "going on with toy/2" in again.updater.events()[-1].reason
+    again.update(3, "three")
+    assert again.scoring == 3
+
+
+def test_a_slot_that_is_being_filled_is_not_found_again(device: Device, tmp_path: Path, stagings: Stagings):
+    for version, order_id in ((1, "a"), (2, "b"), (3, "c")):
+        device.update(version, order_id)
+    again = Device(tmp_path / "state", stagings, Engines(failing={2: MemoryError(), 3: MemoryError()}))
+    stagings.is_slow = True
+    again.order(4, "d")
+    again.poll()
+    candidate = again.updater.record.roles.candidate
+    assert candidate is not None
+    # What lay there before is not removed yet.
+    assert (again.store.folder(candidate) / COMMITTED_NAME).exists()
+    for slot in set(SLOTS) - {candidate}:
+        (again.store.folder(slot) / "model.onnx").write_bytes(b"damaged")
+    again.clock.advance(100.0)
+    again.poll()
+    assert again.scoring is None
+    assert again.updater.record.roles.candidate == candidate
+    stagings.is_slow = False
+    again.poll(2)
+    assert again.scoring == 4
+
+
+def test_the_search_for_a_bundle_ends_though_an_alteration_shows_only_when_it_is_opened(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    failing: dict[int, Exception] = {version: AlteredError("it flips") for version in (1, 2)}
+    again = Device(tmp_path / "state", stagings, Engines(failing=failing))
+    assert again.scoring is None
+    assert again.engines.tried == [2, 1]
+    # The slots still say it: the next start asks them.
+    assert Device(tmp_path / "state", stagings).scoring == 2
+
+
+def test_where_every_slot_is_altered_nothing_scores_and_an_order_mends_it(
+    device: Device, tmp_path: Path, stagings: Stagings
+):
+    device.update(1, "one")
+    device.update(2, "two")
+    for slot in SLOTS:
+        if (device.store.folder(slot) / "model.onnx").exists():
+            (device.store.folder(slot) / "model.onnx").write_bytes(b"damaged")
+    again = Device(tmp_path / "state", stagings)
+    again.poll(2)
+    assert again.scoring is None
+    again.update(3, "three")
+    assert again.scoring == 3
+
+
+def test_going_back_is_refused_when_the_previous_bundle_cannot_be_opened_now(device: Device):
+    device.update(1, "one")
+    device.update(2, "two")
+    device.engines.failing = {1: MemoryError()}
+    answer = device.updater.roll_back("they say so")
+    assert (answer.accepted, "MemoryError" in answer.reason) == (False, True)
+    device.poll()
+    assert device.scoring == 2
+
+
 def test_a_failed_first_trial_leaves_no_bundle(device: Device):
     device.order(1, "one")
     device.poll(3)
@@ -155,6 +481,38 @@ def test_what_cannot_be_fetched_now_is_tried_later_with_growing_pauses(
     assert device.scoring == 1
 
 
+def test_what_a_repository_that_is_behind_may_be_to_blame_for_is_refused_once_and_tried_again(
+    device: Device, stagings: Stagings
+):
+    device.update(1, "one")
+    device.updater.events_told(len(device.updater.events()))
+    stagings.report = StageReport("refused", "not listed", may_pass=True)
+    device.order(2, "two")
+    for _ in range(300):
+        device.clock.advance(1.0)
+        device.poll(2)
+        device.order(2, "two")
+    event = device.updater.events()[0]
+    assert (device.kinds, event.order_id, event.severity) == (["refused"], "two", "error")
+    # One of version 1; then after 0, about 10, 20, 40, 80 and 100 seconds.
+    assert 5 <= len(stagings.orders) - 1 <= 9
+    assert device.scoring == 1
+    stagings.report = None
+    device.clock.advance(101.0)
+    device.poll(4)
+    assert device.scoring == 2
+
+
+def test_that_an_order_is_refused_is_told_though_it_had_to_wait_before(device: Device, stagings: Stagings):
+    stagings.report = StageReport("unreachable", "no road")
+    device.order(1, "one")
+    device.poll(2)
+    stagings.report = StageReport("refused", "not listed", may_pass=True)
+    device.clock.advance(101.0)
+    device.poll(2)
+    assert device.kinds == ["error", "refused"]
+
+
 def test_an_order_that_could_not_be_fetched_survives_a_restart(device: Device, tmp_path: Path, stagings: Stagings):
     stagings.report = StageReport("unreachable", "no road")
     device.order(1, "one")
@@ -165,8 +523,11 @@ def test_an_order_that_could_not_be_fetched_survives_a_restart(device: Device, t
     assert again.scoring == 1
 
 
-def test_staging_that_always_takes_too_long_is_refused_in_the_end(device: Device, stagings: Stagings):
-    stagings.report = StageReport("timed_out", "too slow")
+@pytest.mark.parametrize("outcome", ["timed_out", "broken_off"])
+def test_staging_that_always_takes_too_long_or_is_ended_is_refused_in_the_end(
+    device: Device, stagings: Stagings, outcome: str
+):
+    stagings.report = StageReport(outcome, "too slow")  # type: ignore[arg-type]
     device.order(1, "one")
     for _ in range(10):
         device.clock.advance(1000.0)
