@@ -34,9 +34,7 @@ def publish(
     from exporter.repository import publish_bundle
 
     if (repository is None) != (keys is None):
-        raise typer.BadParameter(
-            "give both --repository and --keys, or neither: each repository has its own keys"
-        )
+        raise typer.BadParameter("give both --repository and --keys, or neither: each repository has its own keys")
     clock = SystemClock()
     bundle = Path(what)
     if not bundle.is_dir():

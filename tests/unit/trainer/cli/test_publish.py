@@ -37,9 +37,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("version", [(), ("champion",), ("1",), ("quality/1",)])
-def test_a_version_goes_into_the_projects_own_repository(
-    version: tuple[str, ...], project: Path
-) -> None:
+def test_a_version_goes_into_the_projects_own_repository(version: tuple[str, ...], project: Path) -> None:
     first = fieldloop("publish", *version, "--project", project)
     assert first.exit_code == 0, first.output
     assert "root.json to each device" in first.output
