@@ -97,6 +97,24 @@ def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_devices_that_are_kept_score_on_after_the_last_row_until_ctrl_c(tmp_path):
+    folder = tmp_path / "demo"
+    arguments = ("--data", "digits", "--devices", "2", "--rows-per-second", "80", "--keep")
+    with played("--folder", str(folder), *arguments, cwd=tmp_path) as process:
+        live = folder / "devices" / "device-2" / "state" / "live.json"
+        # The second device begins at row 516 of 1,797.
+        wait_until(lambda: live.exists() and json.loads(live.read_text())["rows_scored"] > 1_400, 200, "a second pass")
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        summary = summary_of(process, folder)
+    assert summary["records_sent"] == summary["records_stored"]
+    assert summary["rows_dropped"] == 0
+    assert summary["rows_scored"] > 2 * 1_281
+    assert not running_children(folder)
+
+
 def test_a_folder_with_something_else_is_refused_without_a_traceback(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with played("--folder", str(tmp_path), cwd=tmp_path) as process:

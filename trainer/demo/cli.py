@@ -33,7 +33,8 @@ def demo_command(
         float | None, typer.Option(min=0.1, help="Rows that each device scores in a second; by default the data's own.")
     ] = None,
     keep: Annotated[  # noqa: FBT002 - an option
-        bool, typer.Option("--keep", help="Go on after the last row, until Ctrl-C.")
+        bool,
+        typer.Option("--keep", help="Go on scoring after the last row, from the first one on again, until Ctrl-C."),
     ] = False,
 ) -> None:
     """Play the whole loop on this machine: train, export, deploy, score, notice a loss, mend it."""
@@ -42,15 +43,16 @@ def demo_command(
     from edge_agent.clock import SystemClock
     from trainer.demo.data import DATA_SETS
     from trainer.demo.one_machine import OneMachine
-    from trainer.demo.plans import plan_of_data, plan_of_project
+    from trainer.demo.plans import Manner, plan_of_data, plan_of_project
     from trainer.demo.summary import draw_summary, write_summary
     from trainer.demo.view import TerminalView
 
     chosen = None if project is not None else DATA_SETS[data]
+    manner = Manner(broker, rows_per_second, keep)
     if chosen is not None:
-        plan = plan_of_data(chosen, folder, devices, seed=seed, broker=broker, rows_per_second=rows_per_second)
+        plan = plan_of_data(chosen, folder, devices, manner, seed=seed)
     else:
-        plan = plan_of_project(project or Path(), folder, devices, broker=broker, rows_per_second=rows_per_second)
+        plan = plan_of_project(project or Path(), folder, devices, manner)
     view = TerminalView(Console())
     machine = OneMachine(plan, SystemClock(), view, threading.Event())
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -141,13 +141,13 @@ class OneMachine:
             stop_devices(devices)
             self._settle_records(station, devices)
             replay = self.plan.replay
-            wanted = {row: replay.rows[row] for device in devices for row in device.share.rows}
+            wanted = {row: replay.rows[row] for device in devices for row in device.share.rows if row < replay.end_row}
             static = score_static(result.bundle, wanted)
             summary, scored = summarise(
                 loaded,
                 station.store,
                 devices,
-                replay.truth,
+                {row: answer for row, answer in replay.truth.items() if row < replay.end_row},
                 static,
                 Played(kind, self.story, self.clock.monotonic_s() - began_s, interrupted=self.stop.is_set()),
             )
@@ -215,7 +215,7 @@ class OneMachine:
 
     def _watch(self, station: Station, devices: Sequence[DeviceProcess]) -> None:
         """Step the loop until all rows are stored, and a run or rollout that is under way has ended."""
-        total = sum(len(device.share.rows) for device in devices)
+        total = self._total(devices)
         over_s: float | None = None
         while not self.stop.wait(_TICK_S):
             rows = self._tick(station, devices, total)
@@ -226,8 +226,13 @@ class OneMachine:
             if station.loop.story.state not in _BUSY or now_s - over_s > _SETTLE_S:
                 return
 
+    def _total(self, devices: Sequence[DeviceProcess]) -> int:
+        """Return how many rows the devices come to, once each."""
+        end_row = self.plan.replay.end_row
+        return sum(sum(row < end_row for row in device.share.rows) for device in devices)
+
     def _keep(self, station: Station, devices: Sequence[DeviceProcess]) -> None:
-        total = sum(len(device.share.rows) for device in devices)
+        total = self._total(devices)
         while not self.stop.wait(_TICK_S):
             self._tick(station, devices, total)
 

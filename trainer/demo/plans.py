@@ -1,6 +1,7 @@
 """What is played on which rows: of the demo's own data, or of a user's project."""
 
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ from trainer.demo.data import DemoData
 from trainer.demo.folder import make_folder
 from trainer.demo.one_machine import Plan
 from trainer.demo.replay import write_replay
-from trainer.demo.shares import every_nth
+from trainer.demo.shares import Share, every_nth
 from trainer.errors import DataError
 from trainer.project import FILE_NAME, LoadedProject, load_project
 
@@ -16,22 +17,32 @@ Broker = Literal["auto", "mosquitto", "amqtt"]
 
 # A user's rows are played in about this time, unless a pace is given.
 _PLAY_S = 90.0
+# For devices that go on after the last row: the rows come again so often.
+_KEPT_PASSES = 20
 
 
-def plan_of_data(
-    data: DemoData, folder: Path, n_devices: int, *, seed: int, broker: Broker, rows_per_second: float | None
-) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How somebody wants it played.
+
+    Attributes:
+        rows_per_second: of each device; None: the pace that the data have.
+        keep: devices go on after the last row.
+    """
+
+    broker: Broker = "auto"
+    rows_per_second: float | None = None
+    keep: bool = False
+
+
+def plan_of_data(data: DemoData, folder: Path, n_devices: int, manner: Manner, *, seed: int) -> Plan:
     """Write a data set of our own to ``folder``, which is made anew, and plan for it."""
     make_folder(folder)
     data.write(folder, seed)
-    pace = rows_per_second or data.rows_per_second
-    loaded = load_project(folder)
-    return Plan(loaded, write_replay(loaded), data.shares(n_devices), pace, broker)
+    return _plan(load_project(folder), data.shares(n_devices), data.rows_per_second, manner)
 
 
-def plan_of_project(
-    project: Path, folder: Path, n_devices: int, *, broker: Broker, rows_per_second: float | None
-) -> Plan:
+def plan_of_project(project: Path, folder: Path, n_devices: int, manner: Manner) -> Plan:
     """Plan for a user's project: its rows after the training rows, dealt out in turn.
 
     The project file is copied to ``folder``, which is made anew, and its data are linked there, so that all state stays
@@ -49,10 +60,17 @@ def plan_of_project(
     make_folder(folder)
     _copy_project(theirs, project, folder)
     loaded = load_project(folder)
-    replay = write_replay(loaded)
-    shares = every_nth(replay.first_row, len(replay.rows), n_devices)
-    pace = rows_per_second or max(1.0, len(shares[0].rows) / _PLAY_S)
-    return Plan(loaded, replay, shares, pace, broker)
+    once = write_replay(loaded)
+    shares = every_nth(once.first_row, once.end_row, n_devices)
+    return _plan(loaded, shares, max(1.0, len(shares[0].rows) / _PLAY_S), manner)
+
+
+def _plan(loaded: LoadedProject, shares: tuple[Share, ...], pace: float, manner: Manner) -> Plan:
+    """Plan for shares of the data; devices that are kept go on from there to the end of the file."""
+    replay = write_replay(loaded, _KEPT_PASSES if manner.keep else 1)
+    if manner.keep:
+        shares = tuple(replace(share, end_row=len(replay.rows)) for share in shares)
+    return Plan(loaded, replay, shares, manner.rows_per_second or pace, manner.broker)
 
 
 def _copy_project(theirs: LoadedProject, project: Path, folder: Path) -> None:

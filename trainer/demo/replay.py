@@ -30,18 +30,25 @@ class Replay:
         rows: row number to ``(n_features,)`` values as they stand in the file.
         truth: row number to the label's name, or the value; without the rows whose truth nobody knows.
         first_row: number of the first row after the training rows.
+        end_row: number after the last row of the data; from there on they come again from ``first_row`` on, for devices
+            that go on. What is said of a model is said of the rows before it: the others may have taught it.
     """
 
     path: Path
     rows: dict[int, tuple[str, ...]]
     truth: dict[int, Answer]
     first_row: int
+    end_row: int
 
 
-def write_replay(loaded: LoadedProject) -> Replay:
+def write_replay(loaded: LoadedProject, passes: int = 1) -> Replay:
     """Write the rows of all data files of a project into one file in its folder.
 
     Values stay what they are, right or wrong: judging them is the device's part.
+
+    Args:
+        loaded: the project.
+        passes: how often the rows after the training rows stand in the file, one after the other.
 
     Raises:
         DataError: a file or a column cannot be read, or no rows are left after the training rows.
@@ -64,6 +71,7 @@ def write_replay(loaded: LoadedProject) -> Replay:
     if project.data.timestamp is not None:
         at = times(column_of(table, place(project.data.timestamp)), place(project.data.timestamp))
         order[first:] = first + np.argsort(at[first:], kind="stable")
+    order = np.concatenate([order[:first], np.tile(order[first:], passes)])
     columns = [
         texts(_without_booleans(column_of(table, place(f.name)), f), place(f.name), may_miss=True)
         for f in project.features
@@ -83,7 +91,7 @@ def write_replay(loaded: LoadedProject) -> Replay:
     writer.writerows(rows.values())
     path = loaded.folder / REPLAY_NAME
     replace_file(path, text.getvalue().encode())
-    return Replay(path, rows, truth, first)
+    return Replay(path, rows, truth, first, table.num_rows)
 
 
 def _without_booleans(column: Any, feature: Feature) -> Any:  # noqa: ANN401 - Arrow ships no types

@@ -71,6 +71,14 @@ def test_several_files_follow_each_other_and_later_rows_come_in_the_order_of_tim
     assert list(replay.truth.values()) == ["u", "u", "v", "v", "u"]
 
 
+def test_for_devices_that_go_on_the_rows_after_training_come_again(tmp_path):
+    (tmp_path / "rows.csv").write_text("y,x,kind\nu,1,a\nv,2,b\nu,3,a\nv,4,b\n")
+    replay = write_replay(project(tmp_path, "rows.csv"), passes=3)
+    assert [row[0] for row in rows_in(replay.path)[1:]] == ["1", "2", "3", "4", "3", "4", "3", "4"]
+    assert (replay.first_row, replay.end_row, len(replay.rows)) == (2, 4, 8)
+    assert [replay.truth[row] for row in range(2, 8)] == ["u", "v"] * 3
+
+
 @pytest.mark.parametrize(("data", "problem"), [("", "names no training rows"), ("rows = [0, 3]", "none is left")])
 def test_without_rows_after_the_training_rows_there_is_nothing_to_replay(data, problem, tmp_path):
     (tmp_path / "rows.csv").write_text("y,x,kind\n1,1,a\n0,2,b\n1,3,a\n")
