@@ -67,8 +67,9 @@ class Books:
             window=last_window_number(self._store),
             sample=last_sample_number(self._store),
         )
-        self.save(turned)
+        # The order is the safety: a cut between them repeats the decision, and loses no evidence.
         self.decide("story", FLEET, turned.state.value, text, {"happening": happening.value, "facts": facts})
+        self.save(turned)
         self.say(happening.value, text, facts)
         return turned
 

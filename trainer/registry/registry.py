@@ -98,7 +98,11 @@ class Registry:
         previous = self.find(name, alias=PREVIOUS)
         if previous is None:
             raise RegistryError(f"model {name!r} has no previous version to go back to")
-        self.promote(name, previous.version)
+        champion = self.find(name, alias=CHAMPION)
+        # The order is the safety: cut off between the two, this has done what it was asked for.
+        self._client.set_registered_model_alias(name, CHAMPION, str(previous.version))
+        if champion is not None:
+            self._client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
         return self.load(name, alias=CHAMPION)
 
     def names(self) -> tuple[str, ...]:
