@@ -13,7 +13,7 @@ import typer
 from broker.errors import BrokerError
 from broker.topics import Channel
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 broker_app = typer.Typer(no_args_is_help=True, help="Run an MQTT broker on this machine.")
 wire_app = typer.Typer(no_args_is_help=True, help="Look at what travels between devices and the trainer.")
 app.add_typer(broker_app, name="broker")

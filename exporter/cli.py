@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 repository_app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
 app.add_typer(repository_app, name="repository")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trainer.monitoring.fleet import DeviceState
     from trainer.project import LoadedProject
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _TICK_S = 0.5
 _CONNECT_S = 15.0

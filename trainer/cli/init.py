@@ -14,7 +14,7 @@ from trainer.project import FILE_NAME, load_project
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command("init")

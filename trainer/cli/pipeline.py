@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from trainer.pipeline.production import RunResult
     from trainer.pipeline.runs import RunOverview
 
-app = typer.Typer(no_args_is_help=True, help="Run the production pipeline: train, export, gate, promote.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Run the production pipeline: train, export, gate, promote."
+)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]
 

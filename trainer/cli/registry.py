@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from trainer.project import LoadedProject
     from trainer.registry.registry import RegisteredModel, Registry
 
-app = typer.Typer(no_args_is_help=True, help="See model versions, take a promotion back, open MLflow's page.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See model versions, take a promotion back, open MLflow's page."
+)
 
 
 @app.command("list")
