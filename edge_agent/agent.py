@@ -38,7 +38,7 @@ OpenSource = Callable[[Sequence[str], int], Source]
 
 
 class ScoringLoop:
-    """Scores the rows of one source with the bundle that was offered last; implements `update.updater.Seat`.
+    """Scores the rows of one source with the bundle that was offered last; implements `update.engines.Seat`.
 
     All methods but `offer`, `ask`, `stop` and `engine` belong to the thread of `run`.
     """

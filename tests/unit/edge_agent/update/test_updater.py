@@ -212,7 +212,7 @@ def test_a_candidate_is_not_judged_by_what_another_bundle_did(device: Device):
     assert stranger is not None
     assert device.seat.engine is not None
     stranger.meter = device.seat.engine.meter
-    device.updater._offered = device.seat.engine = stranger
+    device.updater._engines._offered = device.seat.engine = stranger
     device.poll()
     assert device.updater.record.state is State.TRIAL
     assert device.scoring == 2
@@ -273,7 +273,7 @@ def test_a_candidate_that_still_scores_is_not_taken_for_the_return_of_what_is_co
     device.engines.failing = {1: MemoryError()}
     device.poll()
     # As if the way back had never been offered.
-    device.updater._offered = candidate
+    device.updater._engines._offered = candidate
     device.poll(3)
     assert device.updater.record.state is State.ROLLING_BACK
     device.engines.failing = {}
