@@ -203,16 +203,15 @@ class Agent:
 
     def status(self, *, is_online: bool) -> Status:
         """Return what the agent is now; see `edge_agent.housekeeping.About`."""
-        record = self._updater.record
-        running = record.running
+        scoring = self._updater.scoring
         return Status(
             online=is_online,
             at_utc_s=self._clock.utc_s(),
             boot_id=self._boot_id,
             agent_version=self._version,
-            bundle=running.bundle if running is not None else None,
-            variant=running.variant if running is not None else None,
-            update_state=record.state.value,
+            bundle=scoring.bundle if scoring is not None else None,
+            variant=scoring.variant if scoring is not None else None,
+            update_state=self._updater.record.state.value,
         )
 
     def facts(self) -> Facts:
@@ -244,7 +243,7 @@ class Agent:
 
     def _diagnose(self) -> str:
         """Tell what this agent knows of itself; its settings hold no secrets."""
-        record = self._updater.record
+        record, scoring = self._updater.record, self._updater.scoring
         facts = self.facts()
         counts = self._spool.counts()
         report = {
@@ -255,8 +254,8 @@ class Agent:
             "up_s": round(self._clock.utc_s() - self._started_utc_s, 1),
             "update": {
                 "state": record.state.value,
-                "running": str(record.running.bundle) if record.running is not None else None,
-                "variant": record.running.variant if record.running is not None else None,
+                "running": str(scoring.bundle) if scoring is not None else None,
+                "variant": scoring.variant if scoring is not None else None,
                 "previous": str(record.previous.bundle) if record.previous is not None else None,
                 "refused": [f"{r.bundle} under {r.order_id}: {r.reason[:200]}" for r in record.refusals[-5:]],
             },

@@ -37,7 +37,7 @@ class Seat(Protocol):
 
 
 class Engines:
-    """The engines of one device, from their opening to their end; used by one thread."""
+    """The engines of one device, from their opening to their end; used by one thread, but for `scoring`."""
 
     def __init__(self, store: SlotStore, ledger: Ledger, open_engine: OpenEngine, retry: Retry) -> None:
         """Join the parts.
@@ -71,7 +71,7 @@ class Engines:
 
     @property
     def scoring(self) -> Content | None:
-        """What scores now; while nothing does, what is offered to be the first."""
+        """What scores now; while nothing does, what is offered to be the first. Any thread may read it."""
         engine = self._seat.engine if self._seat is not None else None
         engine = engine or self._offered
         return engine.content if engine is not None else None

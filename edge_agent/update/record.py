@@ -81,12 +81,12 @@ class Record(Struct, frozen=True):
 
     @property
     def running_slot(self) -> SlotName | None:
-        """The slot that scores: the candidate while it is on trial, else the active one."""
+        """The slot that shall score: the candidate while it is on trial, else the active one."""
         return self.roles.candidate if self.state is State.TRIAL else self.roles.active
 
     @property
     def running(self) -> Content | None:
-        """What scores."""
+        """What shall score; what does, only the updater knows (`Updater.scoring`)."""
         return self.content(self.running_slot)
 
     @property

@@ -59,7 +59,7 @@ class RollBackAnswer:
 
 
 class Updater:
-    """The updates of one device; used by one thread, but for `record`, which any thread may read."""
+    """The updates of one device; used by one thread, but for `record` and `scoring`, which any thread may read."""
 
     def __init__(
         self,
@@ -106,6 +106,14 @@ class Updater:
     def record(self) -> Record:
         """Where the updates of this device stand."""
         return self._ledger.record
+
+    @property
+    def scoring(self) -> Content | None:
+        """What really scores, which the record may not name: a stand-in, say; or what is committed, on a full disk.
+
+        Before the first row, what shall score it.
+        """
+        return self._engines.scoring
 
     def start(self) -> Engine | None:
         """Read where things stood, go on from there, and return the engine that shall score; None: nothing can yet.

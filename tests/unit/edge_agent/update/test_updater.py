@@ -59,6 +59,26 @@ def test_the_old_bundle_scores_until_the_scoring_thread_takes_the_new_one(device
     assert device.kinds[-1] == "committed"
 
 
+def test_what_scores_is_what_the_scoring_thread_has_taken_whatever_is_offered(device: Device):
+    device.update(1, "one")
+    device.seat.hesitates = True
+    device.order(2, "two")
+    device.poll(5)
+    record, scoring = device.updater.record, device.updater.scoring
+    assert (record.state, scoring) == (State.TRIAL, record.active)
+    device.seat.take()
+    assert device.updater.scoring == record.candidate
+
+
+def test_before_the_first_row_what_is_to_score_it_is_named_and_nothing_where_there_is_nothing(device: Device):
+    assert device.updater.scoring is None
+    device.seat.hesitates = True
+    device.order(1, "one")
+    device.poll(3)
+    assert device.seat.engine is None
+    assert device.updater.scoring == device.updater.record.candidate
+
+
 def test_events_wait_in_the_record_until_they_are_told(device: Device, tmp_path: Path, stagings: Stagings):
     device.update(1, "one")
     again = Device(tmp_path / "state", stagings)
