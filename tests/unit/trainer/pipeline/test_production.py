@@ -497,10 +497,10 @@ def test_a_resumed_run_sees_what_was_known_when_it_began_and_the_next_one_what_i
     (run_folder(loaded.state, first.run_id) / "extract" / RECORD_NAME).unlink()
     (run_folder(loaded.state, first.run_id) / RESULT_NAME).unlink()
     again = run_production(loaded, trigger="", reason="", resume=first.run_id, clock=now)
-    assert again.steps[0].metrics == {"rows": 400.0, "fleet_rows": 0.0}
+    assert again.steps[0].metrics == {"rows": 400.0, "fleet_rows": 0.0, "fleet_rows_left_out": 0.0}
     assert model_of(again) == model_of(first)
     after = run_production(loaded, trigger="labels", reason="120 new labels", clock=now)
-    assert after.steps[0].metrics == {"rows": 520.0, "fleet_rows": 120.0}
+    assert after.steps[0].metrics == {"rows": 520.0, "fleet_rows": 120.0, "fleet_rows_left_out": 0.0}
     evidence = after.decision.evidence
     assert (evidence.judged_rows, evidence.compared_rows, evidence.recent_rows) == (120, 120, 100)
     assert evidence.champion_quality < 0.3
