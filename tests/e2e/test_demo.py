@@ -98,6 +98,18 @@ def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
     assert "Traceback" not in output
 
 
+@pytest.mark.timeout(300)
+def test_ctrl_c_while_the_devices_are_being_started_ends_in_a_summary_too(tmp_path):
+    folder = tmp_path / "demo"
+    with played("--folder", str(folder), "--data", "digits", "--devices", "2", cwd=tmp_path) as process:
+        wait_until((folder / "devices" / "device-2" / "agent.toml").exists, 120, "the devices' folders")
+        process.send_signal(signal.SIGINT)
+        summary = summary_of(process, folder)
+    assert summary["records_sent"] == summary["records_stored"]
+    assert summary["rows_dropped"] == 0
+    assert not running_children(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_devices_that_are_kept_score_on_after_the_last_row_until_ctrl_c(tmp_path):

@@ -60,7 +60,7 @@ def demo_command(
     try:
         summary, scored, static = machine.play(keep=keep)
     except KeyboardInterrupt:
-        typer.echo(f"ended while the first model was trained; to go on: fieldloop pipeline resume --project {folder}")
+        typer.echo("ended while the first model was trained: nothing else was started")
         raise typer.Exit(_INTERRUPTED) from None
     finally:
         view.close()

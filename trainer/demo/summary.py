@@ -289,9 +289,10 @@ def _count_rows(store: Store) -> _Counted:
 
 def records_put(device: DeviceProcess) -> int:
     """Return how many records a device has sent or will send: what its spool took and did not thin out."""
-    return sum(
-        counts.put - counts.merged - counts.dropped for counts in load_counts(device.state / SPOOL_NAME).values()
-    )
+    spool = device.state / SPOOL_NAME
+    if not spool.exists():  # ended before its agent had made one
+        return 0
+    return sum(counts.put - counts.merged - counts.dropped for counts in load_counts(spool).values())
 
 
 def _updates(store: Store) -> tuple[Update, ...]:
