@@ -1,0 +1,30 @@
+"""What a target makes a variant from: the fitted model, real rows, and the model as a program, read once for all."""
+
+from functools import cached_property
+
+from exporter.folding import fold_into_thresholds
+from exporter.model import FittedModel, Rows
+from exporter.program import Program
+from exporter.reading.models import read_model
+
+
+class Material:
+    """One model on its way into several variants.
+
+    Attributes:
+        model: it is not changed.
+        calibration: ``(n, n_features) float32`` real rows that set the ranges of quantised variants.
+    """
+
+    def __init__(self, model: FittedModel, calibration: Rows) -> None:
+        self.model = model
+        self.calibration = calibration
+
+    @cached_property
+    def program(self) -> Program:
+        """The model as a program.
+
+        Raises:
+            UnsupportedError: a step that no reader knows, named.
+        """
+        return fold_into_thresholds(read_model(self.model))
