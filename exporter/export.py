@@ -16,6 +16,7 @@ from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError, RowError
 from exporter.cost import Latency, measure_latency
 from exporter.errors import ConversionError, RowsError, UnsupportedError
+from exporter.material import Material
 from exporter.metrics import is_classification_metric, quality
 from exporter.model import FittedModel, Outputs, Rows, Truth
 from exporter.parity import Parity, Probes, compare, make_probes, open_file, refusal_of, score_rows
@@ -80,7 +81,8 @@ def export_model(  # noqa: PLR0913 - all by name
     probes = make_probes(model, evaluation)
     original_quality = quality(metric, truth, probes.expected[: len(evaluation)])
     folder.mkdir(parents=True, exist_ok=True)
-    bench = _Bench(model, calibration, probes, truth, metric, original_quality, limits, folder, clock or SystemClock())
+    material = Material(model, calibration)
+    bench = _Bench(material, probes, truth, metric, original_quality, limits, folder, clock or SystemClock())
     return ExportReport(
         model=" > ".join(type(step).__name__ for _, step in steps_of(model.estimator)),
         metric=metric,
@@ -104,8 +106,7 @@ def tolerance_of(parity: Parity, *, is_quantised: bool) -> float:
 class _Bench:
     """Everything that is the same for all variants of one export."""
 
-    model: FittedModel
-    calibration: Rows
+    material: Material
     probes: Probes
     truth: Truth
     metric: str
@@ -117,7 +118,7 @@ class _Bench:
     def export(self, form: Form) -> VariantReport:
         """Make one variant and judge it."""
         try:
-            data = form.convert(self.model, self.calibration)
+            data = form.convert(self.material)
             path = self.folder / form.file
             replace_file(path, data)
             got, latency = self._run(form, path)
@@ -127,7 +128,7 @@ class _Bench:
         return self._judge(form, data, got, latency)
 
     def _run(self, form: Form, path: Path) -> tuple[Outputs, Latency]:
-        runtime = open_file(form.runtime, path, self.model)
+        runtime = open_file(form.runtime, path, self.material.model)
         try:
             got = score_rows(runtime, self.probes.rows)
             return got, measure_latency(runtime, self.probes.rows[: len(self.truth)], self.clock)
@@ -135,7 +136,7 @@ class _Bench:
             runtime.close()
 
     def _judge(self, form: Form, data: bytes, got: Outputs, latency: Latency) -> VariantReport:
-        parity = compare(self.model.task, self.probes, got)
+        parity = compare(self.material.model.task, self.probes, got)
         # A row without an answer is a wrong row; parity refuses the variant for it anyway.
         own_quality = quality(self.metric, self.truth, np.nan_to_num(got[: len(self.truth)]))
         loss = self.original_quality - own_quality
