@@ -27,7 +27,7 @@ def verify_json(data: bytes, what: str, *, max_depth: int, max_values: int) -> N
         max_values: of all lists and objects together.
 
     Raises:
-        BundleError: not UTF-8, not JSON, an object that names a key twice, a number that is not finite, or too much of it.
+        BundleError: not UTF-8, not JSON, a key that an object names twice, a number that is not finite, or too much.
     """
     # The order is the safety property: each step costs no more than the one before it allows.
     # 1. By counting bytes: every value but the first follows a comma.
