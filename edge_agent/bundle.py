@@ -47,9 +47,8 @@ MAX_BINS: Final = 1024
 _COUNT_BYTES: Final = 5
 _WINDOW_ENVELOPE_BYTES: Final = 32 << 10
 
-_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
 # The lookahead: `$` alone lets a line end follow.
+FileName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*(?!\n)$")]
 BundleName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=256)]
@@ -163,7 +162,7 @@ class Variant(_Part, frozen=True):
 
     name: Name
     runtime: RuntimeName
-    file: Name
+    file: FileName
     size_bytes: Annotated[int, Meta(ge=1, le=MAX_VARIANT_BYTES)]
     sha256: Sha256
     tolerance: Annotated[float, Meta(ge=0, le=MAX_NUMBER)]
@@ -178,7 +177,7 @@ class Attachment(_Part, frozen=True):
         file: its name in the bundle's folder.
     """
 
-    file: Name
+    file: FileName
     size_bytes: Annotated[int, Meta(ge=1, le=MAX_SBOM_BYTES)]
     sha256: Sha256
 
@@ -266,6 +265,7 @@ def bundle_files(manifest: Manifest) -> tuple[BundleFile, ...]:
 
 
 _DECODER = msgspec.json.Decoder(Manifest)
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

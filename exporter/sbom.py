@@ -37,7 +37,7 @@ _MAX_LICENCE: Final = 64
 
 def packages_of(estimator: object) -> tuple[str, ...]:
     """Return the distributions that the classes of an estimator, and of those inside it, come from."""
-    params = getattr(estimator, "get_params", dict)()
+    params: Json = getattr(estimator, "get_params", dict)()
     parts = [estimator, *(value for value in params.values() if hasattr(value, "fit"))]
     packages = {(part if isinstance(part, type) else type(part)).__module__.partition(".")[0] for part in parts}
     return tuple(sorted(_DISTRIBUTIONS.get(package, package) for package in packages))
@@ -151,24 +151,27 @@ def _library(name: str, *, is_maker: bool, is_runtime: bool) -> Json:
 
 
 def _version(name: str) -> str:
-    try:
-        return str(metadata(name).get("Version", ""))
-    except PackageNotFoundError:
-        return ""
+    return str(_metadata_of(name).get("version", ""))
 
 
 def _licences(name: str) -> list[Json]:
     """Return what a distribution says of its licence: an SPDX expression, or a name."""
-    if not _version(name):
-        return []
-    about = metadata(name)
-    if expression := about.get("License-Expression"):
+    about = _metadata_of(name)
+    if expression := about.get("license_expression"):
         return [{"expression": expression}]
-    text = about.get("License") or ""
+    text = str(about.get("license", ""))
     if not text or "\n" in text or len(text) > _MAX_LICENCE:
-        classifiers = [c.rpartition("::")[2].strip() for c in about.get_all("Classifier") or [] if "License ::" in c]
+        classifiers = [c.rpartition("::")[2].strip() for c in about.get("classifier", ()) if "License ::" in c]
         text = classifiers[0] if classifiers else ""
     return [{"license": {"name": text}}] if text else []
+
+
+def _metadata_of(name: str) -> Json:
+    """Return the metadata of a distribution, without any where it is not installed."""
+    try:
+        return metadata(name).json
+    except PackageNotFoundError:
+        return {}
 
 
 def _needed(name: str) -> str:
