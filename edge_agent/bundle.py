@@ -1,13 +1,14 @@
 """The bundle format: what a device accepts, written down in one manifest.
 
-A bundle is a folder with ``manifest.json`` and one file for each variant; in the update repository its files are the
-targets ``<name>/<version>/<file>``. This module parses and checks a manifest. It trusts nobody: signatures are the
-updater's, this is what must hold even for a manifest that was signed.
+A bundle is a folder with ``manifest.json``, one file for each variant and a bill of materials; in the update repository
+its files are the targets ``<name>/<version>/<file>``, and `edge_agent.bundle_file` reads them packed in one file. This
+module parses and checks a manifest, and states every limit of a bundle. It trusts nobody: signatures are the updater's,
+this is what must hold even for a manifest that was signed.
 """
 
 import itertools
-import math
 import re
+import sys
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -16,11 +17,29 @@ from msgspec import Meta, Struct
 from broker.messages import MAX_BYTES, BundleRef
 from broker.topics import Channel
 from edge_agent.errors import BundleError
+from edge_agent.strict_json import verify_json
 
 FORMAT: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
+SBOM_NAME: Final = "sbom.cdx.json"
+
+# The limits of a bundle. Each is checked before anything is read, or allocated, in proportion to what it bounds.
 MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_VARIANT_BYTES: Final = 256 << 20
+MAX_SBOM_BYTES: Final = 1 << 20
+MAX_BUNDLE_BYTES: Final = 1 << 30
+MAX_VARIANTS: Final = 16
+# The manifest, its variants, the bill of materials.
+MAX_FILES: Final = MAX_VARIANTS + 2
+# Of the JSON in a bundle: CycloneDX nests deeper than a manifest; a list of numbers has as many values as commas.
+MAX_JSON_DEPTH: Final = 32
+MAX_JSON_VALUES: Final = 1 << 19
+# Beyond it a double is infinite.
+MAX_NUMBER: Final = sys.float_info.max
+MAX_COUNT: Final = 2**53
+MAX_TRIAL_ROWS: Final = 1_000_000
+MAX_TRIAL_STARTS: Final = 1000
+MAX_DURATION: Final = 1e9
 # As many bins as `broker.messages.Counts` holds.
 MAX_BINS: Final = 1024
 
@@ -28,14 +47,20 @@ MAX_BINS: Final = 1024
 _COUNT_BYTES: Final = 5
 _WINDOW_ENVELOPE_BYTES: Final = 32 << 10
 
-_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
+# The lookahead: `$` alone lets a line end follow.
+FileName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*(?!\n)$")]
+BundleName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(?!\n)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=256)]
 Rule = Literal["flag", "refuse"]
 Task = Literal["classification", "regression"]
 RuntimeName = Literal["onnx", "tflite"]
-Numbers = Annotated[tuple[float, ...], Meta(max_length=65536)]
+Sha256 = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
+Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Numbers = Annotated[tuple[Number, ...], Meta(max_length=65536)]
+Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+Counts = Annotated[tuple[Count, ...], Meta(max_length=4096)]
+Blocks = Annotated[tuple[Counts, ...], Meta(max_length=256)]
 
 
 class _Part(Struct, frozen=True):
@@ -55,8 +80,8 @@ class Feature(_Part, frozen=True):
     name: Name
     dtype: Literal["float32", "category"] = "float32"
     unit: Text = ""
-    valid_min: float | None = None
-    valid_max: float | None = None
+    valid_min: Number | None = None
+    valid_max: Number | None = None
     categories: Annotated[tuple[Text, ...], Meta(max_length=65536)] = ()
     on_missing: Rule = "refuse"
     on_out_of_range: Rule = "flag"
@@ -73,8 +98,8 @@ class FeatureReference(_Part, frozen=True):
     """
 
     edges: Numbers
-    blocks: Annotated[tuple[Annotated[tuple[int, ...], Meta(max_length=4096)], ...], Meta(max_length=256)]
-    missing: int = 0
+    blocks: Blocks
+    missing: Count = 0
 
 
 class LinearModel(_Part, frozen=True):
@@ -107,8 +132,8 @@ class Estimation(_Part, frozen=True):
     second_model: LinearModel
     disagreement_edges: Numbers
     quality: Numbers
-    rows: Annotated[tuple[int, ...], Meta(max_length=65536)]
-    expected_quality: float
+    rows: Annotated[tuple[Count, ...], Meta(max_length=65536)]
+    expected_quality: Number
     block_quality: Numbers
 
 
@@ -119,7 +144,7 @@ class GoldenRow(_Part, frozen=True):
         expected: probabilities by label, or one value, of the original model.
     """
 
-    features: Annotated[tuple[float | None, ...], Meta(max_length=4096)]
+    features: Annotated[tuple[Number | None, ...], Meta(max_length=4096)]
     expected: Numbers
 
 
@@ -137,12 +162,24 @@ class Variant(_Part, frozen=True):
 
     name: Name
     runtime: RuntimeName
-    file: Name
+    file: FileName
     size_bytes: Annotated[int, Meta(ge=1, le=MAX_VARIANT_BYTES)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    tolerance: Annotated[float, Meta(ge=0)]
-    quality: float
-    latency_us: Annotated[float, Meta(ge=0)]
+    sha256: Sha256
+    tolerance: Annotated[float, Meta(ge=0, le=MAX_NUMBER)]
+    quality: Number
+    latency_us: Annotated[float, Meta(ge=0, le=MAX_DURATION)]
+
+
+class Attachment(_Part, frozen=True):
+    """A file of the bundle that no device runs.
+
+    Attributes:
+        file: its name in the bundle's folder.
+    """
+
+    file: FileName
+    size_bytes: Annotated[int, Meta(ge=1, le=MAX_SBOM_BYTES)]
+    sha256: Sha256
 
 
 class TrialRules(_Part, frozen=True):
@@ -156,11 +193,11 @@ class TrialRules(_Part, frozen=True):
         timeout_s: the trial fails when its rows have not come by then; None: it waits for rows.
     """
 
-    rows: Annotated[int, Meta(ge=1)] = 20
+    rows: Annotated[int, Meta(ge=1, le=MAX_TRIAL_ROWS)] = 20
     max_error_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    max_latency_us: float | None = None
-    max_starts: Annotated[int, Meta(ge=1)] = 3
-    timeout_s: float | None = None
+    max_latency_us: Annotated[float, Meta(ge=0, le=MAX_DURATION)] | None = None
+    max_starts: Annotated[int, Meta(ge=1, le=MAX_TRIAL_STARTS)] = 3
+    timeout_s: Annotated[float, Meta(ge=0, le=MAX_DURATION)] | None = None
 
 
 class Lineage(_Part, frozen=True):
@@ -181,24 +218,26 @@ class Manifest(_Part, frozen=True):
         output_blocks: reference of the prediction histogram by block, as in `FeatureReference`.
         metric: name of the quality metric of `Variant.quality`.
         window_rows: rows in one telemetry window.
+        sbom: what the bundle is made of, as CycloneDX; None in a bundle that was made without.
     """
 
     format: Literal[1]
-    name: Name
+    name: BundleName
     version: Annotated[int, Meta(ge=1, le=2**31)]
     task: Task
     metric: Text
     features: Annotated[tuple[Feature, ...], Meta(min_length=1, max_length=4096)]
     labels: Annotated[tuple[Text, ...], Meta(max_length=4096)]
     output_edges: Numbers
-    output_blocks: Annotated[tuple[Annotated[tuple[int, ...], Meta(max_length=4096)], ...], Meta(max_length=256)]
+    output_blocks: Blocks
     references: Annotated[tuple[FeatureReference, ...], Meta(max_length=4096)]
     estimation: Estimation
     golden: Annotated[tuple[GoldenRow, ...], Meta(min_length=1, max_length=1024)]
-    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=16)]
+    variants: Annotated[tuple[Variant, ...], Meta(min_length=1, max_length=MAX_VARIANTS)]
     trial: TrialRules
     lineage: Lineage
     window_rows: Annotated[int, Meta(ge=1, le=100_000)] = 50
+    sbom: Attachment | None = None
 
     @property
     def ref(self) -> BundleRef:
@@ -211,7 +250,22 @@ class Manifest(_Part, frozen=True):
         return len(self.labels) or 1
 
 
+class BundleFile(Struct, frozen=True):
+    """A file that a manifest names: what it must be."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+def bundle_files(manifest: Manifest) -> tuple[BundleFile, ...]:
+    """Return the files of a bundle beside its manifest, in the order in which they are packed."""
+    named = (*manifest.variants, *(() if manifest.sbom is None else (manifest.sbom,)))
+    return tuple(BundleFile(each.file, each.size_bytes, each.sha256) for each in named)
+
+
 _DECODER = msgspec.json.Decoder(Manifest)
+_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
@@ -223,11 +277,12 @@ def parse_manifest(data: bytes) -> Manifest:
     """Read and check a manifest.
 
     Raises:
-        BundleError: too large, not JSON of this shape, or its parts contradict each other.
+        BundleError: too large, not JSON of this shape, ambiguous, or its parts contradict each other.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         msg = f"{MANIFEST_NAME} of {len(data)} bytes refused unread, at most {MAX_MANIFEST_BYTES} are allowed"
         raise BundleError(msg)
+    verify_json(data, MANIFEST_NAME, max_depth=MAX_JSON_DEPTH, max_values=MAX_JSON_VALUES)
     try:
         manifest = _DECODER.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -265,14 +320,18 @@ def _problems_of(manifest: Manifest) -> list[str]:
         for index, row in enumerate(manifest.golden)
         if len(row.features) != n_features or len(row.expected) != n_outputs
     ]
-    return problems + _variant_problems(manifest.variants)
+    return problems + _file_problems(manifest)
 
 
-def _variant_problems(variants: tuple[Variant, ...]) -> list[str]:
-    files = [variant.file for variant in variants]
-    problems = [f"file name {file!r} is not allowed" for file in files if not is_file_name(file)]
-    if len(set(files)) != len(files) or len({variant.name for variant in variants}) != len(files):
+def _file_problems(manifest: Manifest) -> list[str]:
+    files = bundle_files(manifest)
+    problems = [f"file name {file.name!r} is not allowed" for file in files if not is_file_name(file.name)]
+    names = {file.name for file in manifest.variants}
+    if len({file.name for file in files}) != len(files) or len(names) != len(manifest.variants):
         problems.append("two variants share a name or a file")
+    total_bytes = sum(file.size_bytes for file in files)
+    if total_bytes > MAX_BUNDLE_BYTES - MAX_MANIFEST_BYTES:
+        problems.append(f"its files have {total_bytes} bytes; a bundle takes {MAX_BUNDLE_BYTES - MAX_MANIFEST_BYTES}")
     return problems
 
 
@@ -283,9 +342,9 @@ def is_file_name(name: str) -> bool:
 
 def _histogram_problems(what: str, edges: tuple[float, ...], blocks: tuple[tuple[int, ...], ...]) -> list[str]:
     problems = []
-    if not all(math.isfinite(edge) for edge in edges) or any(a >= b for a, b in itertools.pairwise(edges)):
+    if any(a >= b for a, b in itertools.pairwise(edges)):
         problems.append(f"{what}: edges do not ascend")
-    if not blocks or any(len(block) != len(edges) + 1 or min(block) < 0 for block in blocks):
+    if not blocks or any(len(block) != len(edges) + 1 for block in blocks):
         problems.append(f"{what}: blocks of counts do not fit {len(edges)} edges")
     return problems
 

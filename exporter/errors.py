@@ -68,3 +68,15 @@ class ServingError(ExporterError):
     """The HTTP server of the repository did not start."""
 
     exit_code = 9
+
+
+class BundlePlaceError(ExporterError):
+    """A bundle cannot be written where it should be: give up before anything is changed."""
+
+    exit_code = 10
+
+
+class UnprovenError(ExporterError):
+    """Nothing wrong was found, but not everything could be checked here: install what is named, or check elsewhere."""
+
+    exit_code = 11

@@ -1,14 +1,18 @@
 """Packs accepted variants and all that a device and a monitor need to know into a bundle's folder."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from edge_agent.bundle import (
     FORMAT,
     MANIFEST_NAME,
+    SBOM_NAME,
+    Attachment,
     Lineage,
     Manifest,
     TrialRules,
@@ -27,6 +31,7 @@ from exporter.model import Evidence, FittedModel, Outputs, Rows
 from exporter.parity import open_file, score_rows
 from exporter.references import output_reference, references_of
 from exporter.report import ExportReport, VariantReport
+from exporter.sbom import make_sbom, packages_of
 
 
 def pack_bundle(  # noqa: PLR0913 - all by name
@@ -42,7 +47,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
     lineage: Lineage,
     window_rows: int = 50,
 ) -> Manifest:
-    """Write ``manifest.json`` and the files of the accepted variants into ``folder``; the manifest comes last.
+    """Write the files of the accepted variants, ``sbom.cdx.json`` and, last, ``manifest.json`` into ``folder``.
 
     The same arguments give the same bytes. The golden rows are run through every variant before anything is told.
 
@@ -90,12 +95,14 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         lineage=lineage,
         window_rows=window_rows,
     )
-    data = encode_manifest(manifest)
+    sbom = make_sbom(manifest, report.model, packages_of(model.estimator))
+    data = encode_manifest(replace(manifest, sbom=Attachment(SBOM_NAME, len(sbom), hashlib.sha256(sbom).hexdigest())))
     manifest = parse_manifest(data)
     folder.mkdir(parents=True, exist_ok=True)
     for variant in manifest.variants:
         replace_file(folder / variant.file, (export_folder / variant.file).read_bytes())
     _verify_here(manifest, folder)
+    replace_file(folder / SBOM_NAME, sbom)
     replace_file(folder / MANIFEST_NAME, data)
     return manifest
 

@@ -17,6 +17,7 @@ PARTS: Final = (
     Part("pipeline", "Run the production pipeline: train, export, gate, promote.", "trainer.cli.pipeline"),
     Part("registry", "See model versions, take a promotion back, open MLflow's page.", "trainer.cli.registry"),
     Part("export", "Turn a model file into proven ONNX and TFLite.", "exporter.cli"),
+    Part("bundle", "Pack bundles, look into them, check and compare them.", "exporter.bundles.cli"),
     Part("publish", "Sign a bundle and list it in the update repository.", "trainer.cli.publish"),
     Part("repository", "Make and serve the update repository.", "exporter.cli"),
     Part("broker", "Run an MQTT broker on this machine.", "broker.cli"),

@@ -66,6 +66,12 @@ def variant_of(path: Path, name: str = "onnx-fp32", runtime: RuntimeName = "onnx
     )
 
 
+def variant_bytes(name: str, file: str, data: bytes, runtime: str = "onnx") -> Variant:
+    """Describe the content of a file, whatever it is, as a manifest does; its runtime may not exist."""
+    digest = hashlib.sha256(data).hexdigest()
+    return Variant(name, runtime, file, len(data), digest, 1e-5, 0.9, 5.0)  # type: ignore[arg-type]
+
+
 def softmax(row: list[float]) -> list[float]:
     """Answer as the example model does."""
     logits = [float(np.dot(np.array(row, dtype=np.float64), WEIGHTS[:, k])) for k in range(2)]

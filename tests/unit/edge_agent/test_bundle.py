@@ -1,16 +1,23 @@
 """A manifest that contradicts itself is refused, whoever signed it."""
 
+import tracemalloc
+
 import msgspec
 import pytest
 
 from edge_agent.bundle import (
     MAX_MANIFEST_BYTES,
+    MAX_VARIANT_BYTES,
+    Attachment,
+    BundleFile,
     Feature,
     FeatureReference,
     GoldenRow,
     LinearModel,
     Manifest,
+    TrialRules,
     Variant,
+    bundle_files,
     encode_manifest,
     is_file_name,
     n_agreement_bins,
@@ -84,7 +91,6 @@ def test_a_manifest_comes_back_from_its_file_as_it_was(manifest: Manifest):
         (references((2.0, 1.0), (1, 1, 1)), "reference of 'wind': edges do not ascend"),
         (references((1.0, 1.0), (1, 1, 1)), "reference of 'wind': edges do not ascend"),
         (references((1.0,), (1, 1, 1)), "reference of 'wind': blocks of counts do not fit 1 edges"),
-        (references((1.0,), (1, -1)), "reference of 'wind': blocks of counts do not fit"),
         (references((1.0,)), "reference of 'wind': blocks of counts do not fit"),
         (regression_manifest(output_edges=(1.0, 0.0)), "output reference: edges do not ascend"),
         (regression_manifest(output_blocks=((1, 2),)), "output reference: blocks of counts do not fit 2 edges"),
@@ -113,8 +119,20 @@ def test_a_manifest_comes_back_from_its_file_as_it_was(manifest: Manifest):
             classification_manifest(variants=(variant("a", "x"), variant("a", "y"))),
             "two variants share a name or a file",
         ),
-        (classification_manifest(variants=(variant("a", "../x"),)), "file name '../x' is not allowed"),
         (classification_manifest(variants=(variant("a", "manifest.json"),)), "is not allowed"),
+        (
+            classification_manifest(sbom=Attachment("model.onnx", 5, "0" * 64)),
+            "two variants share a name or a file",
+        ),
+        (classification_manifest(sbom=Attachment("manifest.json", 5, "0" * 64)), "is not allowed"),
+        (
+            classification_manifest(
+                variants=tuple(
+                    msgspec.structs.replace(variant(f"v{n}", f"f{n}"), size_bytes=MAX_VARIANT_BYTES) for n in range(5)
+                )
+            ),
+            "its files have 1342177280 bytes; a bundle takes",
+        ),
         (wide(2, 1024), "a histogram of 1025 bins; a telemetry window takes 1024"),
         (wide(3000, 40), "a telemetry window may have"),
     ],
@@ -139,6 +157,19 @@ def test_a_contradiction_is_refused_and_named(manifest: Manifest, problem: str):
         {"variants": (msgspec.structs.replace(RAIN.variants[0], runtime="exec"),)},
         {"variants": (msgspec.structs.replace(RAIN.variants[0], size_bytes=1 << 40),)},
         {"variants": (msgspec.structs.replace(RAIN.variants[0], tolerance=-1.0),)},
+        {"references": (REFERENCE, FeatureReference((1.0,), ((1, -1),)))},
+        {"references": (REFERENCE, FeatureReference((1.0,), ((1, 2**53 + 1),)))},
+        {"variants": (variant("a", "../x"),)},
+        {"variants": (variant("a", "x\n"),)},
+        {"name": "../../etc"},
+        {"name": "a/b"},
+        {"name": ".hidden"},
+        {"name": "a\n"},
+        {"trial": TrialRules(rows=2**40)},
+        {"trial": TrialRules(max_starts=2**40)},
+        {"trial": TrialRules(timeout_s=-1.0)},
+        {"sbom": Attachment("sbom.cdx.json", 1 << 30, "0" * 64)},
+        {"sbom": Attachment("sbom.cdx.json", 5, "0" * 64 + "\n")},
     ],
 )
 def test_a_value_that_its_type_forbids_is_refused(changes: dict[str, object]):
@@ -172,3 +203,40 @@ def test_agreement_has_twenty_bins_for_labels_and_the_disagreement_bins_for_valu
     assert n_agreement_bins(VALUE) == 4
     assert (RAIN.n_outputs, VALUE.n_outputs) == (2, 1)
     assert str(RAIN.ref) == "rain/3"
+
+
+def test_the_files_of_a_bundle_are_its_variants_and_then_its_bill_of_materials():
+    assert [file.name for file in bundle_files(RAIN)] == ["model.onnx"]
+    assert bundle_files(classification_manifest(sbom=Attachment("sbom.cdx.json", 5, "1" * 64)))[1:] == (
+        BundleFile("sbom.cdx.json", 5, "1" * 64),
+    )
+
+
+def test_a_manifest_that_names_no_bill_of_materials_is_still_read():
+    content = msgspec.json.decode(encode_manifest(RAIN))
+    del content["sbom"]
+    assert parse_manifest(msgspec.json.encode(content)) == RAIN
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"Infinity", b"-Infinity", b"9" * 400])
+@pytest.mark.parametrize("place", [b'"tolerance": 1e-5', b'"quality": 0.9', b'"newer": 0'])
+def test_a_number_that_is_not_finite_is_refused_wherever_it_stands(place: bytes, number: bytes):
+    good = msgspec.json.format(encode_manifest(RAIN), indent=1).replace(b"0.00001", b"1e-5")
+    good = good.replace(b'"format": 1', b'"newer": 0,\n "format": 1')
+    assert parse_manifest(good) == RAIN
+    assert place in good
+    with pytest.raises(BundleError, match=r"manifest\.json: "):
+        parse_manifest(good.replace(place, place.partition(b" ")[0] + b" " + number, 1))
+
+
+def test_shapes_that_would_explode_are_refused_without_being_built():
+    content = msgspec.json.decode(encode_manifest(RAIN))
+    content["features"] = [{"name": f"f{n}"} for n in range(4096)]
+    content["labels"] = [str(n) for n in range(4096)]
+    data = msgspec.json.encode(content)
+    tracemalloc.start()
+    with pytest.raises(BundleError, match="2 references for 4096 features"):
+        parse_manifest(data)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 100 * len(data)

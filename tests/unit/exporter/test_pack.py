@@ -52,6 +52,7 @@ def test_refused_variants_are_left_out(tmp_path):
         "manifest.json",
         "model.int8.onnx",
         "model.int8.tflite",
+        "sbom.cdx.json",
     ]
 
 
