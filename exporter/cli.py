@@ -1,18 +1,15 @@
-"""The commands ``fieldloop export`` and ``fieldloop repository``."""
+"""The command ``fieldloop export``, and the others of this package beside it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
-repository_app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
-app.add_typer(repository_app, name="repository")
+from exporter.failures import exit_codes
+from exporter.repository_cli import app as repository_app
 
-Repository = Annotated[Path, typer.Option("--repository", help="Folder of the update repository.")]
-Keys = Annotated[Path, typer.Option("--keys", help="Folder of its signing keys.")]
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(repository_app, name="repository")
 
 
 @app.command("export")
@@ -31,7 +28,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
-    with _exit_codes():
+    with exit_codes():
         from rich.console import Console
 
         from exporter.export import ExportLimits
@@ -46,76 +43,3 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         else:
             Console().print(report_table(outcome.report))
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
-
-
-@repository_app.command("init")
-def init_command(repository: Repository, keys: Keys) -> None:
-    """Make an empty repository and its keys."""
-    with _exit_codes():
-        from edge_agent.clock import SystemClock
-        from exporter.repository import init_repository
-
-        root = init_repository(repository, keys, clock=SystemClock())
-        typer.echo(f"made {repository}; give {root} to each device, and keep {keys} secret and backed up")
-
-
-@repository_app.command("up")
-def up_command(
-    repository: Repository,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 8081,
-) -> None:
-    """Serve the repository on loopback until Ctrl-C; anywhere else any static server will do."""
-    with _exit_codes():
-        from exporter.serving import serve
-
-        serve(repository, port)
-
-
-@repository_app.command("refresh")
-def refresh_command(repository: Repository, keys: Keys) -> None:
-    """Sign what expires soon anew; run it daily."""
-    with _exit_codes():
-        from edge_agent.clock import SystemClock
-        from exporter.repository import refresh_timestamp
-
-        typer.echo(f"signed anew: {', '.join(refresh_timestamp(repository, keys, clock=SystemClock()))}")
-
-
-@repository_app.command("list")
-def list_command(repository: Repository) -> None:
-    """Print the bundles that devices may run."""
-    with _exit_codes():
-        from exporter.repository import list_bundles
-
-        for ref in list_bundles(repository):
-            typer.echo(str(ref))
-
-
-@repository_app.command("unlist")
-def unlist_command(
-    bundle: Annotated[str, typer.Argument(help="name/version")], repository: Repository, keys: Keys
-) -> None:
-    """Take a bundle off the list: no device accepts it any more."""
-    with _exit_codes():
-        from broker.messages import BundleRef
-        from edge_agent.clock import SystemClock
-        from exporter.repository import unlist_bundle
-
-        name, _, version = bundle.partition("/")
-        if not version.isdigit():
-            raise typer.BadParameter(f"{bundle!r}: write name/version, for example rain/3")
-        unlist_bundle(BundleRef(name, int(version)), repository, keys, clock=SystemClock())
-        typer.echo(f"unlisted {bundle}")
-
-
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn an error into its message and its class's exit code."""
-    from edge_agent.errors import AgentError
-    from exporter.errors import ExporterError
-
-    try:
-        yield
-    except (ExporterError, AgentError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error

@@ -52,10 +52,31 @@ class KeysError(ExporterError):
     exit_code = 6
 
 
+class MissingSignaturesError(KeysError):
+    """Too few of a role's keys are at hand: fetch those that are away, or have their owners sign.
+
+    Attributes:
+        role: what was to be signed.
+        missing: names of the keys that are not at hand.
+        needed: how many of them must still sign.
+    """
+
+    def __init__(self, message: str, *, role: str, missing: tuple[str, ...], needed: int) -> None:
+        """Keep the facts beside the message."""
+        super().__init__(message)
+        self.role = role
+        self.missing = missing
+        self.needed = needed
+
+
 class RepositoryError(ExporterError):
     """The update repository is not what it must be: give up before anything is changed."""
 
     exit_code = 7
+
+
+class ForeignRootError(RepositoryError):
+    """The newest root was signed by none of the keys at hand: people must look before they sign what follows it."""
 
 
 class AlreadyPublishedError(RepositoryError):

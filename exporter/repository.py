@@ -1,81 +1,54 @@
 """The update repository: a folder of signed files (TUF, consistent snapshots) that any static server can serve.
 
-Layout: ``metadata/`` with ``N.root.json``, ``N.targets.json``, ``N.snapshot.json``, ``timestamp.json``, ``root.json``
-(the newest root, to be given to devices by hand), and ``targets/<name>/<version>/<sha256>.<file>``. Every change writes
-its new files first and ``timestamp.json`` last: a cut at any byte leaves the old state served, and the next change
-starts from what the timestamp lists. See https://theupdateframework.github.io/specification/latest/.
+Layout: ``metadata/`` with ``N.root.json``, ``N.targets.json`` (the models), ``N.model-NAME.json`` (the bundles of one
+model), ``N.snapshot.json``, ``timestamp.json``, ``root.json`` (the newest root, to be given to devices by hand), and
+``targets/<name>/<version>/<sha256>.<file>``. Every change writes its new files first and ``timestamp.json`` last: a cut
+at any byte leaves the old state served, and the next change starts from what the timestamp lists.
 """
 
-import fcntl
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+import logging
 from pathlib import Path
-from typing import Final, TypeVar
 
-from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined] # documented there
-from tuf.api.exceptions import RepositoryError as TufError
-from tuf.api.exceptions import UnsignedMetadataError
 from tuf.api.metadata import (  # type: ignore[attr-defined] # its documented names, which it does not re-export
     Metadata,
-    MetaFile,
     Root,
     Snapshot,
-    TargetFile,
     Targets,
     Timestamp,
 )
-from tuf.api.serialization import DeserializationError
 
 from broker.messages import BundleRef
-from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_VARIANT_BYTES, Manifest, parse_manifest
+from edge_agent.bundle import MANIFEST_NAME, Manifest, parse_manifest
 from edge_agent.clock import Clock
-from edge_agent.durable import replace_file, sync_folder
 from edge_agent.errors import BundleError
-from exporter.errors import AlreadyPublishedError, KeysError, RepositoryError
-from exporter.keys import ROLES, load_signer, make_keys
+from exporter.bundle_targets import (
+    TARGETS,
+    BundleFiles,
+    FormSizes,
+    load_bundle,
+    load_published,
+    read_target,
+    sizes_of,
+    targets_of,
+    write_targets,
+)
+from exporter.delegation import delegate, is_delegated, list_of, lists_in, role_of, set_unlisted, unlisted_in
+from exporter.errors import AlreadyPublishedError, RepositoryError
+from exporter.keys import ROOT_KEYS, KeyFolders, Keyring, folders_of, make_keys, open_keyring
+from exporter.lifetimes import DEFAULT_LIFETIMES, Lifetimes, moment
+from exporter.listing import (
+    METADATA,
+    Listing,
+    is_repository,
+    load_listing,
+    locked,
+    renew_roles,
+    write_listing,
+    write_root,
+)
+from exporter.roles import ONE_KEY, ONLINE, Quorum, sign
 
-METADATA: Final = "metadata"
-TARGETS: Final = "targets"
-# Signed beside the targets: manifests of versions that are no longer listed, so that no other content takes their name.
-_UNLISTED: Final = "x-fieldloop-unlisted"
-
-SignedT = TypeVar("SignedT", Root, Timestamp, Snapshot, Targets)
-
-
-@dataclass(frozen=True, slots=True)
-class Lifetimes:
-    """How long each role's metadata is believed; the timestamp's bounds how long a stale mirror can go unnoticed."""
-
-    root: timedelta = timedelta(days=365)
-    targets: timedelta = timedelta(days=90)
-    snapshot: timedelta = timedelta(days=7)
-    timestamp: timedelta = timedelta(days=1)
-
-    def of(self, role: str) -> timedelta:
-        """Return the lifetime of a role."""
-        return {"root": self.root, "targets": self.targets, "snapshot": self.snapshot}.get(role, self.timestamp)
-
-
-DEFAULT_LIFETIMES: Final = Lifetimes()
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What the repository lists now."""
-
-    root: Metadata[Root]
-    timestamp: Metadata[Timestamp]
-    snapshot: Metadata[Snapshot]
-    targets: Metadata[Targets]
-
-
-def is_repository(folder: Path) -> bool:
-    """Tell whether a folder was made by `init_repository`, to its end."""
-    return (folder / METADATA / "timestamp.json").exists()
+logger = logging.getLogger(__name__)
 
 
 def root_of(repository: Path) -> Path:
@@ -83,45 +56,76 @@ def root_of(repository: Path) -> Path:
     return repository / METADATA / "root.json"
 
 
-def init_repository(folder: Path, keys_folder: Path, *, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES) -> Path:
+def init_repository(
+    folder: Path,
+    keys_folder: Path,
+    *,
+    clock: Clock,
+    lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+    root_keys_folder: Path | None = None,
+    root: Quorum = ONE_KEY,
+    targets: Quorum = ONE_KEY,
+) -> Path:
     """Make an empty repository and its keys; return the path of the root that devices must be given.
+
+    Args:
+        folder: of the repository.
+        keys_folder: for the keys that are needed to publish.
+        clock: tells what is a lifetime from now.
+        lifetimes: how long metadata is believed.
+        root_keys_folder: for the keys of the root, which publishing never needs; by default ``root`` in `keys_folder`.
+        root: how many root keys, and how many of them must sign.
+        targets: the same for the keys that say who lists which model.
 
     Raises:
         RepositoryError: a repository is there already, or the keys would lie where they are served.
-        KeysError: the keys folder already holds a key.
+        KeysError: a keys folder already holds a key.
     """
-    metadata = folder / METADATA
     if is_repository(folder):
         raise RepositoryError(f"{folder} is a repository already")
-    if keys_folder.resolve().is_relative_to(folder.resolve()):
-        raise RepositoryError(f"{keys_folder} lies inside {folder}: the keys would be served; choose another folder")
-    signers = make_keys(keys_folder)
-    metadata.mkdir(parents=True, exist_ok=True)
+    root_keys_folder = keys_folder / ROOT_KEYS if root_keys_folder is None else root_keys_folder
+    for place in (keys_folder, root_keys_folder):
+        if place.resolve().is_relative_to(folder.resolve()):
+            raise RepositoryError(f"{place} lies inside {folder}: the keys would be served; choose another folder")
+    quorums = {"root": root, "targets": targets, "snapshot": ONE_KEY, "timestamp": ONE_KEY}
+    for role, quorum in quorums.items():
+        quorum.verify(role)
+    signers = {
+        role: make_keys(root_keys_folder if role == "root" else keys_folder, role, quorum.keys)
+        for role, quorum in quorums.items()
+    }
+    (folder / METADATA).mkdir(parents=True, exist_ok=True)
     (folder / TARGETS).mkdir(exist_ok=True)
-    now = _now(clock)
-    root = Root(consistent_snapshot=True, expires=now + lifetimes.root)
-    for role, signer in signers.items():
-        root.add_key(signer.public_key, role)
-    state = _State(
-        Metadata(root),
+    now = moment(clock)
+    first = Root(consistent_snapshot=True, expires=now + lifetimes.root)
+    for role, quorum in quorums.items():
+        for signer in signers[role]:
+            first.add_key(signer.public_key, role)
+        first.roles[role].threshold = quorum.threshold
+    listing = Listing(
+        Metadata(first),
         Metadata(Timestamp(expires=now + lifetimes.timestamp)),
         Metadata(Snapshot(expires=now + lifetimes.snapshot)),
         Metadata(Targets(expires=now + lifetimes.targets)),
     )
-    _write_root(metadata, state.root, signers["root"])
-    _write_listing(metadata, state, signers, changed=("targets", "snapshot"))
+    sign(listing.root, signers["root"])
+    write_root(folder, listing.root)
+    write_listing(folder, listing, {role: signers[role] for role in ONLINE})
     return root_of(folder)
 
 
 def publish_bundle(
     bundle_folder: Path,
     repository: Path,
-    keys: Path,
+    keys: KeyFolders,
     *,
     clock: Clock,
     lifetimes: Lifetimes = DEFAULT_LIFETIMES,
 ) -> BundleRef:
     """List a bundle's manifest and variants as signed targets. Publishing the same content again changes nothing.
+
+    The first bundle of a model makes the model's role and its key, which takes the keys of the targets. Every other
+    one takes the keys of its model, the snapshot and the timestamp.
 
     Raises:
         BundleError: the folder is not a bundle, or a file is not the one that its manifest names.
@@ -129,32 +133,61 @@ def publish_bundle(
         RepositoryError: no repository, or one that its own keys did not sign.
         KeysError: a key is missing, or not the repository's.
     """
-    manifest, files = _load_bundle(bundle_folder)
-    ref = manifest.ref
-    digest = hashlib.sha256(files[MANIFEST_NAME]).hexdigest()
-    with _locked(repository):
-        state = _load_state(repository)
-        signers = _load_signers(keys, state.root.signed, ("targets", "snapshot", "timestamp"))
-        signed = state.targets.signed
-        listed = signed.targets.get(f"{ref}/{MANIFEST_NAME}")
-        unlisted = _unlisted(signed)
-        known = listed.hashes["sha256"] if listed else unlisted.get(str(ref))
-        if known not in (None, digest):
-            raise AlreadyPublishedError(
-                f"{ref} was published with other content; a version never changes, take a new one"
-            )
-        if listed is not None:
+    bundle = load_bundle(bundle_folder)
+    ref = bundle.manifest.ref
+    role = role_of(ref.name)
+    with locked(repository):
+        listing = load_listing(repository)
+        if _is_listed(listing, bundle):
             return ref
-        _write_targets(repository / TARGETS, ref, files)
-        signed.targets |= _targets_of(manifest, files)
-        unlisted.pop(str(ref), None)
-        signed.unrecognized_fields[_UNLISTED] = unlisted
-        _advance(repository, state, signers, clock, lifetimes)
+        ring = open_keyring(folders_of(keys))
+        changed = ["snapshot", "timestamp", role]
+        if not is_delegated(listing, ref.name):
+            changed.append("targets")
+            listing.signers_of(("targets", "snapshot", "timestamp"), ring)  # before a key is made for nothing
+            ring = _with_new_role(listing, ref.name, ring, ONE_KEY)
+        signers = listing.signers_of(changed, ring)
+        listed = listing.models[role].signed
+        contents = targets_of(bundle, _previous(repository, listed, ref))
+        write_targets(repository, contents)
+        listed.targets |= {target.path: target for target, _ in contents}
+        set_unlisted(listed, {name: digest for name, digest in unlisted_in(listed).items() if name != str(ref)})
+        renew_roles(listing, changed, moment(clock), lifetimes)
+        write_listing(repository, listing, signers)
     return ref
 
 
+def delegate_model(
+    model: str,
+    repository: Path,
+    keys: KeyFolders,
+    *,
+    quorum: Quorum,
+    clock: Clock,
+    lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+) -> str:
+    """Make a model's role and its keys before anything of it is published; return the role.
+
+    Raises:
+        BundleError: no model may be named so.
+        RepositoryError: the model has its role already, or the repository is not what its keys signed.
+        KeysError: a key is missing, or not the repository's.
+    """
+    quorum.verify(role_of(model))
+    with locked(repository):
+        listing = load_listing(repository)
+        ring = open_keyring(folders_of(keys))
+        listing.signers_of(ONLINE, ring)
+        ring = _with_new_role(listing, model, ring, quorum)
+        changed = (*ONLINE, role_of(model))
+        signers = listing.signers_of(changed, ring)
+        renew_roles(listing, changed, moment(clock), lifetimes)
+        write_listing(repository, listing, signers)
+    return role_of(model)
+
+
 def unlist_bundle(
-    ref: BundleRef, repository: Path, keys: Path, *, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES
+    ref: BundleRef, repository: Path, keys: KeyFolders, *, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES
 ) -> None:
     """Take a bundle off the list, so that no device accepts it any more; its files and its name stay taken.
 
@@ -162,56 +195,24 @@ def unlist_bundle(
         RepositoryError: it is not listed, or the repository is not what its keys signed.
         KeysError: a key is missing, or not the repository's.
     """
-    with _locked(repository):
-        state = _load_state(repository)
-        signers = _load_signers(keys, state.root.signed, ("targets", "snapshot", "timestamp"))
-        signed = state.targets.signed
-        manifest = signed.targets.get(f"{ref}/{MANIFEST_NAME}")
+    with locked(repository):
+        listing = load_listing(repository)
+        role, listed = list_of(listing, ref.name)
+        manifest = listed.targets.get(f"{ref}/{MANIFEST_NAME}")
         if manifest is None:
             raise RepositoryError(f"{ref} is not listed in {repository}")
-        signed.targets = {path: target for path, target in signed.targets.items() if not path.startswith(f"{ref}/")}
-        signed.unrecognized_fields[_UNLISTED] = _unlisted(signed) | {str(ref): manifest.hashes["sha256"]}
-        _advance(repository, state, signers, clock, lifetimes)
-
-
-def refresh_timestamp(
-    repository: Path, keys: Path, *, clock: Clock, lifetimes: Lifetimes = DEFAULT_LIFETIMES
-) -> tuple[str, ...]:
-    """Sign the timestamp anew, and every other role of which less than half its life is left.
-
-    Returns:
-        The roles that were signed, for example ``("timestamp",)``.
-
-    Raises:
-        RepositoryError: no repository, or one that its own keys did not sign.
-        KeysError: a key is missing, or not the repository's.
-    """
-    with _locked(repository):
-        state = _load_state(repository)
-        now = _now(clock)
-        signed = {part.type: part for part in (state.root.signed, state.targets.signed, state.snapshot.signed)}
-        old = {role for role, part in signed.items() if part.expires - now < lifetimes.of(role) / 2}
-        if "targets" in old:
-            old.add("snapshot")  # it names the version of the targets
-        due = tuple(role for role in ROLES if role in old or role == "timestamp")
-        signers = _load_signers(keys, state.root.signed, due)
-        for role in old:
-            _renew(signed[role], now, lifetimes)
-        _renew(state.timestamp.signed, now, lifetimes)
-        if "root" in old:
-            _write_root(repository / METADATA, state.root, signers["root"])
-        _write_listing(repository / METADATA, state, signers, changed=due)
-    return due
+        changed = ("snapshot", "timestamp", role)
+        signers = listing.signers_of(changed, open_keyring(folders_of(keys)))
+        listed.targets = {path: target for path, target in listed.targets.items() if not path.startswith(f"{ref}/")}
+        set_unlisted(listed, unlisted_in(listed) | {str(ref): manifest.hashes["sha256"]})
+        renew_roles(listing, changed, moment(clock), lifetimes)
+        write_listing(repository, listing, signers)
 
 
 def list_bundles(repository: Path) -> tuple[BundleRef, ...]:
     """Return the bundles that are listed now, by name and version; raise RepositoryError as `publish_bundle` does."""
-    refs = []
-    for path in _load_state(repository).targets.signed.targets:
-        name, version, file = path.split("/")
-        if file == MANIFEST_NAME:
-            refs.append(BundleRef(name, int(version)))
-    return tuple(sorted(refs))
+    paths = [path.split("/") for listed in lists_in(load_listing(repository)) for path in listed.targets]
+    return tuple(sorted(BundleRef(name, int(version)) for name, version, file in paths if file == MANIFEST_NAME))
 
 
 def load_listed_manifest(repository: Path, ref: BundleRef) -> Manifest | None:
@@ -223,173 +224,44 @@ def load_listed_manifest(repository: Path, ref: BundleRef) -> Manifest | None:
     """
     if not is_repository(repository):
         return None
-    target = _load_state(repository).targets.signed.targets.get(f"{ref}/{MANIFEST_NAME}")
-    if target is None:
-        return None
-    digest = target.hashes["sha256"]
-    path = repository / TARGETS / ref.name / str(ref.version) / f"{digest}.{MANIFEST_NAME}"
-    data = _read(path, MAX_MANIFEST_BYTES)
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise BundleError(f"{path} is not the file that was signed; publish the bundle again")
-    return parse_manifest(data)
+    _, listed = list_of(load_listing(repository), ref.name)
+    target = listed.targets.get(f"{ref}/{MANIFEST_NAME}")
+    return None if target is None else parse_manifest(read_target(repository, target))
 
 
-# --- the bundle ------------------------------------------------------------------------------------------------------
+def listed_sizes(repository: Path, ref: BundleRef) -> tuple[FormSizes, ...]:
+    """Return what a listed bundle's files cost on their way; raise RepositoryError as `publish_bundle` does."""
+    return sizes_of(list_of(load_listing(repository), ref.name)[1], ref)
 
 
-def _load_bundle(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
-    files = {MANIFEST_NAME: _read(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)}
-    manifest = parse_manifest(files[MANIFEST_NAME])
-    for variant in manifest.variants:
-        data = _read(folder / variant.file, MAX_VARIANT_BYTES)
-        if len(data) != variant.size_bytes or hashlib.sha256(data).hexdigest() != variant.sha256:
-            raise BundleError(f"{folder / variant.file} is not the file that {MANIFEST_NAME} names; export again")
-        files[variant.file] = data
-    return manifest, files
+def _is_listed(listing: Listing, bundle: BundleFiles) -> bool:
+    """Tell whether a bundle is listed; raise AlreadyPublishedError when its name is taken by another one."""
+    ref = bundle.manifest.ref
+    _, listed = list_of(listing, ref.name)
+    manifest = listed.targets.get(f"{ref}/{MANIFEST_NAME}")
+    known = manifest.hashes["sha256"] if manifest is not None else unlisted_in(listed).get(str(ref))
+    if known not in {None, bundle.manifest_sha256}:
+        raise AlreadyPublishedError(f"{ref} was published with other content; a version never changes, take a new one")
+    return manifest is not None
 
 
-def _read(path: Path, max_bytes: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > max_bytes:
-        raise BundleError(f"{path}: larger than the {max_bytes} bytes that are allowed")
-    return data
+def _with_new_role(listing: Listing, model: str, ring: Keyring, quorum: Quorum) -> Keyring:
+    """Give a model its role with new keys; return the keyring with them."""
+    made = make_keys(ring.folders[0], role_of(model), quorum.keys, beside_others=True)
+    delegate(listing, model, [signer.public_key for signer in made], quorum.threshold)
+    return open_keyring(ring.folders)
 
 
-def _targets_of(manifest: Manifest, files: Mapping[str, bytes]) -> dict[str, TargetFile]:
-    """Describe a bundle's files as targets; the custom part lets a client choose before it downloads."""
-    roles = {MANIFEST_NAME: "manifest"} | {variant.file: variant.name for variant in manifest.variants}
-    targets = {}
-    for file, data in files.items():
-        path = f"{manifest.ref}/{file}"
-        target = TargetFile.from_data(path, data, ["sha256"])
-        target.unrecognized_fields["custom"] = {"bundle": str(manifest.ref), "is": roles[file]}
-        targets[path] = target
-    return targets
-
-
-def _write_targets(folder: Path, ref: BundleRef, files: Mapping[str, bytes]) -> None:
-    place = folder / ref.name / str(ref.version)
-    place.mkdir(parents=True, exist_ok=True)
-    for file, data in files.items():
-        replace_file(place / f"{hashlib.sha256(data).hexdigest()}.{file}", data)
-    sync_folder(place.parent)
-    sync_folder(folder)
-
-
-# --- metadata --------------------------------------------------------------------------------------------------------
-
-
-def _advance(
-    repository: Path, state: _State, signers: Mapping[str, CryptoSigner], clock: Clock, lifetimes: Lifetimes
-) -> None:
-    """Give the changed targets and all that lists them new versions, and write them."""
-    now = _now(clock)
-    for signed in (state.targets.signed, state.snapshot.signed, state.timestamp.signed):
-        _renew(signed, now, lifetimes)
-    _write_listing(repository / METADATA, state, signers, changed=("targets", "snapshot"))
-
-
-def _renew(signed: Root | Timestamp | Snapshot | Targets, now: datetime, lifetimes: Lifetimes) -> None:
-    signed.version += 1
-    signed.expires = now + lifetimes.of(signed.type)
-
-
-def _write_root(folder: Path, root: Metadata[Root], signer: CryptoSigner) -> None:
-    root.sign(signer)
-    data = root.to_bytes()
-    replace_file(folder / f"{root.signed.version}.root.json", data)
-    replace_file(folder / "root.json", data)
-
-
-def _write_listing(folder: Path, state: _State, signers: Mapping[str, CryptoSigner], changed: tuple[str, ...]) -> None:
-    # The order is the safety property: each file is on disk before the one that names it.
-    # 1. targets, 2. the snapshot that names them, 3. the timestamp: only now clients see any of it.
-    if "targets" in changed:
-        _write_versioned(folder, state.targets, signers["targets"])
-        state.snapshot.signed.meta["targets.json"] = MetaFile(state.targets.signed.version)
-    if "snapshot" in changed:
-        data = _write_versioned(folder, state.snapshot, signers["snapshot"])
-        version = state.snapshot.signed.version
-        state.timestamp.signed.snapshot_meta = MetaFile.from_data(version, data, ["sha256"])
-    state.timestamp.sign(signers["timestamp"])
-    replace_file(folder / "timestamp.json", state.timestamp.to_bytes())
-
-
-def _write_versioned(folder: Path, part: Metadata[SignedT], signer: CryptoSigner) -> bytes:
-    part.sign(signer)
-    data = part.to_bytes()
-    replace_file(folder / f"{part.signed.version}.{part.signed.type}.json", data)
-    return data
-
-
-def _load_state(repository: Path) -> _State:
-    """Read what the timestamp lists, checking every signature: what others altered is not signed again by us."""
-    folder = repository / METADATA
-    root = _load_root(folder)
-    timestamp = _load_signed(folder / "timestamp.json", root, Timestamp)
-    snapshot = _load_signed(folder / f"{timestamp.signed.snapshot_meta.version}.snapshot.json", root, Snapshot)
-    targets_version = snapshot.signed.meta["targets.json"].version
-    targets = _load_signed(folder / f"{targets_version}.targets.json", root, Targets)
-    return _State(root, timestamp, snapshot, targets)
-
-
-def _load_signed(path: Path, root: Metadata[Root], kind: type[SignedT]) -> Metadata[SignedT]:
-    metadata = _parse(path, kind)
-    role = metadata.signed.type
-    try:
-        root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-    except (UnsignedMetadataError, ValueError) as error:
-        raise RepositoryError(f"{path}: not signed by this repository's {role} key") from error
-    return metadata
-
-
-def _load_root(folder: Path) -> Metadata[Root]:
-    versions = [int(p.name.partition(".")[0]) for p in folder.glob("*.root.json") if p.name.partition(".")[0].isdigit()]
+def _previous(repository: Path, listed: Targets, ref: BundleRef) -> BundleFiles | None:
+    """Return the listed bundle before this one, None where there is none that can be used."""
+    paths = [path.split("/") for path in listed.targets]
+    versions = [int(version) for _, version, file in paths if file == MANIFEST_NAME and int(version) < ref.version]
     if not versions:
-        raise RepositoryError(f"{folder.parent} is not a repository; make one with: fieldloop repository init")
-    return _parse(folder / f"{max(versions)}.root.json", Root)
-
-
-def _parse(path: Path, kind: type[SignedT]) -> Metadata[SignedT]:
+        return None
+    before = BundleRef(ref.name, max(versions))
     try:
-        metadata: Metadata[SignedT] = Metadata.from_bytes(path.read_bytes())
-    except (OSError, DeserializationError, TufError) as error:
-        raise RepositoryError(f"{path}: cannot be read as TUF metadata: {error}") from error
-    if not isinstance(metadata.signed, kind):
-        raise RepositoryError(f"{path}: holds {metadata.signed.type} metadata")
-    return metadata
-
-
-def _load_signers(keys: Path, root: Root, roles: tuple[str, ...]) -> dict[str, CryptoSigner]:
-    signers = {role: load_signer(keys, role) for role in roles}
-    for role, signer in signers.items():
-        if signer.public_key.keyid not in root.roles[role].keyids:
-            raise KeysError(f"{keys / role}.pem is not the {role} key of this repository")
-    return signers
-
-
-def _unlisted(targets: Targets) -> dict[str, str]:
-    stored = targets.unrecognized_fields.get(_UNLISTED, {})
-    return {str(ref): str(digest) for ref, digest in stored.items()}
-
-
-def _now(clock: Clock) -> datetime:
-    return datetime.fromtimestamp(clock.utc_s(), UTC).replace(microsecond=0)
-
-
-@contextmanager
-def _locked(repository: Path) -> Iterator[None]:
-    """Let one process change the repository at a time; the lock is on the folder itself and dies with its holder."""
-    try:
-        descriptor = os.open(repository / METADATA, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise RepositoryError(f"{repository} is not a repository; make one with: fieldloop repository init") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        return load_published(repository, listed, before)
+    except (BundleError, KeyError) as error:
+        # What is published now does not depend on it: devices fetch whole files.
+        logger.warning("no deltas from %s: %s", before, error)
+        return None

@@ -59,7 +59,8 @@ def _bundle_of(project: Path, version: str) -> Path:
 
 def _places_of(project: Path, clock: "Clock") -> tuple[Path, Path]:
     """Return the folders of the project's own update repository and of its keys."""
-    from exporter.repository import init_repository, is_repository
+    from exporter.listing import is_repository
+    from exporter.repository import init_repository
     from trainer.continuous.station import KEYS_NAME, REPOSITORY_NAME
     from trainer.project import FILE_NAME, load_project
 

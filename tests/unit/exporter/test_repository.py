@@ -2,7 +2,6 @@ import shutil
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from tuf.api.exceptions import (
@@ -15,17 +14,11 @@ from tuf.api.exceptions import (
 from tuf.api.exceptions import RepositoryError as TufError
 
 from broker.messages import BundleRef
-from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError
 from exporter.errors import AlreadyPublishedError, KeysError, RepositoryError
-from exporter.repository import (
-    Lifetimes,
-    init_repository,
-    list_bundles,
-    publish_bundle,
-    refresh_timestamp,
-    unlist_bundle,
-)
+from exporter.lifetimes import Lifetimes
+from exporter.refresh import refresh_timestamp
+from exporter.repository import init_repository, list_bundles, publish_bundle, unlist_bundle
 from tests.unit.exporter.repositories import SetClock, fetch, open_client, write_bundle
 
 MODEL = "digits/1/model.onnx"
@@ -62,8 +55,8 @@ def alter(path):
 
 @pytest.mark.usefixtures("repository")
 def test_keys_are_readable_by_their_owner_only(keys):
-    assert sorted(p.name for p in keys.iterdir()) == ["root.pem", "snapshot.pem", "targets.pem", "timestamp.pem"]
-    assert {p.stat().st_mode & 0o777 for p in keys.iterdir()} == {0o600}
+    files = {str(p.relative_to(keys)): p.stat().st_mode & 0o777 for p in keys.rglob("*.pem")}
+    assert files == dict.fromkeys(("root/root.pem", "snapshot.pem", "targets.pem", "timestamp.pem"), 0o600)
 
 
 def test_a_key_that_others_can_read_is_refused(repository, keys, clock, tmp_path):
@@ -163,7 +156,7 @@ def test_one_altered_byte_of_a_variant_is_refused_by_the_client(repository, keys
         fetch(repository, tmp_path / "c", MODEL)
 
 
-@pytest.mark.parametrize("file", ["timestamp.json", "2.snapshot.json", "2.targets.json"])
+@pytest.mark.parametrize("file", ["timestamp.json", "2.snapshot.json", "2.targets.json", "1.model-digits.json"])
 def test_altered_metadata_is_refused_by_the_client(repository, keys, clock, tmp_path, file):
     publish(repository, keys, clock, write_bundle(tmp_path / "b"))
     alter(repository / "metadata" / file)
@@ -206,7 +199,7 @@ def test_a_repository_frozen_past_its_timestamps_life_is_refused(tmp_path, keys,
     with pytest.raises(ExpiredMetadataError):
         fetch(tmp_path / "r", tmp_path / "c", MODEL)
     clock.now_s += 2 * 86400
-    assert refresh_timestamp(tmp_path / "r", keys, clock=clock) == ("timestamp",)
+    assert refresh_timestamp(tmp_path / "r", keys, clock=clock).signed == ("timestamp",)
     assert fetch(tmp_path / "r", tmp_path / "c", MODEL) is None
 
 
@@ -217,36 +210,10 @@ def test_refreshing_renews_each_role_that_has_lived_half_its_life(tmp_path, keys
     publish(tmp_path / "r", keys, clock, write_bundle(tmp_path / "b"))
     clock.now_s += 60 * 86400
     due = refresh_timestamp(tmp_path / "r", keys, clock=clock, lifetimes=lifetimes)
-    assert due == ("root", "targets", "snapshot", "timestamp")
+    assert due.signed == ("root", "targets", "model-digits", "snapshot", "timestamp")
+    assert due.waiting == ()
     assert fetch(tmp_path / "r", tmp_path / "c", MODEL) == b"model"
-    assert refresh_timestamp(tmp_path / "r", keys, clock=clock, lifetimes=lifetimes) == ("timestamp",)
-
-
-@pytest.mark.parametrize("writes", range(6))
-def test_a_cut_at_any_write_of_a_publication_leaves_the_old_state_served(
-    repository, keys, clock, tmp_path, monkeypatch, writes
-):
-    publish(repository, keys, clock, write_bundle(tmp_path / "b1", 1, b"v1"))
-    left = [writes]
-
-    def cutting(path: Path, data: bytes, mode: int = 0o644) -> None:
-        if left[0] == 0:
-            raise OSError("power gone")
-        left[0] -= 1
-        replace_file(path, data, mode)
-
-    monkeypatch.setattr("exporter.repository.replace_file", cutting)
-    second = write_bundle(tmp_path / "b2", 2, b"v2")
-    if writes < 5:
-        with pytest.raises(OSError, match="power gone"):
-            publish(repository, keys, clock, second)
-        assert fetch(repository, tmp_path / "c", "digits/2/model.onnx") is None
-    else:
-        publish(repository, keys, clock, second)
-    assert fetch(repository, tmp_path / "c", MODEL) == b"v1"
-    monkeypatch.undo()
-    publish(repository, keys, clock, second)
-    assert fetch(repository, tmp_path / "c", "digits/2/model.onnx") == b"v2"
+    assert refresh_timestamp(tmp_path / "r", keys, clock=clock, lifetimes=lifetimes).signed == ("timestamp",)
 
 
 def test_two_publishers_at_once_lose_nothing(repository, keys, clock, tmp_path):
