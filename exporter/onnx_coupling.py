@@ -76,7 +76,7 @@ def _body(around: OnnxNodes, q: str, k: int) -> onnx.GraphProto:
     )
 
 
-def _step(  # noqa: PLR0913, PLR0917 - all of a round
+def _step(
     around: OnnxNodes, wide: Arithmetic, q: str, t: int, k: int, state: tuple[str, str, str]
 ) -> tuple[str, str, str]:
     """Move the probability of class t, as libsvm does; returns p, Qp and pQp."""

@@ -104,3 +104,8 @@ def is_float32(values: Floats) -> bool:
     """Whether rounding to float32 loses nothing; NaN and infinities count as exact."""
     with np.errstate(over="ignore"):
         return bool(np.array_equal(values.astype(np.float32).astype(np.float64), values, equal_nan=True))
+
+
+def axes(nodes: OnnxNodes, axis: int) -> str:
+    """Return the name of a constant that names one axis."""
+    return nodes.constant([axis], np.int64)
