@@ -113,5 +113,6 @@ def _write_product(nodes: OnnxNodes, linear: Linear, x: str, quantisation: Quant
 def _stored(nodes: OnnxNodes, values: Floats, scales: Floats, dtype: DTypeLike, axis: int) -> str:
     rounded = np.round(values / scales)
     stored = np.clip(rounded, -_GREATEST, _GREATEST) if dtype is np.int8 else rounded
-    zeros = nodes.constant(np.zeros(scales.shape), dtype)
-    return nodes.node("DequantizeLinear", nodes.constant(stored, dtype), nodes.constant(scales), zeros, axis=axis)
+    # ONNX Runtime up to 1.24 cannot fuse weights that leave their zeros out.
+    zeros = [nodes.constant(np.zeros(scales.shape), dtype)] if dtype is np.int8 else []
+    return nodes.node("DequantizeLinear", nodes.constant(stored, dtype), nodes.constant(scales), *zeros, axis=axis)

@@ -32,7 +32,7 @@ class OnnxNodes:
 
     def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - ONNX's own
         """Add a node with one output; return the name of that output."""
-        output = f"{self._prefix}{kind.lower()}{len(self.nodes)}"
+        output = f"{self._prefix}v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain or None, **attributes))
         return output
 
