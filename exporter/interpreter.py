@@ -41,8 +41,8 @@ from exporter.program import (
 Floats = NDArray[np.float64]
 
 # libsvm's numbers (svm.cpp, multiclass_probability).
-LEAST_PAIR: Final = 1e-7
-LEAST_ROUNDS: Final = 100
+COUPLING_LEAST_PAIR: Final = 1e-7
+COUPLING_LEAST_ROUNDS: Final = 100
 COUPLING_ERROR: Final = 0.005
 
 CURVES: Final[Mapping[CurveName, Callable[[Floats], Floats]]] = {
@@ -173,12 +173,14 @@ def _coupling(operation: Coupling, values: Rows) -> Floats:
 
 def _couple(n_classes: int, pairs: Floats) -> Floats:
     r = np.zeros((n_classes, n_classes))
-    for value, (i, j) in zip(np.clip(pairs, LEAST_PAIR, 1 - LEAST_PAIR), pairs_of(n_classes), strict=True):
+    for value, (i, j) in zip(
+        np.clip(pairs, COUPLING_LEAST_PAIR, 1 - COUPLING_LEAST_PAIR), pairs_of(n_classes), strict=True
+    ):
         r[i, j], r[j, i] = value, 1 - value
     q = -r.T * r
     np.fill_diagonal(q, np.square(r).sum(axis=0))
     p = np.full(n_classes, 1.0 / n_classes)
-    for _ in range(max(LEAST_ROUNDS, n_classes)):
+    for _ in range(max(COUPLING_LEAST_ROUNDS, n_classes)):
         qp = q @ p
         pqp = float(p @ qp)
         if np.max(np.abs(qp - pqp)) < COUPLING_ERROR / n_classes:

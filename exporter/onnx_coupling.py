@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from exporter.interpreter import COUPLING_ERROR, LEAST_PAIR, LEAST_ROUNDS, pairs_of
+from exporter.interpreter import COUPLING_ERROR, COUPLING_LEAST_PAIR, COUPLING_LEAST_ROUNDS, pairs_of
 from exporter.onnx_nodes import Arithmetic, OnnxNodes
 from exporter.program import Coupling
 
@@ -19,12 +19,12 @@ _PROBABILITIES: Final = "p"
 def write_coupling(arithmetic: Arithmetic, operation: Coupling, x: str) -> str:
     """Add the loop; return the name of the classes' probabilities."""
     wide, nodes, k = arithmetic.widened(), arithmetic.nodes, operation.n_classes
-    pairs = nodes.node("Clip", wide.take(x), wide.constant(LEAST_PAIR), wide.constant(1 - LEAST_PAIR))
+    pairs = nodes.node("Clip", wide.take(x), wide.constant(COUPLING_LEAST_PAIR), wide.constant(1 - COUPLING_LEAST_PAIR))
     q = _q_matrix(wide, pairs, k)
     # Every row begins with 1 / k; multiplying by 0 gives the number of rows.
     one = nodes.node("Mul", nodes.node("Gather", pairs, nodes.constant([0], np.int64), axis=1), wide.constant([0.0]))
     start = nodes.node("Add", one, wide.constant(np.full((1, k), 1 / k)))
-    rounds = nodes.constant(max(LEAST_ROUNDS, k), np.int64)
+    rounds = nodes.constant(max(COUPLING_LEAST_ROUNDS, k), np.int64)
     body = _body(nodes, q, k)
     return wide.give(nodes.node("Loop", rounds, nodes.constant(True, np.bool_), start, body=body))  # noqa: FBT003 - a tensor
 
@@ -76,7 +76,7 @@ def _body(around: OnnxNodes, q: str, k: int) -> onnx.GraphProto:
     )
 
 
-def _step(  # noqa: PLR0913, PLR0917 - all of a round
+def _step(
     around: OnnxNodes, wide: Arithmetic, q: str, t: int, k: int, state: tuple[str, str, str]
 ) -> tuple[str, str, str]:
     """Move the probability of class t, as libsvm does; returns p, Qp and pQp."""

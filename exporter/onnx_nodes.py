@@ -32,7 +32,7 @@ class OnnxNodes:
 
     def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - ONNX's own
         """Add a node with one output; return the name of that output."""
-        output = f"{self._prefix}{kind.lower()}{len(self.nodes)}"
+        output = f"{self._prefix}v{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain or None, **attributes))
         return output
 
@@ -104,3 +104,8 @@ def is_float32(values: Floats) -> bool:
     """Whether rounding to float32 loses nothing; NaN and infinities count as exact."""
     with np.errstate(over="ignore"):
         return bool(np.array_equal(values.astype(np.float32).astype(np.float64), values, equal_nan=True))
+
+
+def axes(nodes: OnnxNodes, axis: int) -> str:
+    """Return the name of a constant that names one axis."""
+    return nodes.constant([axis], np.int64)

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from onnx import TensorProto
 
-from exporter.interpreter import pairs_of
 from exporter.onnx_coupling import write_coupling
-from exporter.onnx_nodes import Arithmetic, Floats, OnnxNodes, is_float32
+from exporter.onnx_nodes import Arithmetic, Floats, OnnxNodes, axes, is_float32
+from exporter.onnx_precise import write_interpolate, write_kernel, write_normalise, write_ovr_of_ovo
 from exporter.onnx_trees import write_trees
 from exporter.program import (
     Affine,
@@ -136,13 +136,15 @@ def _nothing(arithmetic: Arithmetic, x: str) -> str:
 def _lookup(arithmetic: Arithmetic, operation: Lookup, x: str) -> str:
     nodes, default = arithmetic.nodes, arithmetic.nodes.constant([[operation.default]])
     # A later one of equal keys holds.
-    values = {key.tobytes(): (key, value) for key, value in zip(_float32(operation.keys), operation.values, strict=True)}
+    values = {
+        key.tobytes(): (key, value) for key, value in zip(_float32(operation.keys), operation.values, strict=True)
+    }
     if not values:
         return nodes.node("Where", nodes.node("Less", x, nodes.constant([[-np.inf]])), x, default)
     found = nodes.narrow(_matches(nodes, x, [key for key, _ in values.values()]))
     place = nodes.node("ArgMax", found, axis=1, keepdims=1)
     value = nodes.node("Gather", nodes.constant([value for _, value in values.values()]), place)
-    is_known = nodes.node("Cast", nodes.node("ReduceMax", found, _axes(nodes, 1)), to=TensorProto.BOOL)
+    is_known = nodes.node("Cast", nodes.node("ReduceMax", found, axes(nodes, 1)), to=TensorProto.BOOL)
     return nodes.node("Where", is_known, value, default)
 
 
@@ -151,19 +153,15 @@ def _float32(keys: tuple[float, ...]) -> list[np.float32]:
     return [np.float32("nan") if np.isnan(key) else np.float32(key) + np.float32(0) for key in keys]
 
 
-def _axes(nodes: OnnxNodes, axis: int) -> str:
-    return nodes.constant([axis], np.int64)
-
-
 def _bins(arithmetic: Arithmetic, operation: Bins, x: str) -> str:
     nodes, n_edges = arithmetic.nodes, max(len(edges) for edges in operation.edges)
     if n_edges == 0:
         return _nothing(arithmetic, x)
     # Nothing is at least NaN: it fills the rows of columns with fewer edges.
     table = np.array([[*edges, *[np.nan] * (n_edges - len(edges))] for edges in operation.edges])
-    present = nodes.node("Unsqueeze", _without_missing(nodes, x, np.inf), _axes(nodes, 2))
+    present = nodes.node("Unsqueeze", _without_missing(nodes, x, np.inf), axes(nodes, 2))
     passed = nodes.narrow(nodes.node("GreaterOrEqual", present, nodes.constant(table)))
-    return nodes.node("ReduceSum", passed, _axes(nodes, 2), keepdims=0)
+    return nodes.node("ReduceSum", passed, axes(nodes, 2), keepdims=0)
 
 
 def _without_missing(nodes: OnnxNodes, x: str, value: float) -> str:
@@ -180,27 +178,6 @@ def _linear(arithmetic: Arithmetic, operation: Linear, x: str) -> str:
     return arithmetic.give(product)
 
 
-def _kernel(arithmetic: Arithmetic, operation: Kernel, x: str) -> str:
-    # Wide, as libsvm computes: squares of distances are small differences of great numbers.
-    wide, nodes = arithmetic.widened(), arithmetic.nodes
-    taken, vectors = wide.take(x), operation.vectors
-    products = nodes.node("MatMul", taken, nodes.node("Transpose", wide.constant(vectors), perm=[1, 0]))
-    if operation.kind == "linear":
-        return wide.give(products)
-    if operation.kind == "rbf":
-        own = nodes.node("ReduceSum", nodes.node("Mul", taken, taken), _axes(nodes, 1))
-        both = nodes.node("Add", own, nodes.constant(np.square(vectors).sum(axis=1), np.float64))
-        twice = nodes.node("Mul", products, wide.constant([2.0]))
-        distance = nodes.node("Sub", both, twice)
-        return wide.give(nodes.node("Exp", nodes.node("Mul", distance, wide.constant([-operation.gamma]))))
-    inner = nodes.node("Mul", products, wide.constant([operation.gamma]))
-    if operation.coef0:
-        inner = nodes.node("Add", inner, wide.constant([operation.coef0]))
-    if operation.kind == "sigmoid":
-        return wide.give(nodes.node("Tanh", inner))
-    return wide.give(nodes.node("Pow", inner, wide.constant([operation.degree])))
-
-
 def _softmax(arithmetic: Arithmetic, _: Softmax, x: str) -> str:
     return arithmetic.give(arithmetic.nodes.node("Softmax", arithmetic.take(x), axis=1))
 
@@ -212,55 +189,22 @@ def _complement(arithmetic: Arithmetic, _: Complement, x: str) -> str:
 
 def _proportions(arithmetic: Arithmetic, _: Proportions, x: str) -> str:
     nodes, taken = arithmetic.nodes, arithmetic.take(x)
-    total = nodes.node("ReduceSum", taken, _axes(nodes, 1))
+    total = nodes.node("ReduceSum", taken, axes(nodes, 1))
     is_zero, one = nodes.node("Equal", total, arithmetic.constant([0.0])), arithmetic.constant([1.0])
     # Where the sum is 0 each number counts as one of w equal ones.
     number = nodes.node("Where", is_zero, one, taken)
-    return arithmetic.give(nodes.node("Div", number, nodes.node("ReduceSum", number, _axes(nodes, 1))))
+    return arithmetic.give(nodes.node("Div", number, nodes.node("ReduceSum", number, axes(nodes, 1))))
 
 
 def _average(arithmetic: Arithmetic, operation: Average, *vectors: str) -> str:
     nodes = arithmetic.nodes
     terms = [
-        arithmetic.take(vector) if weight == 1 else nodes.node("Mul", arithmetic.take(vector), arithmetic.constant([weight]))
+        arithmetic.take(vector)
+        if weight == 1
+        else nodes.node("Mul", arithmetic.take(vector), arithmetic.constant([weight]))
         for vector, weight in zip(vectors, operation.weights, strict=True)
     ]
     return arithmetic.give(terms[0] if len(terms) == 1 else nodes.node("Sum", *terms))
-
-
-def _normalise(arithmetic: Arithmetic, operation: Normalise, x: str) -> str:
-    wide, nodes = arithmetic.widened(), arithmetic.nodes
-    taken, axes = wide.take(x), _axes(nodes, 1)
-    if operation.norm == "l2":
-        norm = nodes.node("Sqrt", nodes.node("ReduceSum", nodes.node("Mul", taken, taken), axes))
-    else:
-        norm = nodes.node("ReduceSum" if operation.norm == "l1" else "ReduceMax", nodes.node("Abs", taken), axes)
-    is_zero = nodes.node("Equal", norm, wide.constant([0.0]))
-    return wide.give(nodes.node("Div", taken, nodes.node("Where", is_zero, wide.constant([1.0]), norm)))
-
-
-def _interpolate(arithmetic: Arithmetic, operation: Interpolate, x: str) -> str:
-    wide, nodes = arithmetic.widened(), arithmetic.nodes
-    columns = []
-    for place, (xs, ys) in enumerate(zip(operation.xs, operation.ys, strict=True)):
-        column = wide.take(nodes.node("Gather", x, nodes.constant([place], np.int64), axis=1))
-        columns.append(_interpolate_column(wide, column, xs, ys))
-    return wide.give(columns[0] if len(columns) == 1 else nodes.node("Concat", *columns, axis=1))
-
-
-def _interpolate_column(wide: Arithmetic, x: str, xs: Floats, ys: Floats) -> str:
-    nodes = wide.nodes
-    if len(xs) == 1:
-        return nodes.node("Where", nodes.node("IsNaN", x), wide.constant([ys[0]]), wide.constant([[ys[0]]]))
-    for kind, end in (("Less", xs[0]), ("Greater", xs[-1])):
-        limit = wide.constant([end])
-        x = nodes.node("Where", nodes.node(kind, x, limit), limit, x)
-    # The knot at or below x: how many of those behind the first it has reached.
-    passed = nodes.node("GreaterOrEqual", x, nodes.constant([xs[1:]], np.float64))
-    knot = nodes.node("ReduceSum", nodes.index(passed), _axes(nodes, 1))
-    slopes = np.append(np.diff(ys) / np.diff(xs), 0.0)
-    at, value, slope = (nodes.node("Gather", nodes.constant(part, np.float64), knot) for part in (xs, ys, slopes))
-    return nodes.node("Add", nodes.node("Mul", nodes.node("Sub", x, at), slope), value)
 
 
 def _arg_max(arithmetic: Arithmetic, _: ArgMax, x: str) -> str:
@@ -268,22 +212,6 @@ def _arg_max(arithmetic: Arithmetic, _: ArgMax, x: str) -> str:
     chosen = nodes.node("ArgMax", x, axis=1, keepdims=1)
     places = nodes.constant([range(arithmetic.width)], np.int64)
     return nodes.narrow(nodes.node("Equal", chosen, places))
-
-
-def _ovr_of_ovo(arithmetic: Arithmetic, operation: OvrOfOvo, x: str) -> str:
-    wide, nodes, pairs = arithmetic.widened(), arithmetic.nodes, pairs_of(operation.n_classes)
-    first, second = np.eye(operation.n_classes)[np.array(pairs).T]
-    votes_first = nodes.widen(nodes.node("LessOrEqual", x, nodes.constant([0.0])))
-    votes_second = nodes.widen(nodes.node("Greater", x, nodes.constant([0.0])))
-    votes = nodes.node(
-        "Add",
-        nodes.node("MatMul", votes_first, wide.constant(first)),
-        nodes.node("MatMul", votes_second, wide.constant(second)),
-    )
-    confidence = nodes.node("MatMul", wide.take(x), wide.constant(second - first))
-    size = nodes.node("Add", nodes.node("Abs", confidence), wide.constant([1.0]))
-    share = nodes.node("Div", confidence, nodes.node("Mul", size, wide.constant([3.0])))
-    return wide.give(nodes.node("Add", votes, share))
 
 
 # A new operation is one line here. (arithmetic, operation, names of its sources) to the name of its answer.
@@ -300,16 +228,16 @@ WRITERS: Final[Mapping[type[Any], Callable[..., str]]] = {
     Lookup: _lookup,
     Bins: _bins,
     Linear: _linear,
-    Kernel: _kernel,
+    Kernel: write_kernel,
     Trees: write_trees,
     Softmax: _softmax,
     Complement: _complement,
     Proportions: _proportions,
     Average: _average,
     Product: lambda arithmetic, _, first, second: arithmetic.nodes.node("Mul", first, second),
-    Normalise: _normalise,
-    Interpolate: _interpolate,
+    Normalise: write_normalise,
+    Interpolate: write_interpolate,
     ArgMax: _arg_max,
-    OvrOfOvo: _ovr_of_ovo,
+    OvrOfOvo: write_ovr_of_ovo,
     Coupling: write_coupling,
 }

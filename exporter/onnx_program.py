@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from exporter.onnx_nodes import IR_VERSION, OPSETS, Arithmetic, OnnxNodes
 from exporter.onnx_operations import WRITERS
+from exporter.onnx_surgery import rename_value
 from exporter.program import ArgMax, Bins, Flags, Lookup, Node, OneHot, OvrOfOvo, Program, Row, Trees, sources_of
 
 INPUT: Final = "rows"
@@ -54,7 +55,8 @@ def deciding_places(program: Program) -> frozenset[int]:
 
 def graph_of(program: Program, nodes: OnnxNodes, answer: str) -> onnx.ModelProto:
     """Return the model of nodes that answer the vector named ``answer``."""
-    nodes.nodes.append(helper.make_node("Identity", [answer], [OUTPUT]))
+    if answer == INPUT:
+        answer = nodes.node("Identity", INPUT)
     graph = helper.make_graph(
         nodes.nodes,
         "model",
@@ -62,6 +64,7 @@ def graph_of(program: Program, nodes: OnnxNodes, answer: str) -> onnx.ModelProto
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", program.n_outputs])],
         nodes.tensors,
     )
+    rename_value(graph, answer, OUTPUT)
     used = {node.domain for node in nodes.nodes}
-    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in used]
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in {"", *used}]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

@@ -4,7 +4,7 @@ Its leaves hold one number for one output, and its sums are float32. So there ar
 
 - *direct*: each leaf adds to one output at most (boosting, pure leaves, one value): the operator does it all;
 - *pair*: leaves of two probabilities: the operator sums the second, the first is the rest;
-- *indexed*: any leaves: the operator finds each tree's leaf, by its number; a table holds the leaves, summed in float64.
+- *indexed*: any leaves: the operator finds the number of each tree's leaf; a table holds them, summed in float64.
 
 Category tests become columns of their own: a table says for each category which tests send it left. The operator's own
 sets (``BRANCH_MEMBER``) answer wrongly in ONNX Runtime 1.21 and 1.22 for category 0 and categories above 31.
