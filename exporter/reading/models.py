@@ -5,9 +5,10 @@ from typing import Final
 
 from exporter.model import FittedModel
 from exporter.program import Program
-from exporter.reading.reading import Readers, Reading
+from exporter.reading import histogram_boosting, isolation, trees
+from exporter.reading.reading import Readers, Reading, Response
 
-READERS: Final[Readers] = ChainMap()
+READERS: Final[Readers] = ChainMap({}, *map(dict, (trees.READERS, histogram_boosting.READERS, isolation.READERS)))
 
 
 def read_model(model: FittedModel) -> Program:
@@ -17,5 +18,5 @@ def read_model(model: FittedModel) -> Program:
         UnsupportedError: a step that no reader knows, named.
     """
     reading = Reading(model.features, READERS)
-    response = "probabilities" if model.task == "classification" else "value"
+    response: Response = "probabilities" if model.task == "classification" else "value"
     return reading.builder.build(reading.read("model", model.estimator, 0, response))
