@@ -5,10 +5,22 @@ from typing import Final
 
 from exporter.model import FittedModel
 from exporter.program import Program
-from exporter.reading import histogram_boosting, isolation, trees
+from exporter.reading import (
+    composition,
+    encoding,
+    histogram_boosting,
+    imputing,
+    isolation,
+    linear,
+    network,
+    scaling,
+    trees,
+)
 from exporter.reading.reading import Readers, Reading, Response
 
-READERS: Final[Readers] = ChainMap({}, *map(dict, (trees.READERS, histogram_boosting.READERS, isolation.READERS)))
+# A new family is one module with its READERS, and its name here.
+_FAMILIES: Final = (composition, encoding, histogram_boosting, imputing, isolation, linear, network, scaling, trees)
+READERS: Final[Readers] = ChainMap(*(dict(family.READERS) for family in _FAMILIES))
 
 
 def read_model(model: FittedModel) -> Program:
