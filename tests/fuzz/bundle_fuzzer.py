@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from tests.fuzz.json_mutator import mutate_json
+
 # Beyond what the process has when it begins, libFuzzer's own corpus included.
 MAX_MEMORY_BYTES: Final = 128 << 20
 _INSTRUMENTED: Final = (
@@ -119,7 +121,11 @@ def main(arguments: list[str]) -> None:
         with suppress(BundleError):
             parse(data)
 
-    atheris.Setup([arguments[0], *arguments[2:]], is_value_or_bundle_error)
+    def mutate(data: bytes, max_bytes: int, seed: int) -> bytes:
+        changed = mutate_json(data, max_bytes, seed) if seed % 2 else None
+        return atheris.Mutate(data, max_bytes) if changed is None else changed
+
+    atheris.Setup([arguments[0], *arguments[2:]], is_value_or_bundle_error, custom_mutator=mutate)
     _bound_memory()
     atheris.Fuzz()
 
