@@ -43,7 +43,7 @@ def properties(component):
         classification_manifest(lineage=Lineage("", "", "", "")),
         # A runtime of our own, which no table names, and a task without labels to learn from.
         msgspec.structs.replace(
-            regression_manifest(task="anomaly"),  # type: ignore[arg-type]
+            regression_manifest(task="anomaly"),
             variants=(variant_bytes("native", "n.bin", b"table", runtime="native"),),
         ),
     ],
