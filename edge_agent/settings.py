@@ -46,6 +46,7 @@ class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
         root: file with the trusted root metadata (``root.json``), brought to the device by hand or by its image.
         model: name of the bundles that this device takes; an order for another one is refused.
         timeout_s: longest silence of the server before a download counts as failed.
+        min_bytes_per_s: least average rate of a download that takes longer than `timeout_s`; slower ones have failed.
         stage_timeout_s: longest time for fetching and proving one bundle.
         retry_min_s, retry_max_s: pause before the next attempt when the repository cannot be reached; it doubles from
             the first to the second, with chance in it, so that a fleet does not come back all at once.
@@ -56,6 +57,7 @@ class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
     root: FilePath
     model: Annotated[str, Meta(min_length=1, max_length=64)]
     timeout_s: Seconds = 30.0
+    min_bytes_per_s: Rate = 256.0
     stage_timeout_s: Seconds = 900.0
     retry_min_s: Seconds = 5.0
     retry_max_s: Seconds = 900.0

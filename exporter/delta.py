@@ -4,11 +4,15 @@ Of three ways measured on retrained models (plain, dictionary, bsdiff) zstd was 
 cost in code: a dictionary is what a decoder can do anyway.
 """
 
+import sys
 from typing import Final
 
-import zstandard
+from edge_agent.update.forms import MAX_WINDOW_LOG, MIN_BASE_BYTES
 
-from edge_agent.update.forms import MAX_WINDOW_LOG
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LEVEL: Final = 19
 _MIN_WINDOW_LOG: Final = 10
@@ -16,22 +20,21 @@ _MIN_WINDOW_LOG: Final = 10
 
 def compress(data: bytes) -> bytes:
     """Return ``data`` as one zstd frame that tells its length."""
-    return _compressor(len(data), len(data)).compress(data)
+    return zstd.compress(data, options=_options(len(data)))
 
 
 def make_delta(data: bytes, base: bytes) -> bytes | None:
-    """Return ``data`` as one zstd frame with ``base`` as its raw dictionary; None: it would reach too far back."""
-    if (len(data) + len(base) - 1).bit_length() > MAX_WINDOW_LOG:
+    """Return ``data`` as one zstd frame with ``base`` as its raw dictionary; None: the base is of no use for that."""
+    reach_bytes = len(data) + len(base)
+    if (reach_bytes - 1).bit_length() > MAX_WINDOW_LOG or len(base) < MIN_BASE_BYTES:
         return None
-    dictionary = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    return _compressor(len(data), len(data) + len(base), dictionary).compress(data)
+    return zstd.compress(data, options=_options(reach_bytes), zstd_dict=zstd.ZstdDict(base, is_raw=True).as_prefix)
 
 
-def _compressor(
-    size_bytes: int, reach_bytes: int, dictionary: zstandard.ZstdCompressionDict | None = None
-) -> zstandard.ZstdCompressor:
+def _options(reach_bytes: int) -> dict[int, int]:
     window_log = min(max((reach_bytes - 1).bit_length(), _MIN_WINDOW_LOG), MAX_WINDOW_LOG)
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL, source_size=size_bytes, window_log=window_log, write_content_size=True, write_checksum=False
-    )
-    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters)
+    return {
+        zstd.CompressionParameter.compression_level: LEVEL,
+        zstd.CompressionParameter.window_log: window_log,
+        zstd.CompressionParameter.content_size_flag: True,
+    }

@@ -5,11 +5,17 @@ the trusted root's keys, no metadata older than seen before, none that has expir
 hash. Signatures are checked by securesystemslib's own ed25519, so a device needs no cryptography package. Errors of
 the road and errors of the goods are kept apart: the first are tried again, the second are refused. What has expired is
 not believed either, but time mends it: a signing that is late, a clock that is wrong.
+
+A file may come in a smaller form (``forms``); what is kept is the file itself, by its own listed length and hash, and
+whatever is wrong with a form is no more than a reason to fetch the file.
 """
 
+import hashlib
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,15 +23,23 @@ import urllib3
 from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined] # documented there
 from tuf.ngclient.updater import Updater
-from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from broker.messages import BundleRef
-from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Variant
+from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_VARIANT_BYTES, Variant
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.durable import sync_folder
 from edge_agent.errors import AgentError, RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
+from edge_agent.update.forms import parse_forms
+from edge_agent.update.road import TimedFetcher
+from edge_agent.update.zstd_decoder import Decoder, FrameError, find_decoder
+
+logger = logging.getLogger(__name__)
 
 METADATA: Final = "metadata"
 TARGETS: Final = "targets"
+MIN_BYTES_PER_S: Final = 256.0
+# ngclient's own temporary files begin so too: what a killed visit leaves is removed by the next one.
+_FORM_NAME: Final = "tmp-form"
 
 # What each kind of distrust means for the device, and for people; the first class that fits counts.
 _DISTRUST: Final[tuple[tuple[type[tuf_errors.RepositoryError], type[AgentError], str], ...]] = (
@@ -53,10 +67,39 @@ _DISTRUST: Final[tuple[tuple[type[tuf_errors.RepositoryError], type[AgentError],
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came over the road for a file.
+
+    Attributes:
+        form: ``whole``, ``compressed`` or ``delta``.
+    """
+
+    form: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    kind: str
+    target: TargetFile
+    base: bytes | None = None
+
+
 class BundleFetcher:
     """One visit to the update repository; used once, by one thread."""
 
-    def __init__(self, url: str, root: bytes, metadata_folder: Path, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        root: bytes,
+        metadata_folder: Path,
+        timeout_s: float,
+        *,
+        bases: Sequence[Path] = (),
+        min_bytes_per_s: float = MIN_BYTES_PER_S,
+        clock: Clock | None = None,
+    ) -> None:
         """Describe the visit.
 
         Args:
@@ -64,12 +107,16 @@ class BundleFetcher:
             root: the root metadata that this device trusts.
             metadata_folder: where the newest metadata seen is kept: what protects against older metadata.
             timeout_s: longest silence of the server.
+            bases: folders with files that this device has, from which a delta may start.
+            min_bytes_per_s: least average rate of an answer that takes longer than `timeout_s`.
+            clock: measures that; None: this machine's.
 
         Raises:
             RepositoryRefusedError: the trusted root itself cannot be used.
         """
         metadata_folder.mkdir(parents=True, exist_ok=True)
         self._metadata_folder = metadata_folder
+        self._bases = tuple(bases)
         _remove_leftovers(metadata_folder)
         base = url.rstrip("/")
         with _translated("the trusted root"):
@@ -77,7 +124,7 @@ class BundleFetcher:
                 str(metadata_folder),
                 f"{base}/{METADATA}/",
                 target_base_url=f"{base}/{TARGETS}/",
-                fetcher=Urllib3Fetcher(max(1, round(timeout_s)), app_user_agent="fieldloop-agent"),
+                fetcher=TimedFetcher(clock or SystemClock(), timeout_s, min_bytes_per_s),
                 bootstrap=root,
             )
 
@@ -109,10 +156,10 @@ class BundleFetcher:
             raise RepositoryRefusedError(
                 f"{target.path}: {target.length} bytes are listed, at most {MAX_MANIFEST_BYTES} are taken"
             )
-        self._download(target, into)
+        self._obtain(bundle, target, into)
         return into.read_bytes()
 
-    def fetch_variant(self, bundle: BundleRef, variant: Variant, into: Path) -> None:
+    def fetch_variant(self, bundle: BundleRef, variant: Variant, into: Path) -> Fetched:
         """Fetch one variant of a bundle to the file ``into``; raise as `fetch_manifest` does.
 
         Who opens it compares it with its manifest once more (`edge_agent.scoring.loading.open_runtime`).
@@ -124,7 +171,7 @@ class BundleFetcher:
         listed = target.hashes.get("sha256")
         if target.length != variant.size_bytes or listed not in {None, variant.sha256}:
             raise RepositoryRefusedError(f"{target.path}: the listed file is not the one that the manifest describes")
-        self._download(target, into)
+        return self._obtain(bundle, target, into)
 
     def _listed(self, bundle: BundleRef, file: str) -> TargetFile:
         path = f"{bundle}/{file}"
@@ -133,6 +180,61 @@ class BundleFetcher:
         if target is None:
             raise RepositoryStaleError(f"{path}: not listed by the update repository (any more)")
         return target
+
+    def _obtain(self, bundle: BundleRef, target: TargetFile, into: Path) -> Fetched:
+        """Put a listed file at ``into``, by the smallest form that works here."""
+        decoder = find_decoder()
+        if decoder is not None:
+            for form in self._forms_of(bundle, target):
+                try:
+                    self._rebuild(form, decoder, target, into)
+                except (AgentError, FrameError) as error:
+                    logger.warning("%s: %s; the next form is tried", form.target.path, error)
+                else:
+                    return Fetched(form.kind, form.target.length)
+        self._download(target, into)
+        return Fetched("whole", target.length)
+
+    def _forms_of(self, bundle: BundleRef, target: TargetFile) -> Iterator[_Form]:
+        """Yield the forms of a file that this device can use, best first, each smaller than the file."""
+        forms = parse_forms(target.custom)
+        for base in self._read_bases() if forms.deltas else ():
+            name = forms.deltas.get(hashlib.sha256(base).hexdigest())
+            if name is not None:
+                yield from self._form("delta", f"{bundle}/{name}", target, base)
+                break
+        if forms.compressed is not None:
+            yield from self._form("compressed", f"{bundle}/{forms.compressed}", target)
+
+    def _form(self, kind: str, path: str, target: TargetFile, base: bytes | None = None) -> Iterator[_Form]:
+        try:
+            with _translated(path):
+                form = self._updater.get_targetinfo(path)
+        except AgentError as error:
+            logger.warning("%s: %s; the next form is tried", path, error)
+            return
+        if form is not None and form.length < target.length <= MAX_VARIANT_BYTES:
+            yield _Form(kind, form, base)
+
+    def _read_bases(self) -> Iterator[bytes]:
+        for folder in self._bases:
+            for path in sorted(folder.glob("*")):
+                try:
+                    if path.is_file() and path.stat().st_size <= MAX_VARIANT_BYTES:
+                        yield path.read_bytes()
+                except OSError as error:
+                    logger.warning("%s: cannot be read, no delta can start from it: %s", path, error)
+
+    def _rebuild(self, form: _Form, decoder: Decoder, target: TargetFile, into: Path) -> None:
+        path = self._metadata_folder / _FORM_NAME
+        try:
+            self._download(form.target, path)
+            content = decoder(path.read_bytes(), target.length, form.base)
+        finally:
+            path.unlink(missing_ok=True)
+        with _translated(target.path):
+            target.verify_length_and_hashes(content)
+        into.write_bytes(content)
 
     def _download(self, target: TargetFile, into: Path) -> None:
         with _translated(target.path):

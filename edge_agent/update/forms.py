@@ -13,6 +13,8 @@ from edge_agent.bundle import is_file_name
 
 # A window that every zstd decoder takes unasked: 128 MiB.
 MAX_WINDOW_LOG: Final = 27
+# Less is no dictionary to zstd.
+MIN_BASE_BYTES: Final = 8
 
 
 class Forms(Struct, frozen=True):

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from edge_agent.bundle import MANIFEST_NAME, Manifest, Variant, parse_manifest
+from edge_agent.clock import SystemClock
 from edge_agent.durable import sync_folder
 from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, RepositoryUnreachableError, StorageError
 from edge_agent.scoring.golden import verify_golden
@@ -47,7 +48,15 @@ def stage(order: StageOrder) -> StageReport:
     # The order is the safety property: nothing is opened before it is trusted, nothing proved before it is durable.
     # 1. Metadata: what is listed and signed now.
     empty_slot(slot)
-    fetcher = BundleFetcher(order.url, _read_root(order.root), Path(order.metadata), order.timeout_s)
+    fetcher = BundleFetcher(
+        order.url,
+        _read_root(order.root),
+        Path(order.metadata),
+        order.timeout_s,
+        bases=tuple(map(Path, order.bases)),
+        min_bytes_per_s=order.min_bytes_per_s,
+        clock=SystemClock(),
+    )
     fetcher.refresh()
     # 2. The manifest: is it of this bundle, can this device run it?
     data = fetcher.fetch_manifest(order.bundle, slot / MANIFEST_NAME)
@@ -58,7 +67,7 @@ def stage(order: StageOrder) -> StageReport:
     variant = choose_variant(manifest.variants, installed, order.prefer)
     # 3. The one variant that this device runs.
     verify_room(variant, shutil.disk_usage(slot).free, order.spare_disk_bytes)
-    fetcher.fetch_variant(order.bundle, variant, slot / variant.file)
+    fetched = fetcher.fetch_variant(order.bundle, variant, slot / variant.file)
     for path in (slot / MANIFEST_NAME, slot / variant.file):
         _sync_file(path)
     sync_folder(slot)
@@ -71,6 +80,7 @@ def stage(order: StageOrder) -> StageReport:
         manifest_sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data) + variant.size_bytes,
         choice=explain_choice(manifest.variants, installed, order.prefer),
+        fetched=f"{fetched.form}, {fetched.size_bytes} bytes",
     )
 
 

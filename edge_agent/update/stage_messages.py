@@ -19,6 +19,8 @@ class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
         prefer: names of variants, best first.
         timeout_s: longest silence of the repository.
         spare_disk_bytes: room that must be left after the download.
+        bases: folders of slots with files from which a delta may start.
+        min_bytes_per_s: least average rate of an answer.
     """
 
     bundle: BundleRef
@@ -29,12 +31,16 @@ class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
     prefer: tuple[str, ...]
     timeout_s: float
     spare_disk_bytes: int
+    bases: tuple[str, ...] = ()
+    min_bytes_per_s: float = 256.0
 
 
 class StageReport(Struct, frozen=True):
     """What came of it; the fields after `reason` are set when it is ``proved``.
 
     Attributes:
+        size_bytes: of manifest and variant, as they lie in the slot.
+        fetched: in which form the variant came, and how many bytes.
         may_pass: it is ``refused``, and yet the same order may be carried out later.
     """
 
@@ -44,4 +50,5 @@ class StageReport(Struct, frozen=True):
     manifest_sha256: str = ""
     size_bytes: int = 0
     choice: str = ""
+    fetched: str = ""
     may_pass: bool = False

@@ -272,11 +272,18 @@ class Updater:
             prefer=self._prefer,
             timeout_s=self._settings.timeout_s,
             spare_disk_bytes=self._settings.spare_disk_bytes,
+            bases=self._bases(),
+            min_bytes_per_s=self._settings.min_bytes_per_s,
         )
         try:
             self._staging = self._start_staging(order, self._settings.stage_timeout_s, self._clock)
         except OSError as error:
             self._try_later(f"the process that fetches cannot be started: {error}")
+
+    def _bases(self) -> tuple[str, ...]:
+        """Return the folders whose files the repository may describe the ordered ones by: what was committed."""
+        roles = self.record.roles
+        return tuple(str(self._store.folder(slot)) for slot in (roles.active, roles.previous) if slot is not None)
 
     def _watch_staging(self) -> None:
         report = None if self._staging is None else self._staging.poll()
@@ -291,7 +298,9 @@ class Updater:
             case "proved":
                 content = Content(bundle, report.variant, report.manifest_sha256)
                 changed = transitions.proved(self.record, content)
-                changed = self._ledger.with_event(changed, "fetched", f"{report.size_bytes} bytes; {report.choice}")
+                changed = self._ledger.with_event(
+                    changed, "fetched", f"{report.size_bytes} bytes (variant: {report.fetched}); {report.choice}"
+                )
                 self._ledger.save(self._ledger.with_event(changed, "staged", report.reason))
                 self._forget_pending()
                 self._activate()

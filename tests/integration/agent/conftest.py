@@ -15,6 +15,7 @@ from edge_agent.clock import SystemClock
 from exporter.repository import init_repository, publish_bundle
 from exporter.serving import RepositoryServer, start_repository_server
 from tests.bundles import make_bundle, write_rows
+from tests.forging import only_whole
 from tests.integration.agent.station import Station
 from tests.receiver import Receiver
 from tests.waiting import wait_until
@@ -43,8 +44,8 @@ class UpdateRepository:
         self.server = start_repository_server(self.folder, port)
 
     def file_of(self, ref: BundleRef, name: str) -> Path:
-        """Return the served file of a target."""
-        return next((self.folder / "targets" / ref.name / str(ref.version)).glob(f"*.{name}"))
+        """Return the served file of a target, after its smaller forms are gone."""
+        return only_whole(self.folder / "targets" / ref.name / str(ref.version), name)
 
 
 @pytest.fixture(params=["mosquitto", "amqtt"])

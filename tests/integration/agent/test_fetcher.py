@@ -22,6 +22,7 @@ from exporter.lifetimes import Lifetimes
 from exporter.repository import init_repository, publish_bundle
 from exporter.serving import RepositoryServer, start_repository_server
 from tests.bundles import make_bundle
+from tests.forging import only_whole
 
 TOY = BundleRef("toy", 1)
 CLOCK = SystemClock()
@@ -49,7 +50,8 @@ class Served:
         return fetcher
 
     def target(self, name: str) -> Path:
-        return next((self.folder / "targets" / "toy" / "1").glob(f"*.{name}"))
+        """Return a served file, after its smaller forms are gone."""
+        return only_whole(self.folder / "targets" / "toy" / "1", name)
 
 
 @pytest.fixture

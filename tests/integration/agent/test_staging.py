@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tuf.api.metadata import TargetFile  # type: ignore[attr-defined] # documented there
 
 from broker.messages import BundleRef
 from edge_agent.bundle import MAX_MANIFEST_BYTES, Variant
@@ -25,10 +24,10 @@ from edge_agent.errors import (
 from edge_agent.update.stage import report_of, verify_room
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.staging import StageProcess, report_from
-from exporter import repository
 from exporter.repository import init_repository, publish_bundle
 from exporter.serving import start_repository_server
 from tests.bundles import make_bundle
+from tests.forging import list_file
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -55,12 +54,7 @@ def order(tmp_path: Path) -> Iterator[StageOrder]:
 
 def list_manifest(folder: Path, keys: Path, bundle: BundleRef, data: bytes) -> None:
     """Sign and list what `publish_bundle` would never publish."""
-    path = f"{bundle}/manifest.json"
-    state = repository._load_state(folder)
-    signers = repository._load_signers(keys, state.root.signed, ("targets", "snapshot", "timestamp"))
-    state.targets.signed.targets[path] = TargetFile.from_data(path, data, ["sha256"])
-    repository._write_targets(folder / "targets", bundle, {"manifest.json": data})
-    repository._advance(folder, state, signers, CLOCK, repository.DEFAULT_LIFETIMES)
+    list_file(folder, keys, f"{bundle}/manifest.json", data, role="model-toy")
 
 
 def result_of(order: StageOrder, timeout_s: float = 60.0) -> StageReport:
