@@ -5,9 +5,12 @@ from typing import Final
 
 from exporter.model import FittedModel
 from exporter.program import Program
-from exporter.reading.reading import Readers, Reading
+from exporter.reading import composition, encoding, imputing, linear, network, scaling
+from exporter.reading.reading import Readers, Reading, Response
 
-READERS: Final[Readers] = ChainMap()
+# A new family is one module with its READERS, and its name here.
+_FAMILIES: Final = (composition, encoding, imputing, linear, network, scaling)
+READERS: Final[Readers] = ChainMap(*(dict(family.READERS) for family in _FAMILIES))
 
 
 def read_model(model: FittedModel) -> Program:
@@ -17,5 +20,5 @@ def read_model(model: FittedModel) -> Program:
         UnsupportedError: a step that no reader knows, named.
     """
     reading = Reading(model.features, READERS)
-    response = "probabilities" if model.task == "classification" else "value"
+    response: Response = "probabilities" if model.task == "classification" else "value"
     return reading.builder.build(reading.read("model", model.estimator, 0, response))
