@@ -5,11 +5,11 @@ from typing import Final
 
 from exporter.model import FittedModel
 from exporter.program import Program
-from exporter.reading import composition, encoding, imputing, linear, network, scaling
+from exporter.reading import composition, encoding, histogram_boosting, imputing, isolation, linear, network, scaling, trees
 from exporter.reading.reading import Readers, Reading, Response
 
 # A new family is one module with its READERS, and its name here.
-_FAMILIES: Final = (composition, encoding, imputing, linear, network, scaling)
+_FAMILIES: Final = (composition, encoding, histogram_boosting, imputing, isolation, linear, network, scaling, trees)
 READERS: Final[Readers] = ChainMap(*(dict(family.READERS) for family in _FAMILIES))
 
 
