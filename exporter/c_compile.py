@@ -18,7 +18,6 @@ import msgspec
 import numpy as np
 
 from edge_agent.errors import BundleError
-from exporter.c_text import identifier
 from exporter.errors import ConversionError
 
 FLAGS: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off")
@@ -26,6 +25,7 @@ CORTEX_M4: Final = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv
 CORTEX_M0: Final = ("-mcpu=cortex-m0plus", "-mthumb")
 ARM_COMPILER: Final = "arm-none-eabi-gcc"
 _TIMEOUT_S: Final = 300
+_SIZES: Final = re.compile(r"#define (\w+)_N_FEATURES (\d+)\n#define \1_N_OUTPUTS (\d+)\n")
 
 
 class MicrocontrollerSize(msgspec.Struct, frozen=True):
@@ -72,16 +72,19 @@ def compile_c(command: Sequence[str], source: Path, out: Path, *, flags: Sequenc
         raise ConversionError(f"{command[0]} refused {source.name}: {done.stderr.strip()[:600]}")
 
 
-def measure_microcontroller(header: bytes, name: str, machine: Sequence[str] = CORTEX_M4) -> MicrocontrollerSize | str:
+def measure_microcontroller(header: bytes, machine: Sequence[str] = CORTEX_M4) -> MicrocontrollerSize | str:
     """Compile a header for a Cortex-M and weigh it; return why it could not be, where there is no compiler.
 
     Raises:
-        ConversionError: the compiler refused the header.
+        ConversionError: the compiler refused it, or it is no header of ours.
     """
     size_command = shutil.which("arm-none-eabi-size")
     if shutil.which(ARM_COMPILER) is None or size_command is None:
         return f"not weighed: {ARM_COMPILER} is not installed (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi)"
-    prefix = identifier(name)
+    found = _SIZES.search(header.decode())
+    if found is None:
+        raise ConversionError("not a header of this exporter: it does not say how many features it takes")
+    prefix = found[1].lower()
     with tempfile.TemporaryDirectory(prefix="fieldloop-c-") as place:
         folder = Path(place)
         (folder / f"{prefix}.h").write_bytes(header)
@@ -102,7 +105,7 @@ def measure_microcontroller(header: bytes, name: str, machine: Sequence[str] = C
 class CompiledHeader:
     """A header compiled for this machine; implements `edge_agent.scoring.runtime.Runtime`, to prove it here."""
 
-    def __init__(self, path: Path, name: str, n_features: int, n_outputs: int) -> None:
+    def __init__(self, path: Path, n_features: int, n_outputs: int) -> None:
         """Compile and load.
 
         Raises:
@@ -112,13 +115,14 @@ class CompiledHeader:
         command = host_compiler()
         if command is None:
             raise ConversionError("c: no C compiler here to prove it (Debian: gcc; or the Python package ziglang)")
-        prefix = identifier(name)
-        found = re.search(rf"#define {prefix.upper()}_N_FEATURES (\d+)\n#define \w+_N_OUTPUTS (\d+)", path.read_text())
-        if found is None or (int(found[1]), int(found[2])) != (n_features, n_outputs):
+        header = path.read_text()
+        found = _SIZES.search(header)
+        if found is None or (int(found[2]), int(found[3])) != (n_features, n_outputs):
             raise BundleError(f"{path}: no header of {n_features} features and {n_outputs} outputs")
+        prefix = found[1].lower()
         self._folder = tempfile.TemporaryDirectory(prefix="fieldloop-c-")
         folder = Path(self._folder.name)
-        (folder / f"{prefix}.h").write_bytes(path.read_bytes())
+        (folder / f"{prefix}.h").write_text(header)
         source, library = folder / "face.c", folder / "face.so"
         source.write_text(_face_of(prefix, n_features, n_outputs))
         compile_c(command, source, library, flags=(*FLAGS, "-Wno-unused-function", "-shared", "-fPIC"))

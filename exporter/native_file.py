@@ -176,6 +176,4 @@ _PAYLOADS: Final[Mapping[type[Any], Callable[[Any], bytes]]] = {
     Average: lambda o: _f64(o.weights),
     Normalise: lambda o: _u32([_NORMS.index(o.norm)]),
     Interpolate: _interpolate,
-} | dict.fromkeys(
-    (Row, Join, Softmax, Complement, Proportions, Product, ArgMax, OvrOfOvo, Coupling), lambda _: b""
-)
+} | dict.fromkeys((Row, Join, Softmax, Complement, Proportions, Product, ArgMax, OvrOfOvo, Coupling), lambda _: b"")

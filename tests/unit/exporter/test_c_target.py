@@ -44,7 +44,7 @@ def test_a_header_answers_as_the_program_does(example, tmp_path) -> None:
     program, rows = EXAMPLES[example]
     path = tmp_path / "toy.h"
     path.write_text(header_of(program, "toy"))
-    compiled = CompiledHeader(path, "toy", program.n_features, program.n_outputs)
+    compiled = CompiledHeader(path, program.n_features, program.n_outputs)
     got = np.array(compiled.score_batch(rows.tolist()))
     compiled.close()
     expected = run_program(program, rows)
@@ -62,7 +62,7 @@ def test_trees_behind_a_scaler_decide_as_the_library_on_every_threshold(tmp_path
     rows = (np.stack(columns, axis=1) * scale.scales + scale.means).astype(np.float32)
     path = tmp_path / "toy.h"
     path.write_text(header_of(program, "toy"))
-    compiled = CompiledHeader(path, "toy", program.n_features, program.n_outputs)
+    compiled = CompiledHeader(path, program.n_features, program.n_outputs)
     np.testing.assert_allclose(compiled.score_batch(rows.tolist()), run_program(program, rows), atol=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_a_header_is_weighed_for_a_cortex_m(example, machine) -> None:
     if shutil.which(ARM_COMPILER) is None:
         pytest.skip(f"needs {ARM_COMPILER} (Debian: gcc-arm-none-eabi)")
     program, _ = EXAMPLES[example]
-    size = measure_microcontroller(header_of(program, "toy").encode(), "toy", machine)
+    size = measure_microcontroller(header_of(program, "toy").encode(), machine)
     assert not isinstance(size, str)
     # All tables are const: they take flash, and no variable lives between two rows.
     assert size.ram_bytes == 0
@@ -111,7 +111,7 @@ def test_a_header_is_weighed_for_a_cortex_m(example, machine) -> None:
 
 def test_without_an_arm_compiler_it_says_what_is_missing(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
-    told = measure_microcontroller(b"", "toy")
+    told = measure_microcontroller(b"")
     assert isinstance(told, str)
     assert "gcc-arm-none-eabi" in told
 
