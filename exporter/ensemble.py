@@ -94,26 +94,34 @@ class TreeEnsemble:
 
     def score(self, rows: NDArray[np.float32]) -> Floats:
         """Score rows ``(n, n_features) float32``, one tree after the other; returns ``(n, n_outputs) float64``."""
-        total = np.zeros((len(rows), self.n_outputs))
+        # Libraries that do not divide start from the base; the last bit of a sum depends on it.
+        starts_from_base = self.divisor == 1
+        total = np.tile(self.base if starts_from_base else np.zeros(self.n_outputs), (len(rows), 1))
         for root, output in zip(self.roots.tolist(), self.outputs.tolist(), strict=True):
             reached = self.leaves[self.leaf[self.leaf_nodes(root, rows)]]
             if output == ALL_OUTPUTS:
                 total += reached
             else:
                 total[:, output] += reached[:, 0]
-        answer: Floats = self.base + total / self.divisor
+        answer: Floats = total if starts_from_base else self.base + total / self.divisor
         return answer
 
     def leaf_nodes(self, root: int, rows: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the leaf node, ``(n,)``, that each row reaches in the tree of ``root``."""
         nodes = np.full(len(rows), root, dtype=np.int64)
-        under_way = np.flatnonzero(self.feature[nodes] != LEAF)
-        while len(under_way):
-            at = nodes[under_way]
-            goes_left = self._goes_left(at, rows[under_way, self.feature[at]])
-            nodes[under_way] = np.where(goes_left, self.left[at], self.right[at])
-            under_way = under_way[self.feature[nodes[under_way]] != LEAF]
+        for places, at in self.walk(root, rows):
+            nodes[places] = at
         return nodes
+
+    def walk(self, root: int, rows: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield, depth by depth, the rows still under way from ``root`` and the node that each has come to."""
+        places, at = np.arange(len(rows)), np.full(len(rows), root, dtype=np.int64)
+        while len(places):
+            yield places, at
+            is_under_way = self.feature[at] != LEAF
+            places, at = places[is_under_way], at[is_under_way]
+            goes_left = self._goes_left(at, rows[places, self.feature[at]])
+            at = np.where(goes_left, self.left[at], self.right[at]).astype(np.int64)
 
     def thresholds(self) -> tuple[NDArray[np.float32], ...]:
         """Return the distinct finite thresholds of each column, ascending."""

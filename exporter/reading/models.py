@@ -14,7 +14,9 @@ from exporter.reading import (
     densities,
     encoding,
     ensembles,
+    histogram_boosting,
     imputing,
+    isolation,
     linear,
     multiclass,
     network,
@@ -24,6 +26,7 @@ from exporter.reading import (
     support_vectors,
     target,
     thresholds,
+    trees,
 )
 from exporter.reading.linear import add_sigmoid_pair
 from exporter.reading.reading import Readers, Reading
@@ -37,7 +40,9 @@ _FAMILIES: Final = (
     densities,
     encoding,
     ensembles,
+    histogram_boosting,
     imputing,
+    isolation,
     linear,
     multiclass,
     network,
@@ -47,6 +52,7 @@ _FAMILIES: Final = (
     support_vectors,
     target,
     thresholds,
+    trees,
 )
 READERS: Final[Readers] = ChainMap(*(dict(family.READERS) for family in _FAMILIES))
 
