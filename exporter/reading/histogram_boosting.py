@@ -16,11 +16,11 @@ from exporter.reading.trees import probabilities_of
 _BITS: Final = 32
 
 
-def _read_scores(reading: Reading, estimator: Any, place: int) -> int:
+def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - scikit-learn ships no types
     place = _encode_categories(reading, estimator, place)
     # scikit-learn has no public way to these trees, nor to what they start from.
-    stages, start = estimator._predictors, estimator._baseline_prediction
-    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()
+    stages, start = estimator._predictors, estimator._baseline_prediction  # noqa: SLF001 - see above
+    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()  # noqa: SLF001 - see above
     trees = [_nodes_of(tree, known, row_of) for stage in stages for tree in stage]
     base = np.asarray(start, dtype=np.float64).reshape(-1)
     outputs = np.tile(np.arange(len(base)), len(stages)).tolist()
@@ -29,7 +29,7 @@ def _read_scores(reading: Reading, estimator: Any, place: int) -> int:
     return reading.builder.add(Trees(place, plant(joined(trees), estimator.n_features_in_, base, outputs=outputs)))
 
 
-def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:
+def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:  # noqa: ANN401 - as above
     nodes = tree.nodes
     is_leaf = nodes["is_leaf"].astype(bool)
     is_category = nodes["is_categorical"].astype(bool) & ~is_leaf
@@ -60,9 +60,9 @@ def members_of(bitset: NDArray[np.uint32]) -> frozenset[int]:
     return frozenset(np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist())
 
 
-def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:
+def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
     """Add what scikit-learn does to category columns before the trees: ordinals, in front of the other columns."""
-    preprocessor = estimator._preprocessor
+    preprocessor = estimator._preprocessor  # noqa: SLF001 - no public way to it
     if preprocessor is None:
         return place
     is_category = np.asarray(estimator.is_categorical_, dtype=bool)
@@ -83,11 +83,11 @@ def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:
     return columns[0] if len(columns) == 1 else reading.builder.add(Join(tuple(columns)))
 
 
-def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:
+def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
     return probabilities_of(reading, _read_scores(reading, estimator, place))
 
 
-def _read_value(reading: Reading, estimator: Any, place: int) -> int:
+def _read_value(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
     scores = _read_scores(reading, estimator, place)
     # gamma and poisson predict by the exponential of the sum; the other losses by the sum itself.
     if estimator.loss in ("gamma", "poisson"):
