@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from exporter.ensemble import NUMERIC, CategoryTest
+from exporter.ensemble import NUMERIC, CategoryTest, members_of
 from exporter.float32 import not_above
 from exporter.planting import Nodes, joined, plant
 from exporter.program import Columns, Curve, Join, Lookup, Trees
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import probabilities_of
-
-_BITS: Final = 32
 
 
 def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - scikit-learn ships no types
@@ -52,12 +50,6 @@ def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) 
         values=nodes["value"].astype(np.float64)[:, np.newaxis],
         tests=tuple(tests),
     )
-
-
-def members_of(bitset: NDArray[np.uint32]) -> frozenset[int]:
-    """Return the numbers whose bits are set, 32 bits a word, the lowest bit first."""
-    words = np.ascontiguousarray(bitset, dtype="<u4")
-    return frozenset(np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist())
 
 
 def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
