@@ -16,7 +16,8 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 
 from exporter.errors import ConversionError, UnsupportedError
-from exporter.model import FittedModel, Rows
+from exporter.material import Material
+from exporter.model import FittedModel
 from exporter.steps import TargetScale, parts_of, steps_of, unwrap_target
 from exporter.trees import send_missing_as_trained, with_float32_thresholds
 
@@ -28,13 +29,14 @@ IR_VERSION: Final = 10
 _DIVIDING: Final = (StandardScaler, RobustScaler, MaxAbsScaler)
 
 
-def convert_onnx_fp32(model: FittedModel, calibration: Rows) -> bytes:  # noqa: ARG001 - one signature for every target
+def convert_onnx_fp32(material: Material) -> bytes:
     """Return the model as ONNX, computing in float32.
 
     Raises:
         UnsupportedError: a step has no form in ONNX, named.
         ConversionError: sklearn-onnx failed otherwise.
     """
+    model = material.model
     unwrapped = unwrap_target(model.estimator)
     estimator = with_float32_thresholds(unwrapped.estimator)
     inputs = [(INPUT, FloatTensorType([None, len(model.features)]))]

@@ -17,6 +17,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from exporter.dense import DenseNetwork, Layer, dense_network_of
 from exporter.errors import ConversionError
+from exporter.material import Material
 from exporter.model import FittedModel, Rows
 from exporter.onnx_target import INPUT, IR_VERSION, OUTPUT, finish_model
 
@@ -26,17 +27,17 @@ _CALIBRATION_ROWS: Final = 2000
 _BATCH: Final = 100
 
 
-def convert_onnx_int8(model: FittedModel, calibration: Rows) -> bytes:
+def convert_onnx_int8(material: Material) -> bytes:
     """Return the model as ONNX with int8 products.
 
     Args:
-        model: a dense network, see `exporter.dense`.
-        calibration: ``(n, n_features) float32`` real rows; their activations set the ranges.
+        material: of a dense network, see `exporter.dense`; the activations of its calibration rows set the ranges.
 
     Raises:
         UnsupportedError: a step has nothing to quantise, or no form as a dense network; named.
         ConversionError: ONNX Runtime's quantiser failed.
     """
+    model = material.model
     network = dense_network_of(model, "onnx-int8")
     plain = _build(network, model)
     with tempfile.TemporaryDirectory() as folder, _quiet_root_logger():
@@ -46,7 +47,7 @@ def convert_onnx_int8(model: FittedModel, calibration: Rows) -> bytes:
             quantize_static(
                 str(before),
                 str(after),
-                _Calibration(calibration),
+                _Calibration(material.calibration),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["Gemm"],
                 per_channel=True,

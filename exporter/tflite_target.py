@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.dense import DenseNetwork, Layer, activate, dense_network_of
-from exporter.model import FittedModel, Rows
+from exporter.material import Material
+from exporter.model import Rows
 from exporter.tflite_file import (
     DEQUANTIZE,
     DIV,
@@ -31,12 +32,13 @@ _INT8: Final = (-128, 127)
 _FIXED: Final = {"tanh": Quantisation((1 / 128,), 0), "logistic": Quantisation((1 / 256,), -128)}
 
 
-def convert_tflite_fp32(model: FittedModel, calibration: Rows) -> bytes:  # noqa: ARG001 - one signature for every target
+def convert_tflite_fp32(material: Material) -> bytes:
     """Return a dense network as TFLite, computing in float32.
 
     Raises:
         UnsupportedError: a step has no form as a dense network; named.
     """
+    model = material.model
     network = dense_network_of(model, "tflite-fp32")
     file = TfliteFile("fieldloop tflite-fp32")
     first, current = _write_before(file, network, len(model.features))
@@ -45,18 +47,18 @@ def convert_tflite_fp32(model: FittedModel, calibration: Rows) -> bytes:  # noqa
     return file.encode(first, _write_after(file, network, current))
 
 
-def convert_tflite_int8(model: FittedModel, calibration: Rows) -> bytes:
+def convert_tflite_int8(material: Material) -> bytes:
     """Return a dense network as TFLite with int8 layers.
 
     Args:
-        model: a dense network, see `exporter.dense`.
-        calibration: ``(n, n_features) float32`` real rows; their activations set the ranges.
+        material: of a dense network, see `exporter.dense`; the activations of its calibration rows set the ranges.
 
     Raises:
         UnsupportedError: a step has no form as a dense network; named.
     """
+    model = material.model
     network = dense_network_of(model, "tflite-int8")
-    entering, traced = network.trace(calibration)
+    entering, traced = network.trace(material.calibration)
     file = TfliteFile("fieldloop tflite-int8")
     first, current = _write_before(file, network, len(model.features))
     scale = quantisation_of(entering)

@@ -7,7 +7,7 @@ from typing import Final
 
 from edge_agent.bundle import RuntimeName
 from exporter.errors import ExporterError
-from exporter.model import FittedModel, Rows
+from exporter.material import Material
 from exporter.onnx_target import convert_onnx_fp32
 from exporter.quantise import convert_onnx_int8
 from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
@@ -27,15 +27,15 @@ class Form:
 
     Attributes:
         file: name of its file in a bundle.
-        convert: from a model and calibration rows ``(n, n_features) float32`` to the file's bytes; raises
-            UnsupportedError or ConversionError. The same input gives the same bytes.
+        convert: from a model and calibration rows to the file's bytes; raises UnsupportedError or ConversionError. The
+            same input gives the same bytes.
     """
 
     name: str
     runtime: RuntimeName
     file: str
     is_quantised: bool
-    convert: Callable[[FittedModel, Rows], bytes]
+    convert: Callable[[Material], bytes]
 
 
 FORMS: Final[Mapping[str, Form]] = {

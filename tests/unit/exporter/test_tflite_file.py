@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from exporter.material import Material
 from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
 from tests.unit.exporter.families import learn
 
@@ -9,7 +10,7 @@ from tests.unit.exporter.families import learn
 @pytest.mark.parametrize("convert", [convert_tflite_fp32, convert_tflite_int8])
 def test_constants_lie_at_multiples_of_16_bytes(convert):
     learnt = learn("imputed mlp", "cancer")
-    data = convert(learnt.model, learnt.training)
+    data = convert(Material(learnt.model, learnt.training))
     assert data[4:8] == b"TFL3"
     model = schema.Model.GetRootAs(data, 0)
     origin = np.frombuffer(data, np.uint8).ctypes.data
@@ -21,7 +22,7 @@ def test_constants_lie_at_multiples_of_16_bytes(convert):
 
 def test_operators_have_the_lowest_versions_that_know_their_types():
     learnt = learn("imputed mlp", "cancer")
-    model = schema.Model.GetRootAs(convert_tflite_int8(learnt.model, learnt.training), 0)
+    model = schema.Model.GetRootAs(convert_tflite_int8(Material(learnt.model, learnt.training)), 0)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
     assert {names[code.BuiltinCode()]: code.Version() for code in codes} == {
