@@ -79,7 +79,7 @@ def step(draw, builder: ProgramBuilder, place: int) -> int:  # noqa: PLR0911 - o
 
 def random_trees(rng: np.random.Generator, samples: np.ndarray, depth: int = 4, n_trees: int = 3):
     """Return trees over the columns of ``samples``, whose thresholds are numbers of them or near."""
-    parts: dict[str, list] = {"feature": [], "threshold": [], "left": [], "right": [], "category": []}
+    parts: dict[str, list[float]] = {"feature": [], "threshold": [], "left": [], "right": [], "category": []}
     tests = (CategoryTest(frozenset({0, 2, 5}), frozenset({1}), other_left=False),)
 
     def grow(level: int) -> int:
