@@ -25,7 +25,7 @@ def finish_model(proto: onnx.ModelProto, model: FittedModel, writer: str) -> byt
         ConversionError: ONNX's own checker refuses it.
     """
     prune_graph(proto.graph)
-    proto.ir_version = max(proto.ir_version, IR_VERSION)
+    proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version, proto.domain, proto.doc_string = "fieldloop", "", "", ""
     proto.graph.doc_string = ""
     del proto.metadata_props[:]
