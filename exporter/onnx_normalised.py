@@ -15,8 +15,7 @@ from exporter.errors import ConversionError
 from exporter.onnx_contract import Contract, Intake
 from exporter.onnx_file import opset_of
 from exporter.onnx_graph import OnnxEstimator
-from exporter.onnx_nodes import IR_VERSION, OPSETS, OnnxNodes
-from exporter.onnx_program import INPUT, OUTPUT
+from exporter.onnx_nodes import INPUT, IR_VERSION, OPSETS, OUTPUT, OnnxNodes
 from exporter.onnx_surgery import nodes_of, prune_graph, rename_value, replace_all
 
 # From 13 on, softmax and reductions are what our own nodes expect.
