@@ -63,6 +63,5 @@ def graph_of(program: Program, nodes: OnnxNodes, answer: str) -> onnx.ModelProto
         nodes.tensors,
     )
     rename_value(graph, answer, OUTPUT)
-    used = {node.domain for node in nodes.nodes}
-    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in {"", *used}]
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

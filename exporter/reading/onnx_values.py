@@ -61,7 +61,7 @@ class GraphReading:
         step = step_of(self.node)
         return UnsupportedError(step, f"node `{step}`: {self.node.op_type} {why} has no form that devices run")
 
-    def attribute(self, name: str, default: Any) -> Any:  # noqa: ANN401 - what ONNX holds
+    def attribute(self, name: str, default: Any) -> Any:
         """Return an attribute of the node, or its default."""
         for attribute in self.node.attribute:
             if attribute.name == name:
