@@ -9,7 +9,7 @@ from onnx import helper
 from exporter.errors import ConversionError
 from exporter.model import FittedModel
 from exporter.onnx_nodes import IR_VERSION
-from exporter.onnx_surgery import prune_graph
+from exporter.onnx_surgery import nodes_of, prune_graph, replace_all
 from exporter.steps import steps_of
 
 
@@ -25,7 +25,9 @@ def finish_model(proto: onnx.ModelProto, model: FittedModel, writer: str) -> byt
         ConversionError: ONNX's own checker refuses it.
     """
     prune_graph(proto.graph)
-    proto.ir_version = max(proto.ir_version, IR_VERSION)
+    used = {node.domain for node in nodes_of(proto.graph)}
+    replace_all(proto.opset_import, [entry for entry in proto.opset_import if entry.domain in used])
+    proto.ir_version = IR_VERSION
     proto.producer_name, proto.producer_version, proto.domain, proto.doc_string = "fieldloop", "", "", ""
     proto.graph.doc_string = ""
     del proto.metadata_props[:]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 from numpy.typing import DTypeLike
 
 from exporter.errors import UnsupportedError
@@ -17,8 +19,11 @@ from exporter.interpreter import trace_program
 from exporter.material import Material
 from exporter.model import Rows
 from exporter.onnx_finish import finish_model
+from exporter.onnx_graph import OnnxEstimator
 from exporter.onnx_nodes import Floats, OnnxNodes
+from exporter.onnx_normalised import normalised
 from exporter.onnx_program import deciding_places, graph_of, write_node
+from exporter.onnx_quantiser import quantise_graph
 from exporter.program import Kernel, Linear, Node, Program, Trees
 
 WRITER: Final = "fieldloop"
@@ -35,12 +40,23 @@ def convert_onnx_int8(material: Material) -> bytes:
 
     Raises:
         UnsupportedError: a step has nothing to quantise; named.
-        ConversionError: ONNX's own checker refuses the result.
+        ConversionError: ONNX Runtime's quantiser failed.
     """
-    program = material.program
+    model = material.model
+    try:
+        program = material.program
+    except UnsupportedError:
+        if not isinstance(model.estimator, OnnxEstimator):
+            raise
+        quantised = quantise_graph(normalised(model.estimator), material.calibration)
+        return finish_model(quantised, model, f"onnxruntime {ort.__version__}")
+    return finish_model(_write_int8(program, material.calibration), model, WRITER)
+
+
+def _write_int8(program: Program, calibration: Rows) -> onnx.ModelProto:
     products = _products_of(program)
-    places = np.unique(np.linspace(0, len(material.calibration) - 1, _CALIBRATION_ROWS).astype(np.int64))
-    traced = trace_program(program, material.calibration[places])
+    places = np.unique(np.linspace(0, len(calibration) - 1, _CALIBRATION_ROWS).astype(np.int64))
+    traced = trace_program(program, calibration[places])
     nodes, names = OnnxNodes(), list[str]()
     deciding = deciding_places(program)
     for place, node in enumerate(program.nodes):
@@ -49,7 +65,7 @@ def convert_onnx_int8(material: Material) -> bytes:
             names.append(_write_product(nodes, linear, names[linear.of], quantisation_of(traced[linear.of])))
         else:
             names.append(write_node(nodes, node, names, is_wide=place in deciding))
-    return finish_model(graph_of(program, nodes, names[program.output]), material.model, WRITER)
+    return graph_of(program, nodes, names[program.output])
 
 
 def _products_of(program: Program) -> dict[int, Linear]:

@@ -12,6 +12,9 @@ Floats = NDArray[np.float64]
 # ONNX Runtime 1.21 and later run these.
 OPSETS: Final = {"": 21, "ai.onnx.ml": 5}
 IR_VERSION: Final = 10
+# Of every ONNX variant: its one input and its one output.
+INPUT: Final = "rows"
+OUTPUT: Final = "outputs"
 ML: Final = "ai.onnx.ml"
 
 

@@ -9,13 +9,11 @@ from typing import Final
 import onnx
 from onnx import TensorProto, helper
 
-from exporter.onnx_nodes import IR_VERSION, OPSETS, Arithmetic, OnnxNodes
+from exporter.onnx_nodes import INPUT, IR_VERSION, OPSETS, OUTPUT, Arithmetic, OnnxNodes
 from exporter.onnx_operations import WRITERS
 from exporter.onnx_surgery import rename_value
 from exporter.program import ArgMax, Bins, Flags, Lookup, Node, OneHot, OvrOfOvo, Program, Row, Trees, sources_of
 
-INPUT: Final = "rows"
-OUTPUT: Final = "outputs"
 _DECIDING: Final = (ArgMax, Bins, Flags, Lookup, OneHot, OvrOfOvo, Trees)
 
 
@@ -65,6 +63,5 @@ def graph_of(program: Program, nodes: OnnxNodes, answer: str) -> onnx.ModelProto
         nodes.tensors,
     )
     rename_value(graph, answer, OUTPUT)
-    used = {node.domain for node in nodes.nodes}
-    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items() if domain in {"", *used}]
+    opsets = [helper.make_opsetid(domain, version) for domain, version in OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)

@@ -18,7 +18,7 @@ from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 
 from exporter.errors import ConversionError, UnsupportedError
 from exporter.model import FittedModel
-from exporter.onnx_program import INPUT, OUTPUT
+from exporter.onnx_nodes import INPUT, OUTPUT
 from exporter.steps import TargetScale, parts_of, steps_of, unwrap_target
 
 # Newer ones of ai.onnx.ml have operators that sklearn-onnx does not write.

@@ -1,12 +1,42 @@
-"""Changes ONNX graphs in place: drops what nothing needs, renames values."""
+"""Walks through ONNX graphs and changes them in place: drops what nothing needs, renames values."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import onnx
 from onnx import AttributeProto
 
-_GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
+def graphs_of(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the subgraphs of a node."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node of a graph and of the graphs inside it."""
+    for node in graph.node:
+        yield node
+        for inner in graphs_of(node):
+            yield from nodes_of(inner)
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every constant of a graph and of the graphs inside it."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+        for inner in graphs_of(node):
+            yield from tensors_of(inner)
 
 
 def prune_graph(graph: onnx.GraphProto) -> None:
@@ -19,29 +49,29 @@ def prune_graph(graph: onnx.GraphProto) -> None:
     kept.reverse()
     tensors = [tensor for tensor in graph.initializer if tensor.name in wanted]
     for field, content in ((graph.node, kept), (graph.initializer, tensors), (graph.value_info, [])):
-        _replace(field, content)
+        replace_all(field, content)
 
 
 def rename_value(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Rename a value wherever the graph's own nodes give or take it."""
-    for node in graph.node:
+    """Rename a value wherever the nodes of a graph and of the graphs inside it give or take it."""
+    for node in nodes_of(graph):
         for names in (node.input, node.output):
             for place, name in enumerate(names):
                 if name == old:
                     names[place] = new
 
 
-def _names_read_by(node: onnx.NodeProto) -> Iterable[str]:
+def replace_all(field: Any, content: Iterable[Any]) -> None:  # noqa: ANN401 - protobuf's repeated fields have no public type
+    """Replace what a repeated field holds."""
+    held = list(content)
+    del field[:]
+    field.extend(held)
+
+
+def _names_read_by(node: onnx.NodeProto) -> Iterator[str]:
     """Yield the inputs of a node, and all that its subgraphs read, which may stand in the graph around them."""
     yield from node.input
-    for attribute in node.attribute:
-        if attribute.type in _GRAPHS:
-            for graph in (*attribute.graphs, attribute.g):
-                for inner in graph.node:
-                    yield from _names_read_by(inner)
-                yield from (output.name for output in graph.output)
-
-
-def _replace(field: object, content: list[object]) -> None:
-    del field[:]  # type: ignore[attr-defined] # protobuf's repeated fields have no public type
-    field.extend(content)  # type: ignore[attr-defined] # as above
+    for graph in graphs_of(node):
+        for inner in graph.node:
+            yield from _names_read_by(inner)
+        yield from (output.name for output in graph.output)

@@ -9,6 +9,8 @@ from typing import Final
 from exporter.errors import ConversionError, UnsupportedError
 from exporter.material import Material
 from exporter.onnx_finish import finish_model
+from exporter.onnx_graph import OnnxEstimator
+from exporter.onnx_normalised import normalised, writer_of
 from exporter.onnx_program import write_program
 from exporter.onnx_sklearn import WRITER as SKLEARN_WRITER
 from exporter.onnx_sklearn import convert_with_sklearn_onnx
@@ -24,6 +26,8 @@ def convert_onnx_fp32(material: Material) -> bytes:
         ConversionError: sklearn-onnx failed otherwise.
     """
     model = material.model
+    if isinstance(model.estimator, OnnxEstimator):
+        return finish_model(normalised(model.estimator), model, writer_of(model.estimator))
     try:
         program = material.program
     except UnsupportedError as refusal:
