@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edge_agent.bundle import (
     FORMAT,
     MANIFEST_NAME,
+    LibraryTolerance,
     Lineage,
     Manifest,
     TrialRules,
@@ -112,6 +113,9 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
             tolerance=variant.tolerance,
             quality=variant.quality or 0.0,
             latency_us=variant.latency_us,
+            tolerances=tuple(
+                LibraryTolerance(run.name, run.tolerance) for run in variant.runs if run.parity is not None
+            ),
         )
         for variant in accepted
     )
