@@ -71,6 +71,8 @@ def _judge(index: int, row: GoldenRow, check: _Check) -> _Verdict:
     is_right = all(difference <= check.tolerance for difference in differences)
     if is_right and check.manifest.labels:
         is_right = row.expected.index(max(row.expected)) == outputs.index(max(outputs))
+    if is_right and check.manifest.task == "anomaly":
+        is_right = (row.expected[0] < 0) == (outputs[0] < 0)
     difference = math.nan if any(map(math.isnan, differences)) else max(differences)
     return _Verdict(index, is_right, difference, outputs)
 

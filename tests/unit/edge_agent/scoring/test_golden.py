@@ -66,6 +66,14 @@ def test_another_label_is_refused_even_within_the_tolerance(model: Path):
         verify(classification_manifest(golden=rows), model, tolerance=0.05)
 
 
+def test_a_detector_must_call_the_same_rows_anomalies(tmp_path: Path):
+    model = write_onnx_regressor(tmp_path / "model.onnx")
+    rows = (GoldenRow((0.001, 0.0), (-0.001,)),)
+    verify(regression_manifest(golden=rows), model, 0.05)
+    with pytest.raises(BundleError, match="row 0"):
+        verify(regression_manifest(golden=rows, task="anomaly"), model, 0.05)
+
+
 def test_regression_is_judged_by_tolerance_alone(tmp_path: Path):
     model = write_onnx_regressor(tmp_path / "model.onnx")
     assert verify(regression_manifest(golden=(GoldenRow((1.0, 2.0), (2.005,)),)), model, 0.01) == pytest.approx(0.005)
