@@ -149,6 +149,13 @@ class GoldenRow(_Part, frozen=True):
     expected: Numbers
 
 
+class LibraryTolerance(_Part, frozen=True):
+    """Greatest allowed difference from `GoldenRow.expected` with one library, for example ``ai-edge-litert``."""
+
+    library: Name
+    tolerance: Annotated[float, Meta(ge=0)]
+
+
 class Variant(_Part, frozen=True):
     """One executable form of the model.
 
@@ -157,6 +164,8 @@ class Variant(_Part, frozen=True):
         runtime: the adapter of ``edge_agent/scoring`` that runs it.
         file: name of its file in the bundle's folder.
         tolerance: greatest allowed difference from `GoldenRow.expected` on any device.
+        tolerances: the same by library, where it was proved on that library: closer than `tolerance`, so that one that
+            computes something else is noticed.
         quality: of this variant on the evaluation rows, by the manifest's metric.
         latency_us: median of one row where it was exported; to compare variants, not boards.
     """
@@ -169,6 +178,11 @@ class Variant(_Part, frozen=True):
     tolerance: Annotated[float, Meta(ge=0, le=MAX_NUMBER)]
     quality: Number
     latency_us: Annotated[float, Meta(ge=0, le=MAX_DURATION)]
+    tolerances: Annotated[tuple[LibraryTolerance, ...], Meta(max_length=16)] = ()
+
+    def tolerance_on(self, library: str) -> float:
+        """Return the greatest allowed difference with a library, by its name."""
+        return next((own.tolerance for own in self.tolerances if own.library == library), self.tolerance)
 
 
 class Attachment(_Part, frozen=True):
@@ -334,6 +348,10 @@ def _file_problems(manifest: Manifest) -> list[str]:
     total_bytes = sum(file.size_bytes for file in files)
     if total_bytes > MAX_BUNDLE_BYTES - MAX_MANIFEST_BYTES:
         problems.append(f"its files have {total_bytes} bytes; a bundle takes {MAX_BUNDLE_BYTES - MAX_MANIFEST_BYTES}")
+    for variant in manifest.variants:
+        libraries = [own.library for own in variant.tolerances]
+        if len(set(libraries)) != len(libraries):
+            problems.append(f"variant {variant.name!r} has two tolerances for one library")
     return problems
 
 

@@ -33,14 +33,19 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
-        from exporter.report import report_json
-        from exporter.report_text import report_table
+        from exporter.report import ExportReport, report_json
+        from exporter.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits)
-        outcome = export_files(job, out)
-        if as_json:
-            typer.echo(report_json(outcome.report).decode(), nl=False)
-        else:
-            Console().print(report_table(outcome.report))
+
+        def tell(report: ExportReport) -> None:
+            if as_json:
+                typer.echo(report_json(report).decode(), nl=False)
+            else:
+                Console().print(report_view(report))
+                typer.echo(f"report: {out / 'report.html'}")
+
+        outcome = export_files(job, out, tell)
+        if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")

@@ -1,6 +1,7 @@
 """Exports a model file with a file of rows, for people who have a model and no project."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -16,7 +17,9 @@ from exporter.export import ExportLimits, export_model
 from exporter.model import Evidence, FittedModel
 from exporter.model_file import load_estimator
 from exporter.pack import pack_bundle
+from exporter.proving import Surroundings
 from exporter.report import ExportReport, report_json
+from exporter.report_html import report_html
 from exporter.report_text import report_markdown
 from exporter.rows_file import load_rows, truth_of
 
@@ -51,8 +54,16 @@ class ExportOutcome:
     bundle: Path
 
 
-def export_files(job: ExportJob, out: Path) -> ExportOutcome:
-    """Export, write ``report.json`` and ``report.md``, and pack ``bundle/``, all below ``out``.
+def export_files(
+    job: ExportJob, out: Path, tell: Callable[[ExportReport], None], surroundings: Surroundings | None = None
+) -> ExportOutcome:
+    """Export, write ``report.json``, ``report.md`` and ``report.html``, and pack ``bundle/``, all below ``out``.
+
+    Args:
+        job: what to export.
+        out: made when it is not there.
+        tell: is given the report as soon as it is written: also when nothing is left to pack.
+        surroundings: see `exporter.export.export_model`.
 
     Raises:
         ModelError: the model file cannot be taken.
@@ -82,9 +93,12 @@ def export_files(job: ExportJob, out: Path) -> ExportOutcome:
         requested=job.variants,
         limits=job.limits,
         folder=out / "variants",
+        surroundings=surroundings,
     )
     replace_file(out / "report.json", report_json(report))
     replace_file(out / "report.md", report_markdown(report).encode())
+    replace_file(out / "report.html", report_html(report).encode())
+    tell(report)
     blocks = np.arange(len(truth)) * _BLOCKS // len(truth)
     pack_bundle(
         out / "bundle",

@@ -13,6 +13,7 @@ from edge_agent.bundle import (
     MANIFEST_NAME,
     SBOM_NAME,
     Attachment,
+    LibraryTolerance,
     Lineage,
     Manifest,
     TrialRules,
@@ -119,6 +120,9 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
             tolerance=variant.tolerance,
             quality=variant.quality or 0.0,
             latency_us=variant.latency_us,
+            tolerances=tuple(
+                LibraryTolerance(run.name, run.tolerance) for run in variant.runs if run.parity is not None
+            ),
         )
         for variant in accepted
     )
