@@ -34,7 +34,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=256)]
 Rule = Literal["flag", "refuse"]
 Task = Literal["classification", "regression"]
-RuntimeName = Literal["onnx", "tflite"]
+RuntimeName = Literal["onnx", "tflite", "native"]
 Numbers = Annotated[tuple[float, ...], Meta(max_length=65536)]
 
 

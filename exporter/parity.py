@@ -170,9 +170,16 @@ def _open_tflite(path: Path, n_features: int, n_outputs: int) -> Runtime:
     return TfliteRuntime(path, n_features, n_outputs)
 
 
+def _open_native(path: Path, n_features: int, n_outputs: int) -> Runtime:
+    from edge_agent.scoring.native_runtime import NativeRuntime  # noqa: PLC0415 - as above
+
+    return NativeRuntime(path, n_features, n_outputs)
+
+
 _OPENERS: Final[Mapping[RuntimeName, Callable[[Path, int, int], Runtime]]] = {
     "onnx": _open_onnx,
     "tflite": _open_tflite,
+    "native": _open_native,
 }
 
 
