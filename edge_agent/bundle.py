@@ -55,7 +55,7 @@ Text = Annotated[str, Meta(max_length=256)]
 Rule = Literal["flag", "refuse"]
 # An anomaly detector answers one number as a regression does: its decision, below 0 for an anomaly.
 Task = Literal["classification", "regression", "anomaly"]
-RuntimeName = Literal["onnx", "tflite"]
+RuntimeName = Literal["onnx", "tflite", "native"]
 Sha256 = Annotated[str, Meta(min_length=64, max_length=64, pattern="^[0-9a-f]{64}$")]
 Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
 Numbers = Annotated[tuple[Number, ...], Meta(max_length=65536)]

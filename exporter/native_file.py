@@ -53,7 +53,7 @@ MOST_WIDTH: Final = 1 << 20
 MOST_DEGREE: Final = 64
 MOST_INT8_INPUTS: Final = 1 << 16
 
-# Weights up to this number are kept in float64: linear models of unscaled columns lose digits otherwise, and cost little.
+# Up to this number, weights are kept in float64: linear models of unscaled columns lose digits otherwise.
 FEW_WEIGHTS: Final = 1024
 _FLOAT32, _FLOAT64, _INT8 = 0, 1, 2
 _INT8_MAX: Final = 127.0
@@ -71,6 +71,7 @@ def encode_program(program: Program, *, leaves: LeafCoding = "float32", int8: bo
     """Return a program as the bytes of a model table; the same program gives the same bytes.
 
     Args:
+        program: what it answers is the table's answer.
         leaves: how leaves of trees are stored: exact to float32, or as whole steps of 16 or 8 bits.
         int8: whether the weights of linear layers are stored as int8, and their inputs quantised as they come.
 

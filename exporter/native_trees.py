@@ -1,11 +1,10 @@
 """Trees as the native table holds them: thresholds once a column, and a stream of bits for the nodes.
 
 A node says whether it is a leaf (1 bit), which column it looks at, and which of that column's thresholds or category
-tests it asks: each in the fewest bits that can name it. Nodes stand in pre-order, so that no place of a child is stored.
+tests it asks: each in the fewest bits that can name it. Nodes stand in pre-order, so that no child's place is stored.
 """
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -220,7 +219,7 @@ def _encode_columns(columns: _Columns) -> bytes:
 
 def _encode_test(test: CategoryTest) -> bytes:
     """Return how many categories have a bit, where all others go, and the bits: 1 goes left."""
-    named: Sequence[int] = sorted(test.left | test.right)
+    named = sorted(test.left | test.right)
     n_bits = named[-1] + 1 if named else 0
     if n_bits > MOST_CATEGORIES:
         raise ValueError(f"category {named[-1]}, the native engine takes categories below {MOST_CATEGORIES}")

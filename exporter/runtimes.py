@@ -19,6 +19,7 @@ class Adapter(NamedTuple):
 ADAPTERS: Final[Mapping[str, Adapter]] = {
     "onnx": Adapter("edge_agent.scoring.onnx_runtime", "OnnxRuntime"),
     "tflite": Adapter("edge_agent.scoring.tflite_runtime", "TfliteRuntime"),
+    "native": Adapter("edge_agent.scoring.native_runtime", "NativeRuntime"),
 }
 # What a variant claims to run on, by runtime: every one is tried, or named as not tried.
 CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -6,6 +6,7 @@
 #include "trees.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
@@ -162,7 +163,8 @@ ALWAYS_INLINE lanes first_without(lanes a, lanes b)
 
 ALWAYS_INLINE void store_lost(const lanes *planes, uint32_t *lost)
 {
-    vst4q_u8((uint8_t *)lost, (uint8x16x4_t){{planes[0], planes[1], planes[2], planes[3]}});
+    const uint8x16x4_t together = {{planes[0], planes[1], planes[2], planes[3]}};
+    vst4q_u8((uint8_t *)lost, together);
 }
 #endif
 
@@ -264,11 +266,17 @@ static void run_bands(const fl_trees *trees, const float *row, float *answer, vo
 #else
 #pragma GCC pop_options
 #endif
+/* By hand: the compiler's own question needs a run-time library that a shared object may come without. */
 static bool is_here(void)
 {
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("popcnt");
+    uint32_t a, b, c, d, low, high;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0 || (c & bit_POPCNT) == 0)
+        return false;
+    /* The system keeps the upper halves of the registers when it changes threads. */
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low & 6) != 6)
+        return false;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_AVX2) != 0 && (b & bit_BMI) != 0 && (b & bit_BMI2) != 0;
 }
 #else
 static bool is_here(void)
