@@ -49,9 +49,7 @@ class FolderBundle:
         """
         self._folder = folder
         with self._open(MANIFEST_NAME) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            if size_bytes > MAX_MANIFEST_BYTES:
-                raise BundleError(f"{MANIFEST_NAME}: {size_bytes} bytes; at most {MAX_MANIFEST_BYTES} are allowed")
+            # One byte more than is allowed: the parser refuses it unread.
             self.manifest_data = _read(file, MAX_MANIFEST_BYTES + 1)
         self.manifest: Manifest = parse_manifest(self.manifest_data)
         known = {MANIFEST_NAME, *(file.name for file in bundle_files(self.manifest))}

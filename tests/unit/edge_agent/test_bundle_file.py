@@ -283,9 +283,9 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused():
 )
 def test_content_is_compared_with_the_manifest_while_it_is_passed_on(chunks: list[bytes], problem: str):
     file = bundle_files(msgspec.json.decode(MANIFEST, type=type(classification_manifest())))[0]
-    passed = []
+    passed: list[bytes] = []
     with pytest.raises(AlteredError, match=problem):
-        passed += list(verified(chunks, file))
+        passed.extend(verified(chunks, file))
     assert b"more" not in passed
 
 

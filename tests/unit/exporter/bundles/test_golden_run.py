@@ -98,7 +98,7 @@ def test_a_model_that_asks_for_all_memory_does_not_get_it(tmp_path: Path) -> Non
 
 
 def test_a_runtime_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stand_in(tmp_path, monkeypatch, "raise ImportError('not here')")
+    stand_in(tmp_path, monkeypatch, "import os\nos.write(1, b'noise')\nraise ImportError('not here')")
     outcome = outcome_of(tmp_path, write_onnx_classifier(tmp_path / "model.onnx"))
     assert outcome.verdict == "unproven"
     assert "needs the runtime onnx, which is not installed" in outcome.detail
