@@ -52,6 +52,12 @@ class FormSizes:
     compressed_bytes: int | None = None
     delta_bytes: int | None = None
 
+    def __str__(self) -> str:
+        """Tell it to people."""
+        forms = (("compressed", self.compressed_bytes), ("as a delta from the version before", self.delta_bytes))
+        told = [f"{self.size_bytes} bytes", *(f"{size} {how}" for how, size in forms if size is not None)]
+        return f"{self.file}: {', '.join(told)}"
+
 
 def load_bundle(folder: Path) -> BundleFiles:
     """Read a bundle's files.
