@@ -129,6 +129,23 @@ def targets_of(bundle: BundleFiles, previous: BundleFiles | None) -> tuple[tuple
     return tuple(described)
 
 
+def drop_old_deltas(listed: Targets, newest: int) -> None:
+    """Take deltas off the list that lead to versions older than the newest ones: hardly a device is on its way there.
+
+    Args:
+        listed: the bundles of one model.
+        newest: of so many versions the deltas stay.
+    """
+    versions = sorted({int(path.split("/")[1]) for path in listed.targets})
+    for path, target in tuple(listed.targets.items()):
+        folder = path.rpartition("/")[0]
+        deltas = (target.custom or {}).get("deltas")
+        if deltas and int(path.split("/")[1]) not in versions[-newest:]:
+            for name in deltas.values():
+                listed.targets.pop(f"{folder}/{name}", None)
+            del target.custom["deltas"]
+
+
 def write_targets(repository: Path, contents: Iterable[tuple[TargetFile, bytes]]) -> None:
     """Write files where devices look for them."""
     folder = repository / TARGETS

@@ -143,7 +143,7 @@ def test_a_proxy_that_the_environment_names_is_used(scene: Scene, monkeypatch: p
 
 def test_what_a_server_encodes_on_the_way_is_not_decoded(scene: Scene):
     # Else a short answer could be a long file.
-    def encoded(handler):  # type: ignore[no-untyped-def]
+    def encoded(handler):
         handler.send_response(200)
         handler.send_header("Content-Encoding", "gzip")
         handler.end_headers()

@@ -91,6 +91,16 @@ def test_a_version_before_that_was_damaged_does_not_hold_up_the_next(place: Plac
     assert place.fetch("digits/2/model.onnx") == NOISE + b"2"
 
 
+def test_differences_to_all_but_the_newest_two_versions_are_taken_off_the_list(place: Place):
+    for version in (1, 2, 3, 4):
+        place.publish(version, content=NOISE + b"%d" % version)
+    listed = load_listing(place.repository).models["model-digits"].signed.targets
+    deltas = sorted(path for path in listed if ".onnx.from-" in path)
+    assert deltas == ["digits/3/model.onnx.from-2.zst", "digits/4/model.onnx.from-3.zst"]
+    assert "deltas" not in custom_of(place, "digits/2/model.onnx")
+    assert place.fetch("digits/2/model.onnx") == NOISE + b"2"
+
+
 def test_unlisting_takes_every_form_off_the_list(place: Place):
     place.publish(1, content=TEXT)
     unlist_bundle(BundleRef("digits", 1), place.repository, place.keys, clock=place.clock)
