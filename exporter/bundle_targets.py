@@ -52,6 +52,12 @@ class FormSizes:
     compressed_bytes: int | None = None
     delta_bytes: int | None = None
 
+    def __str__(self) -> str:
+        """Tell it to people."""
+        forms = (("compressed", self.compressed_bytes), ("as a delta from the version before", self.delta_bytes))
+        told = [f"{self.size_bytes} bytes", *(f"{size} {how}" for how, size in forms if size is not None)]
+        return f"{self.file}: {', '.join(told)}"
+
 
 def load_bundle(folder: Path) -> BundleFiles:
     """Read a bundle's files.
@@ -121,6 +127,23 @@ def targets_of(bundle: BundleFiles, previous: BundleFiles | None) -> tuple[tuple
             form.unrecognized_fields["custom"] = {"bundle": str(ref), "form-of": file}
             described.append((form, content))
     return tuple(described)
+
+
+def drop_old_deltas(listed: Targets, newest: int) -> None:
+    """Take deltas off the list that lead to versions older than the newest ones: hardly a device is on its way there.
+
+    Args:
+        listed: the bundles of one model.
+        newest: of so many versions the deltas stay.
+    """
+    versions = sorted({int(path.split("/")[1]) for path in listed.targets})
+    for path, target in tuple(listed.targets.items()):
+        folder = path.rpartition("/")[0]
+        deltas = (target.custom or {}).get("deltas")
+        if deltas and int(path.split("/")[1]) not in versions[-newest:]:
+            for name in deltas.values():
+                listed.targets.pop(f"{folder}/{name}", None)
+            del target.custom["deltas"]
 
 
 def write_targets(repository: Path, contents: Iterable[tuple[TargetFile, bytes]]) -> None:

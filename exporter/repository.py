@@ -8,6 +8,7 @@ at any byte leaves the old state served, and the next change starts from what th
 
 import logging
 from pathlib import Path
+from typing import Final
 
 from tuf.api.metadata import (  # type: ignore[attr-defined] # its documented names, which it does not re-export
     Metadata,
@@ -25,6 +26,7 @@ from exporter.bundle_targets import (
     TARGETS,
     BundleFiles,
     FormSizes,
+    drop_old_deltas,
     load_bundle,
     load_published,
     read_target,
@@ -49,6 +51,9 @@ from exporter.listing import (
 from exporter.roles import ONE_KEY, ONLINE, Quorum, sign
 
 logger = logging.getLogger(__name__)
+
+# Of so many versions a rollout may be on its way: the newest, and the one that it takes the place of.
+_NEWEST: Final = 2
 
 
 def root_of(repository: Path) -> Path:
@@ -151,6 +156,7 @@ def publish_bundle(
         contents = targets_of(bundle, _previous(repository, listed, ref))
         write_targets(repository, contents)
         listed.targets |= {target.path: target for target, _ in contents}
+        drop_old_deltas(listed, _NEWEST)
         set_unlisted(listed, {name: digest for name, digest in unlisted_in(listed).items() if name != str(ref)})
         renew_roles(listing, changed, moment(clock), lifetimes)
         write_listing(repository, listing, signers)

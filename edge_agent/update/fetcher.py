@@ -248,8 +248,8 @@ def _translated(what: str) -> Iterator[None]:
     except tuf_errors.DownloadLengthMismatchError as error:
         raise RepositoryRefusedError(f"{what}: longer than what is listed: {error}") from error
     except (tuf_errors.DownloadError, urllib3.exceptions.HTTPError) as error:
-        cause = error.__cause__ or error
-        raise RepositoryUnreachableError(f"{what}: {str(error) or type(error).__name__} ({cause})") from error
+        cause = "" if error.__cause__ is None else f" ({error.__cause__})"
+        raise RepositoryUnreachableError(f"{what}: {str(error) or type(error).__name__}{cause}") from error
     except tuf_errors.RepositoryError as error:
         ours, reason = next((ours, text) for kind, ours, text in _DISTRUST if isinstance(error, kind))
         raise ours(f"{what}: {reason} ({error})") from error

@@ -27,21 +27,26 @@ def publish(
     repository: Annotated[
         Path | None, typer.Option(help="Folder of the update repository; by default the project's own.")
     ] = None,
-    keys: Annotated[Path | None, typer.Option(help="Folder of its signing keys; by default the project's own.")] = None,
+    keys: Annotated[
+        list[Path] | None, typer.Option(help="Folder of its signing keys, repeatable; by default the project's own.")
+    ] = None,
 ) -> None:
     """Sign a bundle and list it in the update repository; the project's own is made when it is first needed."""
     from edge_agent.clock import SystemClock
-    from exporter.repository import publish_bundle
+    from exporter.repository import listed_sizes, publish_bundle
 
-    if (repository is None) != (keys is None):
+    if (repository is None) == bool(keys):
         raise typer.BadParameter("give both --repository and --keys, or neither: each repository has its own keys")
     clock = SystemClock()
     bundle = Path(what)
     if not bundle.is_dir():
         bundle = _bundle_of(project, what)
-    if repository is None or keys is None:
+    if repository is None or not keys:
         repository, keys = _places_of(project, clock)
-    typer.echo(f"published {publish_bundle(bundle, repository, keys, clock=clock)} in {repository}")
+    ref = publish_bundle(bundle, repository, keys, clock=clock)
+    typer.echo(f"published {ref} in {repository}")
+    for sizes in listed_sizes(repository, ref):
+        typer.echo(f"  {sizes}")
 
 
 def _bundle_of(project: Path, version: str) -> Path:
@@ -57,8 +62,8 @@ def _bundle_of(project: Path, version: str) -> Path:
     return model.bundle
 
 
-def _places_of(project: Path, clock: "Clock") -> tuple[Path, Path]:
-    """Return the folders of the project's own update repository and of its keys."""
+def _places_of(project: Path, clock: "Clock") -> tuple[Path, list[Path]]:
+    """Return the folder of the project's own update repository, and those of its keys."""
     from exporter.listing import is_repository
     from exporter.repository import init_repository
     from trainer.continuous.station import KEYS_NAME, REPOSITORY_NAME
@@ -72,4 +77,4 @@ def _places_of(project: Path, clock: "Clock") -> tuple[Path, Path]:
     if not is_repository(repository):
         root = init_repository(repository, keys, clock=clock)
         typer.echo(f"made {repository}: give {root} to each device, once; keep {keys} secret and backed up")
-    return repository, keys
+    return repository, [keys]

@@ -1,5 +1,6 @@
 """Joins what watches over one fleet: database, receiver, alerts, loop. The only place that knows all of them."""
 
+import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from broker.topics import FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from exporter.listing import is_repository
-from exporter.refresh import refresh_timestamp
+from exporter.refresh import Waiting, refresh_timestamp
 from exporter.repository import load_listed_manifest, publish_bundle
 from trainer.continuous.books import StoryEvent
 from trainer.continuous.loop import Loop, Surroundings
@@ -25,6 +26,8 @@ from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 from trainer.pipeline.runs import RunOverview, list_runs, run_folder
 from trainer.project import LoadedProject
+
+logger = logging.getLogger(__name__)
 
 STORE_NAME: Final = "fleet.db"
 RUNS_NAME: Final = "runs"
@@ -84,6 +87,7 @@ class Station:
         self._clock = clock
         self._manifests: dict[BundleRef, Manifest] = {}
         self._refresh_due_s = clock.monotonic_s()
+        self._waiting: tuple[Waiting, ...] = ()
         loaded.state.mkdir(parents=True, exist_ok=True)
         self.store: Store = open_store(places.database)
         self._monitor = Monitor(places.endpoint, FleetId(loaded.project.fleet), self.store, clock=clock, rng=rng)
@@ -118,7 +122,7 @@ class Station:
             # Devices refuse a listing whose timestamp has expired: somebody must sign it again while nothing changes.
             self._refresh_due_s = now_s + _REFRESH_S
             if is_repository(self._places.repository):  # nothing was published yet
-                refresh_timestamp(self._places.repository, self._places.keys, clock=self._clock)
+                self._refresh()
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:
@@ -136,6 +140,13 @@ class Station:
         self._monitor.close()
         self._alerts.close()
         self.store.close()
+
+    def _refresh(self) -> None:
+        refreshed = refresh_timestamp(self._places.repository, self._places.keys, clock=self._clock)
+        for waiting in refreshed.waiting:
+            if waiting not in self._waiting:
+                logger.warning("%s", waiting)
+        self._waiting = refreshed.waiting
 
     def _publish(self, topic: Topic, payload: bytes) -> None:
         self._monitor.client.publish_and_wait(topic, payload, _PUBLISH_S)

@@ -28,6 +28,7 @@ from exporter.repository import init_repository, publish_bundle
 from exporter.serving import start_repository_server
 from tests.bundles import make_bundle
 from tests.forging import list_file
+from tests.integration.exporter.mirror import Mirror
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
@@ -77,6 +78,18 @@ def test_a_good_bundle_is_proved(order: StageOrder):
     assert "8 golden rows right" in report.reason
     assert sorted(path.name for path in Path(order.slot).iterdir()) == ["manifest.json", "model.onnx"]
     assert report.size_bytes == sum(path.stat().st_size for path in Path(order.slot).iterdir())
+
+
+def test_what_is_fetched_may_be_rebuilt_from_what_lies_in_other_slots(order: StageOrder, tmp_path: Path):
+    # The two manifests differ by a few numbers alone.
+    publish_bundle(make_bundle(tmp_path / "v2", version=2), tmp_path / "repository", tmp_path / "keys", clock=CLOCK)
+    with Mirror(tmp_path / "repository") as mirror:
+        ordered = msgspec.structs.replace(
+            order, url=mirror.url, bundle=BundleRef("toy", 2), bases=(str(tmp_path / "v1"), str(tmp_path / "nowhere"))
+        )
+        report = result_of(ordered)
+    assert (report.outcome, report.fetched.partition(",")[0]) == ("proved", "whole"), report
+    assert [path for path in mirror.requests if path.endswith("manifest.json.from-1.zst")]
 
 
 def test_what_lay_in_the_slot_is_removed_first(order: StageOrder):

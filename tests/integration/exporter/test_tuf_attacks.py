@@ -202,8 +202,8 @@ def test_attack_7_mix_and_match_of_metadata_of_different_times_is_refused(scene:
     old_snapshot = scene.metadata("3.snapshot.json").read_bytes()
     scene.publish(2)
     assert scene.metadata("4.snapshot.json").exists()
-    for lie in ({".snapshot.json": old_snapshot}, {".model-rain.json": old_models}):
-        scene.mirror.lies = lie
+    for end, lie in ((".snapshot.json", old_snapshot), (".model-rain.json", old_models)):
+        scene.mirror.lies = {end: lie}
         with pytest.raises(RepositoryRefusedError):
             scene.device.update(TWO)
     scene.mirror.lies = {}

@@ -21,6 +21,7 @@ path = "rows.csv"
 # How long something lasts: a time that ends, and one that a timer can be set to.
 TIMES = (
     "repository.timeout_s",
+    "repository.min_bytes_per_s",
     "repository.stage_timeout_s",
     "repository.retry_min_s",
     "repository.retry_max_s",

@@ -2,6 +2,8 @@ import csv
 import json
 import subprocess
 import sys
+from datetime import timedelta
+from functools import partial
 
 import pytest
 import skops.io
@@ -10,6 +12,8 @@ from typer.testing import CliRunner
 from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from exporter.cli import app
+from exporter.lifetimes import Lifetimes
+from exporter.refresh import refresh_timestamp
 from exporter.repository import publish_bundle
 from tests.unit.exporter.families import learn
 
@@ -91,3 +95,90 @@ def test_help_needs_no_heavy_library():
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def places(tmp_path):
+    """Options that name a repository and its keys; both are made, with two of three root keys to sign a root."""
+    options = ["--repository", tmp_path / "repository", "--keys", tmp_path / "keys"]
+    made = run("repository", "init", *options, "--root-keys", "3", "--root-threshold", "2")
+    assert made.exit_code == 0, made.output
+    assert f"carry {tmp_path / 'keys' / 'root'} away" in made.output
+    return options
+
+
+def test_status_tells_people_and_machines_and_its_exit_code_tells_of_an_end_that_is_near(places):
+    result = run("repository", "status", *places[:2])
+    assert result.exit_code == 0, result.output
+    assert "root+3" in result.output
+    facts = json.loads(run("repository", "status", *places[:2], "--json").stdout)
+    assert [fact["threshold"] for fact in facts] == [2, 1, 1, 1]
+    assert run("repository", "status", *places[:2], "--within-days", "2").exit_code == 10
+    assert run("repository", "status", "--repository", places[1] / "none").exit_code == 7
+
+
+def test_a_model_is_delegated_and_its_keys_are_rotated(places):
+    made = run("repository", "delegate", "rain", *places, "--model-keys", "2", "--model-threshold", "2")
+    assert made.output == "made model-rain: 2 of 2 keys list the bundles of rain\n"
+    rotated = run("repository", "rotate-key", "model-rain", *places, "--key", "model-rain+2")
+    assert rotated.exit_code == 0, rotated.output
+    assert "model-rain is now signed with model-rain+3" in rotated.output
+    assert "worth nothing any more" in rotated.output
+
+
+def test_keys_of_the_root_that_are_away_are_named_with_what_they_must_do(places, tmp_path):
+    (tmp_path / "keys" / "root").rename(tmp_path / "vault")
+    result = run("repository", "rotate-key", "timestamp", *places)
+    assert result.exit_code == 6
+    assert "2 more needed" in result.output
+    assert "root+2" in result.output
+    there = run("repository", "rotate-key", "timestamp", *places, "--root-keys-folder", tmp_path / "vault")
+    assert there.exit_code == 0, there.output
+
+
+def test_a_refresh_warns_of_what_waits_for_keys_elsewhere(places, tmp_path, monkeypatch):
+    (tmp_path / "keys" / "root").rename(tmp_path / "vault")
+    long = Lifetimes(root=timedelta(days=3000))
+    monkeypatch.setattr("exporter.refresh.refresh_timestamp", partial(refresh_timestamp, lifetimes=long))
+    result = run("repository", "refresh", *places)
+    assert result.exit_code == 0
+    assert result.stdout == "signed anew: timestamp\n"
+    assert "warning: root expires at " in result.stderr
+    assert "fieldloop repository root renew" in result.stderr
+
+
+def test_a_root_goes_from_hand_to_hand(places, tmp_path):
+    vaults = [tmp_path / "anna", tmp_path / "ben"]
+    for vault, key in zip(vaults, ("root.pem", "root+2.pem"), strict=True):
+        vault.mkdir()
+        (tmp_path / "keys" / "root" / key).rename(vault / key)
+    repository, prepared = places[:2], tmp_path / "next-root.json"
+    made = run("repository", "root", "new-key", "carla", "--root-keys-folder", tmp_path / "carla")
+    assert f"hand over {tmp_path / 'carla' / 'carla.pub'}" in made.output
+    changes = ["--add-key", tmp_path / "carla" / "carla.pub", "--remove-key", "root+3", "--rotate", "timestamp"]
+    result = run("repository", "root", "prepare", prepared, *places, *changes)
+    assert result.exit_code == 0, result.output
+    assert "root: 2 of root (" in result.output
+    assert "carla (" in result.output
+    first = run("repository", "root", "sign", prepared, *repository, "--root-keys-folder", vaults[0])
+    assert "1 more needed, of " in first.output
+    assert run("repository", "root", "finish", prepared, *places).exit_code == 6
+    assert (
+        "root finish"
+        in run("repository", "root", "sign", prepared, *repository, "--root-keys-folder", vaults[1]).output
+    )
+    assert "root 2 is the newest" in run("repository", "root", "finish", prepared, *places).output
+    folders = [option for vault in (vaults[0], tmp_path / "carla") for option in ("--root-keys-folder", vault)]
+    renewed = run("repository", "root", "renew", *places, *folders)
+    assert renewed.exit_code == 0, renewed.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("new-key", "../x", "--root-keys-folder", "k"),
+        ("prepare", "next.json", "--repository", "r", "--rotate", "timestamp"),
+    ],
+)
+def test_what_the_root_cannot_be_asked_is_a_wrong_use(arguments):
+    assert run("repository", "root", *arguments).exit_code == 2

@@ -102,6 +102,18 @@ def test_a_candidate_never_lies_in_the_active_or_previous_slot(device: Device):
     assert previous.bundle.version == 1
 
 
+def test_what_was_committed_may_be_the_base_of_what_is_fetched_and_nothing_else(device: Device, stagings: Stagings):
+    for version, order_id in ((1, "one"), (2, "two"), (3, "three")):
+        device.update(version, order_id)
+    roles = device.updater.record.roles
+    device.order(4, "four")
+    device.poll()
+    folders = [tuple(Path(base).name for base in order.bases) for order in stagings.orders]
+    assert [len(bases) for bases in folders] == [0, 1, 2, 2]
+    assert folders[-1] == (roles.active, roles.previous)
+    assert Path(stagings.orders[-1].slot).name not in folders[-1]
+
+
 def test_a_failed_trial_goes_back_and_its_order_is_not_tried_again(device: Device, stagings: Stagings):
     device.update(1, "one")
     device.order(2, "two")
