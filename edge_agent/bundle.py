@@ -33,7 +33,8 @@ _FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Text = Annotated[str, Meta(max_length=256)]
 Rule = Literal["flag", "refuse"]
-Task = Literal["classification", "regression"]
+# An anomaly detector answers one number as a regression does: its decision, below 0 for an anomaly.
+Task = Literal["classification", "regression", "anomaly"]
 RuntimeName = Literal["onnx", "tflite"]
 Numbers = Annotated[tuple[float, ...], Meta(max_length=65536)]
 
@@ -176,8 +177,9 @@ class Manifest(_Part, frozen=True):
     """All that a device and a monitor need to know of a bundle.
 
     Attributes:
-        labels: names of the classes, in the order of the outputs; empty for regression.
-        output_edges: regression: inner bin edges of the prediction histogram; empty for classification.
+        task: an anomaly detector has one output, below 0 for an anomaly, and is watched as a regression is.
+        labels: names of the classes or clusters, in the order of the outputs; empty for one output.
+        output_edges: inner bin edges of the histogram of one output; empty for classification.
         output_blocks: reference of the prediction histogram by block, as in `FeatureReference`.
         metric: name of the quality metric of `Variant.quality`.
         window_rows: rows in one telemetry window.
@@ -254,7 +256,7 @@ def _problems_of(manifest: Manifest) -> list[str]:
         problems.append(f"{len(manifest.references)} references for {n_features} features")
     for name, reference in zip(names, manifest.references, strict=False):
         problems += _histogram_problems(f"reference of {name!r}", reference.edges, reference.blocks)
-    if manifest.task == "regression":
+    if manifest.task != "classification":
         problems += _histogram_problems("output reference", manifest.output_edges, manifest.output_blocks)
     elif any(len(block) != n_outputs for block in manifest.output_blocks):
         problems.append("output reference does not have one count a label")

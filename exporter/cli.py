@@ -36,7 +36,8 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
-        from exporter.report import report_json, report_table
+        from exporter.report import report_json
+        from exporter.report_text import report_table
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits)

@@ -5,31 +5,35 @@ A variant that cannot be made or does not pass a gate is refused with its reason
 
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError, RowError
-from exporter.cost import Latency, measure_latency
+from exporter.boards import choose_boards
+from exporter.cost import gzip_bytes_of
+from exporter.ensemble import LEAF
 from exporter.errors import ConversionError, RowsError, UnsupportedError
+from exporter.gates import cost_refusal, doubt_of
+from exporter.intervals import Judge
 from exporter.material import Material
-from exporter.metrics import is_classification_metric, quality
-from exporter.model import FittedModel, Outputs, Rows, Truth
-from exporter.parity import Parity, Probes, compare, make_probes, open_file, refusal_of, score_rows
-from exporter.report import ExportReport, VariantReport
+from exporter.metrics import is_classification_metric
+from exporter.model import FittedModel, Rows, Truth
+from exporter.probes import SEED, make_probes
+from exporter.program import Program, Trees
+from exporter.proving import Proof, Prover, Surroundings
+from exporter.report import ExportReport, RuntimeRun, VariantReport
+from exporter.sensitivity import matters_of, usual_row
 from exporter.steps import steps_of
+from exporter.thresholds import trees_on_row
 from exporter.variants import Form, choose_forms
 
 logger = logging.getLogger(__name__)
-
-# How far a device may be from the original on a golden row: a floor for what other processors round differently, and
-# a multiple of what was measured here (relative to `Parity.scale`).
-_FLOORS: Final = {False: 1e-5, True: 1e-2}
-_FACTORS: Final = {False: 4.0, True: 2.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +61,21 @@ def export_model(  # noqa: PLR0913 - all by name
     limits: ExportLimits,
     folder: Path,
     clock: Clock | None = None,
+    surroundings: Surroundings | None = None,
 ) -> ExportReport:
     """Make, prove and judge the requested variants; write the files of those that were made into ``folder``.
 
     Args:
         model: the fitted model; it is not changed.
         calibration: ``(n, n_features) float32`` real rows that set the ranges of quantised variants.
-        evaluation: ``(m, n_features) float32`` rows that the model was not trained on.
+        evaluation: ``(m, n_features) float32`` rows that the model was not trained on, in the order of time.
         truth: ``(m,)`` truth of the evaluation rows.
         metric: see `exporter.metrics`.
         requested: names of variants, or ``auto`` for all.
         limits: gates of parity, size and latency.
         folder: made when it is not there.
         clock: times single rows; the machine's own unless given.
+        surroundings: where files are run besides this process; what is found here unless given.
 
     Raises:
         UnknownVariantError: a name that nobody can make.
@@ -78,28 +84,49 @@ def export_model(  # noqa: PLR0913 - all by name
     """
     forms = choose_forms(requested)
     _verify_rows(model, calibration, evaluation, truth, metric)
-    probes = make_probes(model, evaluation)
-    original_quality = quality(metric, truth, probes.expected[: len(evaluation)])
-    folder.mkdir(parents=True, exist_ok=True)
     material = Material(model, calibration)
-    bench = _Bench(material, probes, truth, metric, original_quality, limits, folder, clock or SystemClock())
+    program, note = _program_of(material)
+    known = np.concatenate([calibration, evaluation])
+    probes = make_probes(model, evaluation, np.random.default_rng(SEED), known=known, program=program)
+    judge = Judge(metric, truth, np.random.default_rng(SEED))
+    original = judge.quality(probes.expected[: len(evaluation)])
+    folder.mkdir(parents=True, exist_ok=True)
+    prover = Prover(
+        model, probes, judge, limits.max_parity_loss, clock or SystemClock(), surroundings or Surroundings()
+    )
+    bench = _Bench(material, program, prover, limits, folder)
+    variants = tuple(bench.export(form) for form in forms)
     return ExportReport(
         model=" > ".join(type(step).__name__ for _, step in steps_of(model.estimator)),
         metric=metric,
         evaluation_rows=len(evaluation),
-        original_quality=original_quality,
-        variants=tuple(bench.export(form) for form in forms),
+        original_quality=original.value,
+        variants=variants,
+        original_interval=original,
+        max_loss=limits.max_parity_loss,
+        probes=dict(Counter(probes.kinds)),
+        notes=(*probes.notes, *([note] if note else [])),
+        boards=choose_boards(variants, limits.max_parity_loss),
+        features=tuple(feature.name for feature in model.features),
+        labels=model.labels,
     )
 
 
-def tolerance_of(parity: Parity, *, is_quantised: bool) -> float:
-    """Return the greatest difference that a golden row may show on any device.
+def _program_of(material: Material) -> tuple[Program | None, str]:
+    """Return the model as a program, or why its thresholds are not known."""
+    try:
+        return material.program, ""
+    except UnsupportedError as error:
+        return None, f"no rows on thresholds, which are not known: {error}"
 
-    float32: 4 times what was measured, at least 1e-5; int8: twice what was measured, at least 1e-2; the floors are
-    relative to the spread of the values for regression.
-    """
-    floor = _FLOORS[is_quantised] * parity.scale
-    return max(floor, _FACTORS[is_quantised] * parity.max_abs_difference)
+
+def _decides_on_row(program: Program) -> bool:
+    """Tell whether a program decides by trees, and every node of them looks at the row itself."""
+    n_trees = sum(isinstance(node.operation, Trees) for node in program.nodes)
+    looks = [
+        (columns[ensemble.feature[ensemble.feature != LEAF]] >= 0).all() for ensemble, columns in trees_on_row(program)
+    ]
+    return n_trees > 0 and len(looks) == n_trees and all(looks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,67 +134,80 @@ class _Bench:
     """Everything that is the same for all variants of one export."""
 
     material: Material
-    probes: Probes
-    truth: Truth
-    metric: str
-    original_quality: float
+    program: Program | None
+    prover: Prover
     limits: ExportLimits
     folder: Path
-    clock: Clock
 
     def export(self, form: Form) -> VariantReport:
         """Make one variant and judge it."""
+        # Native tables compare with the very thresholds of the model, if nothing is computed before them.
+        runtime: str = form.runtime
+        is_exact = runtime == "native" and self.program is not None and _decides_on_row(self.program)
         try:
             data = form.convert(self.material)
             path = self.folder / form.file
             replace_file(path, data)
-            got, latency = self._run(form, path)
+            proof = self.prover.prove(form.runtime, path, is_quantised=form.is_quantised, is_exact=is_exact)
         except (UnsupportedError, ConversionError, BundleError, RowError) as error:
             logger.info("%s refused: %s", form.name, error)
             return VariantReport(form.name, form.runtime, made=False, accepted=False, reason=str(error))
-        return self._judge(form, data, got, latency)
+        return self._judge(form, data, proof)
 
-    def _run(self, form: Form, path: Path) -> tuple[Outputs, Latency]:
-        runtime = open_file(form.runtime, path, self.material.model)
-        try:
-            got = score_rows(runtime, self.probes.rows)
-            return got, measure_latency(runtime, self.probes.rows[: len(self.truth)], self.clock)
-        finally:
-            runtime.close()
-
-    def _judge(self, form: Form, data: bytes, got: Outputs, latency: Latency) -> VariantReport:
-        parity = compare(self.material.model.task, self.probes, got)
-        # A row without an answer is a wrong row; parity refuses the variant for it anyway.
-        own_quality = quality(self.metric, self.truth, np.nan_to_num(got[: len(self.truth)]))
-        loss = self.original_quality - own_quality
-        parity_refusal = refusal_of(
-            parity, is_quantised=form.is_quantised, loss=loss, max_loss=self.limits.max_parity_loss
-        )
-        refusal = parity_refusal or _cost_refusal(len(data), latency, self.limits)
+    def _judge(self, form: Form, data: bytes, proof: Proof) -> VariantReport:
+        runs = tuple(self._explained(run) if run.refusal else run for run in proof.runs)
+        first = next(run for run in runs if run.parity is not None)
+        judge, probes = self.prover.judge, self.prover.probes
+        is_evaluation = probes.of("evaluation")
+        outputs = np.nan_to_num(proof.outputs[is_evaluation])
+        quality, original = judge.quality(outputs), judge.quality(probes.expected[is_evaluation])
+        loss = judge.loss(probes.expected[is_evaluation], outputs)
+        refusal = next((_told(run, first) for run in runs if run.refusal), "")
+        if not refusal and first.latency is not None:
+            refusal = cost_refusal(
+                len(data),
+                first.latency,
+                max_size_bytes=self.limits.max_size_bytes,
+                max_latency_us=self.limits.max_latency_us,
+            )
         return VariantReport(
             name=form.name,
             runtime=form.runtime,
             made=True,
             accepted=not refusal,
             refusal=refusal,
+            is_quantised=form.is_quantised,
             file=form.file,
             size_bytes=len(data),
+            gzip_bytes=gzip_bytes_of(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            tolerance=tolerance_of(parity, is_quantised=form.is_quantised),
-            parity=parity,
-            quality=own_quality,
-            original_quality=self.original_quality,
-            latency=latency,
+            tolerance=max(run.tolerance for run in runs),
+            parity=first.parity,
+            quality=quality.value,
+            original_quality=original.value,
+            quality_interval=quality,
+            loss=loss,
+            doubt="" if refusal else doubt_of(loss, self.limits.max_parity_loss),
+            latency=first.latency,
+            memory=first.memory,
+            runs=runs,
         )
 
+    def _explained(self, run: RuntimeRun) -> RuntimeRun:
+        """Say of the worst rows of a refusal which features matter."""
+        if run.parity is None or not run.parity.worst:
+            return run
+        model, probes = self.prover.model, self.prover.probes
+        worst = run.parity.worst
+        usual = usual_row(model, probes.rows[probes.of("evaluation")])
+        matters = matters_of(model, probes.rows[[row.row for row in worst]], usual)
+        explained = tuple(replace(row, matters=columns) for row, columns in zip(worst, matters, strict=True))
+        return replace(run, parity=replace(run.parity, worst=explained))
 
-def _cost_refusal(size_bytes: int, latency: Latency, limits: ExportLimits) -> str:
-    """Return why a variant costs too much, or an empty string."""
-    if size_bytes > limits.max_size_bytes:
-        return f"its file has {size_bytes} bytes, at most {limits.max_size_bytes} are allowed"
-    if limits.max_latency_us is not None and latency.median_us > limits.max_latency_us:
-        return f"one row takes {latency.median_us:.1f} µs, at most {limits.max_latency_us:g} are allowed"
-    return ""
+
+def _told(run: RuntimeRun, first: RuntimeRun) -> str:
+    """Return a refusal, with its runtime where that is not the first one."""
+    return run.refusal if run is first else f"on {run.implementation}: {run.refusal}"
 
 
 def _verify_rows(model: FittedModel, calibration: Rows, evaluation: Rows, truth: Truth, metric: str) -> None:

@@ -16,7 +16,8 @@ from exporter.export import ExportLimits, export_model
 from exporter.model import Evidence, FittedModel
 from exporter.model_file import load_estimator
 from exporter.pack import pack_bundle
-from exporter.report import ExportReport, report_json, report_markdown
+from exporter.report import ExportReport, report_json
+from exporter.report_text import report_markdown
 from exporter.rows_file import load_rows, truth_of
 
 _BLOCKS: Final = 5

@@ -1,9 +1,10 @@
 """Chooses the golden rows of a bundle: few rows that show on a device whether its runtime computes what was proved.
 
-Typical rows of each label, rows near a boundary, rows spread over time or over the values, and rows with missing values
-where they are allowed. A row is taken only if every accepted variant, anywhere within its tolerance, must give the
-original's label: a boundary row that may rightly fall to either side proves nothing. And only if every variant is
-within its tolerance here: tolerances are measured on many rows, not on all that there can be.
+Typical rows of each label, rows with missing values where they are allowed, rows on and next to thresholds of trees,
+rows with seldom categories, rows near a boundary, and rows spread over time or over the values. A row is taken only if
+every accepted variant, anywhere within its tolerance, must give the original's label: a boundary row that may rightly
+fall to either side proves nothing. And only if every variant is within its tolerance here: tolerances are measured on
+many rows, not on all that there can be.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,20 +13,27 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import Feature, GoldenRow
-from exporter.errors import ConversionError, RowsError
-from exporter.metrics import labels_of
+from edge_agent.bundle import GoldenRow, Task
+from exporter.acceptance import is_taken
+from exporter.errors import ConversionError, RowsError, UnsupportedError
+from exporter.material import Material
+from exporter.metrics import decisions_of
 from exporter.model import FittedModel, Outputs, Rows
-from exporter.parity import make_probes, margins_of
+from exporter.probes import ORDINARY, Probes, make_probes
+from exporter.program import Program
+from exporter.ties import margins_of
 
 MAX_ROWS: Final = 32
 _TYPICAL: Final = 16
-_BOUNDARY: Final = 8
 _MISSING: Final = 4
+_THRESHOLD: Final = 4
+_BOUNDARY: Final = 6
 # Among candidates beyond these nothing new is found.
 _MAX_CANDIDATES: Final = 4000
 # Variants may be off by more than their tolerance on so many rows; on more, it was not measured on rows like these.
 _MAX_STRANGE: Final = 0.02
+
+Places = NDArray[np.int64]
 
 
 def choose_golden(
@@ -45,8 +53,8 @@ def choose_golden(
         ConversionError: variants differ by more than their tolerance on more than a few rows.
     """
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CANDIDATES)).astype(np.int64))
-    probes = make_probes(model, rows[places])
-    taken = np.flatnonzero(is_taken(probes.rows, model.features))
+    probes = make_probes(model, rows[places], program=_program_of(model, rows))
+    taken = np.flatnonzero(is_taken(probes.rows, model.features) & probes.of(*ORDINARY))
     if len(taken) == 0:
         raise RowsError("the features' rules refuse every row: none can prove anything on a device")
     if agrees is not None:
@@ -56,51 +64,44 @@ def choose_golden(
                 f"variants differ by more than their tolerance on {int(np.sum(~is_alike))} of {len(taken)} rows"
             )
         taken = taken[is_alike]
-    is_missing = np.asarray(np.isnan(probes.rows[taken]).any(axis=1), dtype=np.bool_)
-    expected = probes.expected[taken]
-    order = _choose_labels if model.task == "classification" else _choose_values
-    chosen = _first_unique(order(expected, is_missing, tolerance))
-    return tuple(_golden_row(probes.rows[taken[i]], expected[i]) for i in chosen[:MAX_ROWS])
+    chosen = _in_order(model.task, probes, taken, tolerance)
+    return tuple(_golden_row(probes.rows[i], probes.expected[i]) for i in _first_unique(chosen, probes.rows)[:MAX_ROWS])
 
 
-def is_taken(rows: Rows, features: tuple[Feature, ...]) -> NDArray[np.bool_]:
-    """Tell for each row whether a device scores it, by the rules of its features."""
-    taken = np.ones(len(rows), dtype=bool)
-    # In float64, as devices compare: 0.1 in float32 is more than a limit of 0.1.
-    for column, feature in zip(rows.T.astype(np.float64), features, strict=True):
-        is_missing = np.isnan(column)
-        if feature.dtype == "category":
-            is_known = (column >= 0) & (column < len(feature.categories)) & (column == np.floor(column))
-            taken &= is_known | is_missing
-        elif feature.on_out_of_range == "refuse":
-            low = -np.inf if feature.valid_min is None else feature.valid_min
-            high = np.inf if feature.valid_max is None else feature.valid_max
-            taken &= ((column >= low) & (column <= high)) | is_missing
-        if feature.on_missing == "refuse":
-            taken &= ~is_missing
-    return taken
+def _program_of(model: FittedModel, rows: Rows) -> Program | None:
+    try:
+        return Material(model, rows).program
+    except UnsupportedError:
+        return None  # its thresholds are not known
 
 
-def _choose_labels(expected: Outputs, is_missing: NDArray[np.bool_], tolerance: float) -> list[int]:
-    margins, labels = margins_of(expected), labels_of(expected)
+def _in_order(task: Task, probes: Probes, taken: Places, tolerance: float) -> list[int]:
+    """Return places of probes, those that prove most first."""
+    missing = np.asarray(np.isnan(probes.rows[taken]).any(axis=1), dtype=np.bool_)
+    if task == "regression":
+        ascending = taken[np.argsort(probes.expected[taken, 0], kind="stable")]
+        complete = ascending[~np.isnan(probes.rows[ascending]).any(axis=1)]
+        special = _special(probes, taken, missing)
+        return [*_spread(complete, _TYPICAL), *special, *_spread(taken)]
+    margins, labels = margins_of(task, probes.expected), decisions_of(task, probes.expected)
     # Two outputs that move by at most the tolerance each cannot change places.
-    safe = np.flatnonzero(margins > 2 * tolerance)
+    safe = taken[margins[taken] > 2 * tolerance]
     if len(safe) < MAX_ROWS:
-        safe = np.sort(np.argsort(-margins, kind="stable")[:MAX_ROWS])
+        safe = np.sort(taken[np.argsort(-margins[taken], kind="stable")[:MAX_ROWS]])
+    missing = np.asarray(np.isnan(probes.rows[safe]).any(axis=1), dtype=np.bool_)
     typical = []
     for label in np.unique(labels[safe])[:_TYPICAL]:
-        own = safe[(labels[safe] == label) & ~is_missing[safe]]
+        own = safe[(labels[safe] == label) & ~missing]
         if len(own):
             typical.append(int(own[np.argsort(margins[own], kind="stable")[len(own) // 2]]))
     near = safe[np.argsort(margins[safe], kind="stable")]
-    return [*typical, *near[:_BOUNDARY].tolist(), *safe[is_missing[safe]][:_MISSING].tolist(), *_spread(safe)]
+    return [*typical, *_special(probes, safe, missing), *near[:_BOUNDARY].tolist(), *_spread(safe)]
 
 
-def _choose_values(expected: Outputs, is_missing: NDArray[np.bool_], tolerance: float) -> list[int]:  # noqa: ARG001 - a value has no other side to fall to
-    ascending = np.argsort(expected[:, 0], kind="stable")
-    complete = ascending[~is_missing[ascending]]
-    missing = np.flatnonzero(is_missing)[:_MISSING].tolist()
-    return [*_spread(complete, _TYPICAL), *missing, *_spread(np.arange(len(expected)))]
+def _special(probes: Probes, places: Places, missing: NDArray[np.bool_]) -> list[int]:
+    """Return rows without a value, rows on thresholds, and rows with seldom categories."""
+    kinds = (probes.of("threshold")[places] & ~missing, probes.of("category")[places])
+    return [*_spread(places[missing], _MISSING), *_spread(places[kinds[0]], _THRESHOLD), *_spread(places[kinds[1]], 2)]
 
 
 def _spread(places: NDArray[np.int64], n: int = _BOUNDARY) -> list[int]:
@@ -111,8 +112,12 @@ def _spread(places: NDArray[np.int64], n: int = _BOUNDARY) -> list[int]:
     return chosen
 
 
-def _first_unique(places: Iterable[int]) -> list[int]:
-    return list(dict.fromkeys(places))
+def _first_unique(places: Iterable[int], rows: Rows) -> list[int]:
+    """Leave out places that came before, and rows that did."""
+    first: dict[bytes, int] = {}
+    for place in places:
+        first.setdefault(rows[place].tobytes(), place)
+    return list(first.values())
 
 
 def _golden_row(row: NDArray[np.float32], expected: NDArray[np.float64]) -> GoldenRow:

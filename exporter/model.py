@@ -1,7 +1,7 @@
 """What the exporter takes: a fitted model with the meaning of its inputs and outputs, and evidence about its quality.
 
 Rows are ``(n_rows, n_features) float32`` as a device encodes them: NaN where missing, a category as its index. Outputs
-are ``(n_rows, n_outputs) float64``: one probability a label, or one value.
+are ``(n_rows, n_outputs) float64``: one probability a label, or one value, or one decision of an anomaly detector.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature, Task
+from exporter.answers import Outputs, answer_of, answers, labels_of_estimator
 from exporter.errors import ModelError
+from exporter.trained_rows import as_trained
 
 Rows: TypeAlias = NDArray[np.float32]
-Outputs: TypeAlias = NDArray[np.float64]
 Truth: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
 
 
 class Estimator(Protocol):
-    """A fitted scikit-learn estimator or pipeline; classifiers have ``predict_proba`` and ``classes_`` as well."""
+    """A fitted estimator or pipeline, in scikit-learn's words; classifiers have ``classes_`` as well."""
 
     def predict(self, X: Rows) -> NDArray[Any]:
         """Predict labels or values of rows."""
@@ -28,14 +29,16 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A fitted model.
+    """A fitted model; `exporter.answers` says which answer of the estimator is the model's.
 
     Attributes:
         estimator: trained on indices into `labels`, or on the labels themselves; it is not changed.
-        labels: classes in the order of the outputs; empty for regression.
+        features: its columns, in their order; see `exporter.trained_rows` for how it is handed texts.
+        labels: classes or clusters in the order of the outputs; empty for regression and anomaly.
 
     Raises:
-        ModelError: the estimator gives no probabilities, or knows other classes than `labels`.
+        ModelError: the estimator answers several things at once, knows other classes than `labels`, or cannot do the
+            task.
     """
 
     estimator: Estimator
@@ -44,13 +47,19 @@ class FittedModel:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.task == "regression":
-            return
         name = type(self.estimator).__name__
-        if not hasattr(self.estimator, "predict_proba"):
-            raise ModelError(f"{name} gives no probabilities; choose a family that has predict_proba")
-        classes = [str(c) for c in np.asarray(getattr(self.estimator, "classes_", ())).tolist()]
-        if classes not in ([str(i) for i in range(len(self.labels))], list(self.labels)):
+        if self.task == "anomaly" and not hasattr(self.estimator, "decision_function"):
+            raise ModelError(f"{name} has no decision_function, whose sign tells an anomaly")
+        if self.task != "classification":
+            if self.labels:
+                raise ModelError(f"{name}: labels for a {self.task}, which has none")
+            return
+        if isinstance(getattr(self.estimator, "classes_", None), list):
+            raise ModelError(f"{name} answers several labels at once; fit one model for each")
+        classes = list(labels_of_estimator(self.estimator))
+        if classes not in ([str(i) for i in range(len(self.labels))], list(self.labels)) and not (
+            classes and answer_of(self.estimator, self.task) == "cluster" and len(classes) == len(self.labels)
+        ):
             raise ModelError(
                 f"{name} knows the classes {classes[:10]}, the labels are {list(self.labels)[:10]}: "
                 "every label must occur in the rows that it was trained on"
@@ -72,11 +81,16 @@ class FittedModel:
 
         Raises:
             ValueError: scikit-learn refused the rows, for example for missing values.
+            ModelError: the estimator answers another number of outputs.
         """
         rows = np.ascontiguousarray(rows, dtype=np.float32)
-        name = "predict" if self.task == "regression" else "predict_proba"
-        outputs = getattr(self.estimator, name)(rows)
-        return np.asarray(outputs, dtype=np.float64).reshape(len(rows), self.n_outputs)
+        outputs = answers(self.estimator, self.task, as_trained(self.estimator, self.features, rows))
+        if outputs.size != len(rows) * self.n_outputs:
+            raise ModelError(
+                f"{type(self.estimator).__name__} answers {outputs.shape[1:]} numbers a row where {self.n_outputs} are "
+                "expected; fit one model for each output"
+            )
+        return outputs.reshape(len(rows), self.n_outputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,10 @@ from exporter.errors import ConversionError, NothingToPackError
 from exporter.estimation import estimation_of
 from exporter.golden import choose_golden
 from exporter.model import Evidence, FittedModel, Outputs, Rows
-from exporter.parity import open_file, score_rows
+from exporter.proving import score_rows
 from exporter.references import output_reference, references_of
 from exporter.report import ExportReport, VariantReport
+from exporter.runtimes import open_file
 
 
 def pack_bundle(  # noqa: PLR0913 - all by name
@@ -122,7 +123,7 @@ def _agrees(
     """Tell on which rows every variant is within its tolerance of the original."""
     is_alike = np.ones(len(rows), dtype=np.bool_)
     for variant in variants:
-        runtime = open_file("tflite" if variant.runtime == "tflite" else "onnx", folder / variant.file, model)
+        runtime = open_file(variant.runtime, folder / variant.file, len(model.features), model.n_outputs)
         try:
             # Written so that an answer that is no number does not agree.
             is_alike &= (np.abs(score_rows(runtime, rows) - expected) <= variant.tolerance).all(axis=1)

@@ -1,74 +1,73 @@
-"""Compares a variant, run by the device's own code, with the original estimator, row by row, and judges the difference.
+"""Compares a variant's answers with the original's, row by row and kind by kind. It runs nothing and judges nothing."""
 
-The rows are the evaluation rows, rows near the decision boundaries, and rows with missing values where the features
-allow them. The gates: float32 variants flip no label beyond ties of float arithmetic; quantised variants lose no more
-quality than allowed. Nothing is converted here.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import RuntimeName, Task
-from edge_agent.scoring.runtime import Runtime
-from exporter.errors import ModelError
-from exporter.metrics import labels_of
-from exporter.model import FittedModel, Outputs, Rows
+from edge_agent.bundle import Task
+from exporter.metrics import decisions_of
+from exporter.model import Outputs, Rows
+from exporter.probes import KINDS, ORDINARY, Kind, Probes
+from exporter.ties import TIE_MARGIN, StepTies, margins_of
 
-Kind = Literal["evaluation", "boundary", "missing"]
-
-# Probabilities closer than this decide by the order of a sum, which no two libraries share.
-TIE_MARGIN: Final = 1e-5
-# A float32 variant may differ by more than CLOSE on this share of rows at most: rows that hit a threshold exactly.
+# A number that is farther off than this, relative to its scale, was computed in another way, not rounded otherwise.
 CLOSE: Final = 1e-4
-MAX_FAR_SHARE: Final = 0.01
 WORST_ROWS: Final = 10
-_BOUNDARY_ROWS: Final = 200
-_BISECTIONS: Final = 6
-_MISSING_ROWS: Final = 200
+_QUANTILES: Final = (50, 90, 99, 100)
 
-
-@dataclass(frozen=True, slots=True)
-class Probes:
-    """Rows to compare on; evaluation rows come first, in their order.
-
-    Attributes:
-        rows: ``(n, n_features) float32``.
-        kinds: ``(n,)``: why each row is there.
-        expected: ``(n, n_outputs)``: the original's answers.
-    """
-
-    rows: Rows
-    kinds: tuple[Kind, ...]
-    expected: Outputs
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 class WorstRow(msgspec.Struct, frozen=True):
-    """One of the rows that differ most; `row` counts the probes, evaluation rows first. None stands for missing."""
+    """One of the rows that differ most; `row` counts the probes, evaluation rows first. None stands for missing.
+
+    Attributes:
+        matters: the features that move the original's answer most when each is replaced by its median, most first.
+    """
 
     row: int
     kind: Kind
     features: tuple[float | None, ...]
     expected: tuple[float, ...]
     got: tuple[float | None, ...]
+    matters: tuple[int, ...] = ()
+
+
+class KindParity(msgspec.Struct, frozen=True):
+    """How a variant compares on the rows of one kind; see `Parity` for the counts.
+
+    Attributes:
+        p50, p90, p99, max: quantiles of the greatest difference of a row's outputs, where they are numbers.
+    """
+
+    kind: Kind
+    rows: int
+    label_flips: int
+    ties: int
+    not_numbers: int
+    p50: float
+    p90: float
+    p99: float
+    max: float
 
 
 class Parity(msgspec.Struct, frozen=True):
     """How a variant compares with the original.
 
+    Counts are over all rows but huge ones, on which an answer of float32 may overflow; differences over what a sensor
+    may send (`exporter.probes.ORDINARY`); `kinds` tells of all.
+
     Attributes:
         rows: how many rows were compared.
         not_numbers: rows that the variant answered with something that is no number.
-        max_abs_difference: greatest difference of an output, over the other rows.
-        label_flips: rows whose most probable label differs, without ties.
-        ties: rows whose label differs, but whose two best probabilities are closer than TIE_MARGIN.
-        far_rows: rows that differ by more than CLOSE, relative to `scale`.
-        scale: what a difference is measured by: 1 for probabilities, the spread of the values for regression.
+        max_abs_difference, p50, p90, p99: of the greatest difference of a row's outputs.
+        label_flips: rows that are decided otherwise, without ties.
+        ties: rows that are decided otherwise or differ far, but on which the original itself wavers (`exporter.ties`).
+        far_rows: rows that differ by more than CLOSE, relative to `scale` or the value itself, without ties.
+        scale: what a difference is measured by: 1 for probabilities, else the spread of the values.
         worst: the rows that differ most, worst first.
     """
 
@@ -80,151 +79,87 @@ class Parity(msgspec.Struct, frozen=True):
     far_rows: int
     scale: float
     worst: tuple[WorstRow, ...]
+    p50: float = 0.0
+    p90: float = 0.0
+    p99: float = 0.0
+    kinds: tuple[KindParity, ...] = ()
 
 
-def make_probes(model: FittedModel, evaluation: Rows) -> Probes:
-    """Choose the rows to compare on, and let the original answer them.
+def compare(task: Task, probes: Probes, got: Outputs, step_ties: StepTies | None = None) -> Parity:
+    """Compare a variant's answers ``(n, n_outputs)`` with what was expected.
 
-    Raises:
-        ModelError: the original refuses rows that the features allow, for example missing values.
+    Args:
+        task: of the model.
+        probes: what was expected.
+        got: by the variant.
+        step_ties: forgives rows that lie within two float32 steps of a change of the original; None: nothing is
+            forgiven but ties of the outputs.
     """
-    parts: list[tuple[Kind, Rows]] = [("evaluation", evaluation), ("missing", _missing_rows(model, evaluation))]
-    if model.task == "classification":
-        parts.insert(1, ("boundary", _boundary_rows(model, evaluation)))
-    rows = np.concatenate([part for _, part in parts])
-    kinds = tuple(kind for kind, part in parts for _ in range(len(part)))
-    return Probes(rows, kinds, _answers(model, rows))
-
-
-def compare(task: Task, probes: Probes, got: Outputs) -> Parity:
-    """Compare a variant's answers ``(n, n_outputs)`` with what was expected."""
     expected = probes.expected
-    is_finite = np.isfinite(got).all(axis=1)
+    scale = scale_of(task, expected[probes.of("evaluation")])
+    is_number: Bools = np.asarray(np.isfinite(got).all(axis=1))
+    distance = np.max(np.abs(np.where(is_number[:, np.newaxis], got, expected) - expected), axis=1)
+    differs = (decisions_of(task, np.nan_to_num(got)) != decisions_of(task, expected)) & is_number
+    size: float | Floats = (
+        1.0 if task == "classification" else np.maximum(np.max(np.abs(expected), axis=1) / scale, 1.0)
+    )
+    far = is_number & (distance > CLOSE * scale * size)
+    ties = differs & (margins_of(task, expected) < TIE_MARGIN * scale)
+    if step_ties is not None:
+        doubtful = np.flatnonzero((differs | far) & ~ties)
+        ties[doubtful] = step_ties.among(probes.rows[doubtful], expected[doubtful], got[doubtful])
+    flips, far = differs & ~ties, far & ~ties
+    counted, ordinary = ~probes.of("huge"), probes.of(*ORDINARY)
+    p50, p90, p99, greatest = _quantiles(distance[ordinary & is_number])
     # What is no number is the worst difference of all, and must not hide in a comparison.
-    ranked = np.where(is_finite, np.max(np.abs(np.nan_to_num(got) - expected), axis=1), np.inf)
-    flips = labels_of(got) != labels_of(expected) if task == "classification" else np.zeros(len(got), dtype=bool)
-    ties = flips & (margins_of(expected) < TIE_MARGIN)
-    scale = 1.0 if task == "classification" else _spread_of(expected)
-    order = np.lexsort((np.arange(len(ranked)), -ranked, ~(flips & ~ties)))[:WORST_ROWS]
+    ranked = np.where(is_number, distance, np.inf)
+    order = np.lexsort((np.arange(len(ranked)), -ranked, ties, ~flips, is_number, ~counted))[:WORST_ROWS]
     return Parity(
-        rows=len(got),
-        not_numbers=int(np.sum(~is_finite)),
-        max_abs_difference=float(np.max(ranked, where=is_finite, initial=0.0)),
-        label_flips=int(np.sum(flips & ~ties)),
-        ties=int(np.sum(ties)),
-        far_rows=int(np.sum(ranked > CLOSE * scale)),
+        rows=int(counted.sum()),
+        not_numbers=int((~is_number & counted).sum()),
+        max_abs_difference=greatest,
+        label_flips=int((flips & counted).sum()),
+        ties=int((ties & counted).sum()),
+        far_rows=int((far & counted).sum()),
         scale=scale,
         worst=tuple(_worst_row(int(i), probes, got) for i in order if ranked[i] > 0),
+        p50=p50,
+        p90=p90,
+        p99=p99,
+        kinds=tuple(
+            _kind_parity(kind, probes.of(kind), flips, ties, is_number, distance)
+            for kind in KINDS
+            if kind in probes.kinds
+        ),
     )
 
 
-def refusal_of(parity: Parity, *, is_quantised: bool, loss: float, max_loss: float) -> str:
-    """Return why a variant is refused, or an empty string.
+def scale_of(task: Task, expected: Outputs) -> float:
+    """Return what differences are measured by: 1 for probabilities, else the range of the values.
 
-    Args:
-        parity: from `compare`.
-        is_quantised: quantised variants are judged by their quality, float32 ones row by row.
-        loss: quality of the original minus that of the variant.
-        max_loss: greatest loss that is allowed.
+    A hundredth of their size is added for values that lie far from zero.
     """
-    if parity.not_numbers:
-        return f"{parity.not_numbers} of {parity.rows} rows are answered with something that is not a number"
-    if not is_quantised and parity.label_flips:
-        return f"{parity.label_flips} of {parity.rows} rows get another label than from the original"
-    if not is_quantised and parity.far_rows > MAX_FAR_SHARE * parity.rows:
-        share = f"{parity.far_rows} of {parity.rows} rows"
-        return f"{share} differ by more than {CLOSE * parity.scale:.3g}, by up to {parity.max_abs_difference:.3g}"
-    if loss > max_loss:
-        return f"it loses {loss:.4f} of quality, at most {max_loss:g} is allowed"
-    return ""
+    if task == "classification" or len(expected) == 0:
+        return 1.0
+    return float(np.ptp(expected) + 0.01 * np.max(np.abs(expected))) or 1.0
 
 
-def margins_of(outputs: Outputs) -> NDArray[np.float64]:
-    """Return by how much the best output of each row leads; infinite where there is only one output."""
-    if outputs.shape[1] == 1:
-        return np.full(len(outputs), np.inf)
-    best = np.partition(outputs, -2, axis=1)[:, -2:]
-    margins: NDArray[np.float64] = best[:, 1] - best[:, 0]
-    return margins
+def _kind_parity(kind: Kind, own: Bools, flips: Bools, ties: Bools, is_number: Bools, distance: Floats) -> KindParity:
+    return KindParity(
+        kind,
+        int(own.sum()),
+        int((own & flips).sum()),
+        int((own & ties).sum()),
+        int((own & ~is_number).sum()),
+        *_quantiles(distance[own & is_number]),
+    )
 
 
-def open_file(runtime: RuntimeName, path: Path, model: FittedModel) -> Runtime:
-    """Load a variant's file with the device's own adapter; raise BundleError as that does."""
-    return _OPENERS[runtime](path, len(model.features), model.n_outputs)
-
-
-def score_rows(runtime: Runtime, rows: Rows) -> Outputs:
-    """Let a runtime answer rows; ``(n, n_features)`` to ``(n, n_outputs)``."""
-    return np.asarray(runtime.score_batch(rows.tolist()), dtype=np.float64)
-
-
-def _open_onnx(path: Path, n_features: int, n_outputs: int) -> Runtime:
-    from edge_agent.scoring.onnx_runtime import OnnxRuntime  # noqa: PLC0415 - each runtime is loaded when wanted
-
-    return OnnxRuntime(path, n_features, n_outputs)
-
-
-def _open_tflite(path: Path, n_features: int, n_outputs: int) -> Runtime:
-    from edge_agent.scoring.tflite_runtime import TfliteRuntime  # noqa: PLC0415 - as above
-
-    return TfliteRuntime(path, n_features, n_outputs)
-
-
-_OPENERS: Final[Mapping[RuntimeName, Callable[[Path, int, int], Runtime]]] = {
-    "onnx": _open_onnx,
-    "tflite": _open_tflite,
-}
-
-
-def _answers(model: FittedModel, rows: Rows) -> Outputs:
-    try:
-        return model.outputs(rows)
-    except ValueError as error:
-        hint = ""
-        if np.isnan(rows).any():
-            flagged = [f.name for f in model.features if f.on_missing == "flag"]
-            hint = f"; features {flagged[:5]} may be missing: add an imputer, or set on_missing = 'refuse'"
-        raise ModelError(f"the model refuses its own rows: {str(error).splitlines()[0]}{hint}") from error
-
-
-def _boundary_rows(model: FittedModel, evaluation: Rows) -> Rows:
-    """Return rows near the decision boundary: neighbours of different labels, walked towards each other by halving.
-
-    Six halvings, not thirty: at the last bit, where a threshold itself lies, scikit-learn and ONNX Runtime differ by
-    rounding, and no row of a sensor does.
-    """
-    complete = evaluation[~np.isnan(evaluation).any(axis=1)]
-    if len(complete) < 2:  # noqa: PLR2004 - a pair
-        return evaluation[:0]
-    labels = labels_of(_answers(model, complete))
-    pairs = np.flatnonzero(labels[1:] != labels[:-1])[:_BOUNDARY_ROWS]
-    left, right, left_labels = complete[pairs].copy(), complete[pairs + 1].copy(), labels[pairs]
-    # A category between two categories is none: such features stay as on the left.
-    categories = [i for i, feature in enumerate(model.features) if feature.dtype == "category"]
-    right[:, categories] = left[:, categories]
-    middle = left
-    for _ in range(_BISECTIONS if len(pairs) else 0):
-        middle = (left + right) / np.float32(2)
-        is_left = (labels_of(_answers(model, middle)) == left_labels)[:, np.newaxis]
-        left, right = np.where(is_left, middle, left), np.where(is_left, right, middle)
-    return middle
-
-
-def _missing_rows(model: FittedModel, evaluation: Rows) -> Rows:
-    """Return evaluation rows without one value each, feature by feature in turn, and one without any that may lack."""
-    flagged = [i for i, feature in enumerate(model.features) if feature.on_missing == "flag"]
-    if not flagged or len(evaluation) == 0:
-        return evaluation[:0]
-    n_rows = min(max(len(flagged), 20), _MISSING_ROWS)
-    rows: Rows = np.resize(evaluation, (n_rows + 1, evaluation.shape[1])).copy()
-    rows[np.arange(n_rows), np.resize(flagged, n_rows)] = np.nan
-    rows[-1, flagged] = np.nan
-    return rows
-
-
-def _spread_of(values: Outputs) -> float:
-    """Return the range of the values, and a hundredth of their size, for values that lie far from zero."""
-    return float(np.ptp(values) + 0.01 * np.max(np.abs(values))) or 1.0
+def _quantiles(distance: Floats) -> tuple[float, float, float, float]:
+    if len(distance) == 0:
+        return 0.0, 0.0, 0.0, 0.0
+    p50, p90, p99, greatest = np.percentile(distance, _QUANTILES, method="higher").tolist()
+    return p50, p90, p99, greatest
 
 
 def _worst_row(index: int, probes: Probes, got: Outputs) -> WorstRow:

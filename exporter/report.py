@@ -1,13 +1,43 @@
-"""What an export found, as values, and how it is told: a table, Markdown, JSON. It measures nothing."""
+"""What an export found, as values, and as JSON that later versions still read. It measures nothing and tells nobody."""
+
+from typing import Final, Literal
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
-from exporter.cost import Latency
+from exporter.cost import Latency, Memory
+from exporter.intervals import Estimate
 from exporter.parity import Parity
 
-_COLUMNS = ("variant", "size", "quality", "loss", "max diff", "flips", "µs 50/99 %", "verdict")
+SCHEMA: Final = 1
+
+
+class RuntimeRun(msgspec.Struct, frozen=True):
+    """What a variant did on one runtime that it claims.
+
+    Attributes:
+        implementation: the library, with its version where it was run.
+        where: the Python and processor that ran it.
+        refusal: the gate that it failed there, and by how much; empty when it passed.
+        not_run: why it was not run; the measured parts are None then.
+        from_first: greatest difference of an output from the first runtime's, on what a sensor may send.
+        tolerance: greatest difference from the original that a device with this library may see.
+    """
+
+    implementation: str
+    where: str = ""
+    refusal: str = ""
+    not_run: str = ""
+    parity: Parity | None = None
+    quality: float | None = None
+    from_first: float = 0.0
+    tolerance: float = 0.0
+    latency: Latency | None = None
+    memory: Memory | None = None
+
+    @property
+    def name(self) -> str:
+        """The library without its version."""
+        return self.implementation.split(" ", maxsplit=1)[0]
 
 
 class VariantReport(msgspec.Struct, frozen=True):
@@ -15,11 +45,15 @@ class VariantReport(msgspec.Struct, frozen=True):
 
     Attributes:
         made: whether there is a file; where not, `reason` says why, and the measured parts are None.
-        file, size_bytes, sha256: of the file in the export's folder.
-        tolerance: greatest difference from the original that a device may see, see `exporter.export.tolerance_of`.
+        is_quantised: judged by its quality, and not row by row.
+        file, size_bytes, sha256: of the file in the export's folder; `gzip_bytes` of it on the way.
+        tolerance: greatest difference from the original that any device may see, see `exporter.export.tolerance_of`.
         quality, original_quality: on the evaluation rows, by the report's metric.
+        quality_interval: of `quality`; `loss`: of the original's minus the variant's; each with 95 % confidence.
+        parity, latency, memory: on the first runtime; `runs`: on every runtime that it claims.
         accepted: whether it may go into a bundle; where it was made and may not, `refusal` says which gate and by how
-            much, and ``parity.worst`` shows the rows that differ most.
+            much, and `worst` of `failed` shows the rows that differ most.
+        doubt: what the interval of an accepted loss leaves open.
     """
 
     name: str
@@ -28,14 +62,21 @@ class VariantReport(msgspec.Struct, frozen=True):
     accepted: bool
     reason: str = ""
     refusal: str = ""
+    is_quantised: bool = False
     file: str = ""
     size_bytes: int = 0
+    gzip_bytes: int = 0
     sha256: str = ""
     tolerance: float = 0.0
     parity: Parity | None = None
     quality: float | None = None
     original_quality: float | None = None
+    quality_interval: Estimate | None = None
+    loss: Estimate | None = None
+    doubt: str = ""
     latency: Latency | None = None
+    memory: Memory | None = None
+    runs: tuple[RuntimeRun, ...] = ()
 
     @property
     def latency_us(self) -> float:
@@ -47,13 +88,34 @@ class VariantReport(msgspec.Struct, frozen=True):
         """The outcome in words."""
         return "accepted" if self.accepted else self.reason or self.refusal
 
+    @property
+    def failed(self) -> Parity | None:
+        """How it compares on the first runtime whose gate it failed; None where it failed none."""
+        return next((run.parity for run in self.runs if run.refusal and run.parity is not None), None)
+
+
+class BoardChoice(msgspec.Struct, frozen=True):
+    """The variant that suits a board, and why; no variant where none does."""
+
+    board: str
+    variant: str
+    implementation: str
+    reason: str
+
 
 class ExportReport(msgspec.Struct, frozen=True):
     """What became of every requested variant.
 
     Attributes:
         model: the steps of the model.
-        original_quality: of the original estimator on the evaluation rows.
+        evaluation_rows: that the quality was judged on.
+        original_quality: of the original estimator on the evaluation rows; `original_interval`: with its interval.
+        max_loss: greatest loss of quality that was allowed.
+        probes: how many rows of each kind were compared.
+        notes: what could not be proved, and why.
+        features: names, in the order of the rows.
+        labels: names of the outputs; empty unless the model classifies.
+        schema: version of this format; a reader refuses others.
     """
 
     model: str
@@ -61,6 +123,14 @@ class ExportReport(msgspec.Struct, frozen=True):
     evaluation_rows: int
     original_quality: float
     variants: tuple[VariantReport, ...]
+    original_interval: Estimate | None = None
+    max_loss: float = 0.0
+    probes: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+    boards: tuple[BoardChoice, ...] = ()
+    features: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    schema: Literal[1] = SCHEMA
 
     @property
     def accepted(self) -> tuple[VariantReport, ...]:
@@ -78,48 +148,6 @@ def parse_report(data: bytes) -> ExportReport:
     return msgspec.json.decode(data, type=ExportReport)
 
 
-def report_table(report: ExportReport) -> Table:
-    """Return the report as a table for a terminal."""
-    reasons = [f"{variant.name}: {variant.verdict}" for variant in report.variants if not variant.accepted]
-    table = Table(
-        title=_title(report),
-        caption="\n".join(reasons) or None,
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for name in _COLUMNS:
-        table.add_column(name, justify="left" if name in ("variant", "verdict") else "right", no_wrap=True)
-    for variant in report.variants:
-        outcome = "accepted" if variant.accepted else "refused"
-        table.add_row(*_cells(variant)[:-1], outcome, style=None if variant.accepted else "dim")
-    return table
-
-
-def report_markdown(report: ExportReport) -> str:
-    """Return the report as a Markdown table."""
-    lines = [f"**{_title(report)}**", "", f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in _cells(variant))} |" for variant in report.variants]
-    return "\n".join(lines) + "\n"
-
-
-def _title(report: ExportReport) -> str:
-    quality = f"{report.metric} {report.original_quality:.4f} on {report.evaluation_rows} rows"
-    return f"{report.model}: {quality}"
-
-
-def _cells(variant: VariantReport) -> tuple[str, ...]:
-    if not variant.made or variant.parity is None or variant.latency is None:
-        return (variant.name, *("–",) * (len(_COLUMNS) - 2), variant.verdict)
-    quality, original = variant.quality or 0.0, variant.original_quality or 0.0
-    return (
-        variant.name,
-        f"{variant.size_bytes / 1000:.1f} kB",
-        f"{quality:.4f}",
-        f"{original - quality:+.4f}",
-        f"{variant.parity.max_abs_difference:.2g}",
-        f"{variant.parity.label_flips}/{variant.parity.rows}",
-        f"{variant.latency.median_us:.1f}/{variant.latency.p99_us:.1f}",
-        variant.verdict,
-    )
+def report_schema() -> bytes:
+    """Return the JSON Schema of a report."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(ExportReport)), indent=1) + b"\n"

@@ -17,7 +17,15 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from exporter.program import Affine
 from exporter.reading.reading import Reader, Readers, Reading, Response
 
-RESPONSES: Final[tuple[Response, ...]] = ("transform", "probabilities", "decision", "value", "label", "cluster")
+RESPONSES: Final[tuple[Response, ...]] = (
+    "transform",
+    "probabilities",
+    "decision",
+    "value",
+    "label",
+    "cluster",
+    "answer",
+)
 
 
 def _pipeline(response: Response) -> Reader:

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
+import numpy as np
+
 from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
-from exporter.program import Columns, Join, ProgramBuilder
+from exporter.program import ArgMax, Columns, Join, Linear, ProgramBuilder
 
 # What is asked of an estimator, in scikit-learn's words: transform; predict_proba, one probability a class;
 # decision_function, one number (two classes, anomaly) or one a class; predict of a regressor; the label or the
-# cluster that predict names, one-hot.
-Response: TypeAlias = Literal["transform", "probabilities", "decision", "value", "label", "cluster"]
+# cluster that predict names, one-hot; the shares of a hard vote.
+Response: TypeAlias = Literal["transform", "probabilities", "decision", "value", "label", "cluster", "answer"]
 # (reading, fitted estimator, place of its input) to the place of its answer.
 Reader: TypeAlias = Callable[["Reading", Any, int], int]
 Readers: TypeAlias = Mapping[type[Any], Mapping[Response, Reader]]
@@ -24,6 +26,7 @@ METHODS: Final[Mapping[Response, str]] = {
     "value": "predict",
     "label": "predict",
     "cluster": "predict",
+    "answer": "predict",
 }
 
 
@@ -60,6 +63,8 @@ class Reading:
         self._path.append(name)
         try:
             reader = self._readers.get(type(estimator), {}).get(response)
+            if reader is None and response == "label":
+                reader = self._label_reader(estimator)
             if reader is None:
                 known = type(estimator) in self._readers
                 what = f"{METHODS[response]} of {kind}" if known else kind
@@ -75,6 +80,20 @@ class Reading:
     def reads(self, estimator: Any, response: Response) -> bool:
         """Tell whether the class of an estimator has a reader of this response."""
         return response in self._readers.get(type(estimator), {})
+
+    def label_by_score(self, place: int) -> int:
+        """Add the label of the greatest score, one-hot, the first of equals; one score above 0: the second label."""
+        if self.builder.width(place) == 1:
+            place = self.builder.add(Linear(place, np.array([[-1.0, 1.0]]), np.zeros(2)))
+        return self.builder.add(ArgMax(place))
+
+    def _label_reader(self, estimator: Any) -> Reader | None:
+        """Return how a classifier without a rule of its own names a label: by its decision, else by probabilities."""
+        by_score = self._readers.get(type(estimator), {})
+        reader = by_score.get("decision") or by_score.get("probabilities")
+        if reader is None:
+            return None
+        return lambda reading, inner, place: reading.label_by_score(reader(reading, inner, place))
 
     def refuse(self, estimator: Any, why: str) -> UnsupportedError:
         """Return the error that names the step under way and why it cannot be read."""

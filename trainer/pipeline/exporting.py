@@ -13,7 +13,8 @@ from edge_agent.durable import replace_file
 from exporter.export import ExportLimits, export_model
 from exporter.model import FittedModel
 from exporter.pack import pack_bundle
-from exporter.report import ExportReport, parse_report, report_json, report_markdown
+from exporter.report import ExportReport, parse_report, report_json
+from exporter.report_text import report_markdown
 from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.training import Lesson, Trained

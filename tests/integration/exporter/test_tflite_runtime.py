@@ -10,7 +10,7 @@ import pytest
 
 import tests.integration.exporter.tflite_scores as program
 from exporter.metrics import labels_of, quality
-from exporter.parity import make_probes
+from exporter.probes import make_probes
 from tests.unit.exporter.families import export, learn
 
 pytestmark = pytest.mark.tflite

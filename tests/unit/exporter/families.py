@@ -28,9 +28,11 @@ from edge_agent.bundle import Feature, Rule
 from exporter.export import ExportLimits, export_model
 from exporter.model import Evidence, FittedModel, Rows, Truth
 from exporter.parity import Parity
+from exporter.proving import Surroundings
 from exporter.report import ExportReport, VariantReport
 
 _EVIDENCE: dict[tuple[int, int], tuple["Learnt", Evidence]] = {}
+HERE_ONLY = Surroundings((), weighs=False)
 LOADERS = {"digits": load_digits, "cancer": load_breast_cancer, "diabetes": load_diabetes}
 
 
@@ -124,8 +126,8 @@ def fit(estimator, rows, truth, features=None, *, is_value=False) -> Learnt:
     return Learnt(model, rows[:n], truth[:n], rows[n:], truth[n:])
 
 
-def export(learnt: Learnt, folder: Path, *requested: str, clock=None, **limits) -> ExportReport:
-    """Export a model; int8 may lose 3 points unless the limits say otherwise: these rows are few."""
+def export(learnt: Learnt, folder: Path, *requested: str, clock=None, surroundings=HERE_ONLY, **limits) -> ExportReport:
+    """Export a model, proved in this process only; int8 may lose 3 points unless the limits say otherwise."""
     return export_model(
         learnt.model,
         calibration=learnt.training,
@@ -136,6 +138,7 @@ def export(learnt: Learnt, folder: Path, *requested: str, clock=None, **limits) 
         limits=ExportLimits(**{"max_parity_loss": 0.03, **limits}),
         folder=folder,
         clock=clock,
+        surroundings=surroundings,
     )
 
 

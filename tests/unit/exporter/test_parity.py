@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
-from exporter.parity import Kind, Parity, Probes, compare, make_probes, margins_of, refusal_of
+from exporter.gates import parity_refusal
+from exporter.parity import Parity, compare
+from exporter.probes import Kind, Probes, make_probes
+from exporter.ties import margins_of
 from tests.unit.exporter.families import learn
 
 
@@ -41,7 +44,7 @@ def test_what_is_no_number_is_the_worst_and_does_not_hide():
     assert found.not_numbers == 1
     assert found.max_abs_difference == pytest.approx(0.5)
     assert found.worst[0].got == (None,)
-    assert "not a number" in refusal_of(found, is_quantised=True, loss=0.0, max_loss=1.0)
+    assert "not a number" in parity_refusal(found, is_quantised=True, loss=0.0, max_loss=1.0)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_what_is_no_number_is_the_worst_and_does_not_hide():
     ],
 )
 def test_the_gates_judge_float_row_by_row_and_int8_by_quality(found, is_quantised, loss, refused):
-    verdict = refusal_of(found, is_quantised=is_quantised, loss=loss, max_loss=0.01)
+    verdict = parity_refusal(found, is_quantised=is_quantised, loss=loss, max_loss=0.01)
     assert verdict.startswith(refused)
     assert bool(verdict) == bool(refused)
 
@@ -66,7 +69,7 @@ def test_the_gates_judge_float_row_by_row_and_int8_by_quality(found, is_quantise
 def test_boundary_rows_are_nearer_to_the_boundary_than_evaluation_rows():
     learnt = learn("logistic", "cancer")
     found = make_probes(learnt.model, learnt.evaluation)
-    kinds, margins = np.array(found.kinds), margins_of(found.expected)
+    kinds, margins = np.array(found.kinds), margins_of("classification", found.expected)
     assert np.median(margins[kinds == "boundary"]) < 0.3 * np.median(margins[kinds == "evaluation"])
 
 

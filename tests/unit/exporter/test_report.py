@@ -3,7 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from exporter.report import parse_report, report_json, report_markdown, report_table
+from exporter.report import parse_report, report_json
+from exporter.report_text import report_markdown, report_table
 from tests.unit.exporter.families import export, learn
 
 

@@ -1,0 +1,132 @@
+"""Which variant suits which board: a table of boards and one rule, the same for all. A pure function over a report.
+
+The rule. Of the accepted variants, those for which the board's architecture has a library, that library did not fail
+here, and runtime and model together take at most a quarter of the board's memory. Of these, those whose quality is
+within the bound of the best. Of these, one whose library was proved here before one that was not; then the one that
+takes least memory; then the one that is fastest here; then the smallest. Figures within what a measurement is noisy by
+count as equal: memory in steps of 4 MiB, times in factors of two.
+
+A microcontroller has no operating system and no file: only a variant that is C source suits it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from exporter.report import BoardChoice, RuntimeRun, VariantReport
+
+Architecture: TypeAlias = Literal["armv6", "armv7", "aarch64", "x86-64", "cortex-m"]
+
+_MIB: Final = 1 << 20
+_SHARE: Final = 4
+_MEMORY_STEP: Final = 4 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """One kind of board; `memory_bytes` is of the smallest of the kind."""
+
+    name: str
+    architecture: Architecture
+    memory_bytes: int
+
+
+BOARDS: Final = (
+    Board("Raspberry Pi Zero, 1", "armv6", 512 * _MIB),
+    Board("Raspberry Pi Zero 2 W, 3 (32 bit)", "armv7", 512 * _MIB),
+    Board("Raspberry Pi Zero 2 W, 3 (64 bit)", "aarch64", 512 * _MIB),
+    Board("Raspberry Pi 4, 5", "aarch64", 1024 * _MIB),
+    Board("x86-64 gateway", "x86-64", 2048 * _MIB),
+    Board("Cortex-M4, M33", "cortex-m", 256 << 10),
+)
+# The architectures for which there is a wheel, or a build of ours.
+_LIBRARIES: Final[dict[str, frozenset[Architecture]]] = {
+    "onnxruntime": frozenset({"aarch64", "x86-64"}),
+    "ai-edge-litert": frozenset({"aarch64", "x86-64"}),
+    "tflite-runtime": frozenset({"armv7", "aarch64", "x86-64"}),
+    "native": frozenset({"armv6", "armv7", "aarch64", "x86-64"}),
+    "c": frozenset({"cortex-m"}),
+}
+
+
+def choose_boards(
+    variants: Sequence[VariantReport], max_loss: float, boards: Sequence[Board] = BOARDS
+) -> tuple[BoardChoice, ...]:
+    """Choose the variant for each board, by the rule that stands above.
+
+    Args:
+        variants: with what was measured of them.
+        max_loss: qualities that differ by no more are as good as each other.
+        boards: to choose for.
+    """
+    return tuple(_choose(board, variants, max_loss) for board in boards)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    variant: VariantReport
+    run: RuntimeRun
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.run.memory.peak_bytes if self.run.memory else 0
+
+    @property
+    def rank(self) -> tuple[bool, int, int, int]:
+        latency_us = self.run.latency.median_us if self.run.latency else 0.0
+        return (
+            bool(self.run.not_run),
+            self.memory_bytes // _MEMORY_STEP,
+            round(math.log2(latency_us)) if latency_us > 0 else 0,
+            self.variant.size_bytes,
+        )
+
+
+def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) -> BoardChoice:
+    accepted = [variant for variant in variants if variant.accepted]
+    there = [
+        _Candidate(variant, run)
+        for variant in accepted
+        for run in variant.runs
+        if board.architecture in _LIBRARIES.get(run.name, ()) and not run.refusal
+    ]
+    fitting = [c for c in there if c.memory_bytes * _SHARE <= board.memory_bytes]
+    if not fitting:
+        return BoardChoice(board.name, "", "", _why_none(board, accepted, there))
+    best = max(c.variant.quality or 0.0 for c in fitting)
+    as_good = [c for c in fitting if best - (c.variant.quality or 0.0) <= max_loss]
+    chosen = min(as_good, key=lambda c: c.rank)
+    others = len({c.variant.name for c in as_good}) - 1
+    return BoardChoice(
+        board.name, chosen.variant.name, chosen.run.implementation, _why(chosen, others, len(fitting) - len(as_good))
+    )
+
+
+def _why(chosen: _Candidate, others: int, worse: int) -> str:
+    parts = []
+    if chosen.memory_bytes:
+        parts.append(f"{chosen.memory_bytes / 1e6:.0f} MB")
+    if chosen.run.latency:
+        parts.append(f"{chosen.run.latency.median_us:.1f} µs a row here")
+    parts.append(f"{chosen.variant.size_bytes / 1000:.1f} kB")
+    reason = f"{', '.join(parts)}; " + (
+        f"ranked first of {others + 1} variants as good as the best" if others else "the only one as good as the best"
+    )
+    if worse:
+        reason += "; others lose more quality than allowed"
+    if chosen.run.not_run:
+        reason += f"; not proved on {chosen.run.name} here: {chosen.run.not_run}"
+    return reason
+
+
+def _why_none(board: Board, accepted: Sequence[VariantReport], there: Sequence[_Candidate]) -> str:
+    if not accepted:
+        return "no variant was accepted"
+    if there:
+        least = min(c.memory_bytes for c in there)
+        return (
+            f"the least takes {least / 1e6:.0f} MB, a quarter of the board is {board.memory_bytes / _SHARE / 1e6:.0f}"
+        )
+    names = ", ".join(sorted(name for name, where in _LIBRARIES.items() if board.architecture in where))
+    return f"{board.architecture} runs {names} only; accepted are {', '.join(v.name for v in accepted)}"

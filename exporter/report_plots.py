@@ -1,0 +1,1 @@
+"""Draws the plots of a report."""

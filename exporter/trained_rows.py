@@ -1,0 +1,91 @@
+"""Hands rows to an estimator as it was trained: with texts of categories, or in a data frame.
+
+A row holds a category as its index. Whether an estimator was trained on indices or on texts, its encoders tell: the
+categories that they met are numbers or texts. pandas is loaded only for an estimator that was trained on a data frame.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Feature
+
+# What lies deeper is not looked at: nothing that people build has so many levels.
+_MAX_DEPTH: Final = 40
+
+
+def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.float32]) -> Any:
+    """Return rows ``(n, n_features) float32`` as the estimator takes them."""
+    categories = {i: feature.categories for i, feature in enumerate(features) if feature.dtype == "category"}
+    texts = knows_texts(estimator) if categories else False
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        return _texts_of(estimator, categories, rows) if texts else rows
+    import pandas as pd  # noqa: PLC0415 - only for those who trained on a frame
+
+    columns: dict[str, Any] = {}
+    for i, name in enumerate(names):
+        if texts and i in categories:
+            column = _texts_of(estimator, {0: categories[i]}, rows[:, [i]])[:, 0]
+            keeps_none = any(value is None for value in column)
+            columns[name] = pd.Series(column, dtype=object) if keeps_none else pd.Categorical(column, categories[i])
+        else:
+            columns[name] = rows[:, i]
+    return pd.DataFrame(columns, columns=list(names))
+
+
+def knows_texts(estimator: Any) -> bool:
+    """Tell whether an encoder inside an estimator met texts."""
+    return any(isinstance(value, str) for value in known_categories(estimator))
+
+
+def known_categories(estimator: Any) -> Iterator[Any]:
+    """Yield every category that an encoder inside an estimator met, whatever its type."""
+    for part in _parts_of(estimator, 0, set()):
+        for column in getattr(part, "categories_", None) or ():
+            yield from np.asarray(column, dtype=object).tolist()
+        # LightGBM keeps the categories of a frame beside its trees.
+        for column in getattr(part, "pandas_categorical", None) or ():
+            yield from column
+
+
+def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: NDArray[np.float32]) -> NDArray[Any]:
+    found = rows.astype(object)
+    gap = _gap_of(estimator)
+    for i, names in categories.items():
+        # An index of no category is a text that no encoder has met.
+        texts = np.array([*names, "\0unseen", gap], dtype=object)
+        column = rows[:, i]
+        known = (column >= 0) & (column < len(names)) & (column == np.floor(column))
+        places = np.where(np.isnan(column), len(names) + 1, len(names))
+        places[known] = column[known].astype(np.int64)
+        found[:, i] = texts[places]
+    return found
+
+
+def _gap_of(estimator: Any) -> float | None:
+    """Return what stands for a missing text: None where the encoders met only that."""
+    known = list(known_categories(estimator))
+    has_none = any(value is None for value in known)
+    return None if has_none and not any(isinstance(value, float) and np.isnan(value) for value in known) else np.nan
+
+
+def _parts_of(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
+    """Yield every estimator inside a value, itself too."""
+    if depth > _MAX_DEPTH or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _parts_of(inner, depth + 1, seen)
+    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        for inner in value:
+            yield from _parts_of(inner, depth + 1, seen)
+    elif hasattr(value, "get_params") or type(value).__name__ in {"Booster", "_CalibratedClassifier"}:
+        if isinstance(value, type):
+            return
+        yield value
+        for inner in vars(value).values():
+            yield from _parts_of(inner, depth + 1, seen)
