@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.ensemble import LEAF, NUMERIC, TreeEnsemble
+from exporter.float32 import at_ordinals, ordinals_of
 from exporter.model import Rows
 from exporter.program import Columns, Join, Program, Row, Trees
 
@@ -114,14 +115,13 @@ def _visits(
     visits = np.empty(len(nodes), dtype=_VISIT)
     visits["row"] = visitor[nodes]
     visits["feature"] = columns[ensemble.feature[nodes]]
-    thresholds = np.where(np.isfinite(ensemble.threshold[nodes]), ensemble.threshold[nodes], np.float32(0))
+    thresholds = _finite(ensemble.threshold[nodes])
     counts = n_categories[visits["feature"]]
     is_index = counts > 0
     whole = np.floor(thresholds)
     visits["at"] = np.where(is_index, np.clip(whole, 0, counts - 1), thresholds)
-    visits["under"] = np.where(is_index, visits["at"], _finite(np.nextafter(thresholds, np.float32(-np.inf))))
-    following = _finite(np.nextafter(thresholds, np.float32(np.inf)))
-    visits["over"] = np.where(is_index, np.clip(whole + 1, 0, counts - 1), following)
+    visits["under"] = np.where(is_index, visits["at"], _next_to(thresholds, -1))
+    visits["over"] = np.where(is_index, np.clip(whole + 1, 0, counts - 1), _next_to(thresholds, 1))
     for visit in np.flatnonzero(ensemble.category[nodes] != NUMERIC).tolist():
         test = ensemble.tests[ensemble.category[nodes[visit]]]
         lefts, rights = sorted(test.left) or [0], sorted(test.right) or [0]
@@ -129,6 +129,10 @@ def _visits(
         visits[visit]["under"] = rng.choice(rights)
         visits[visit]["over"] = rng.choice([*lefts, *rights])
     return visits
+
+
+def _next_to(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    return _finite(at_ordinals(ordinals_of(values) + step))
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:

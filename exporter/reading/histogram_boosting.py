@@ -15,11 +15,11 @@ from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import probabilities_of
 
 
-def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - scikit-learn ships no types
+def _read_scores(reading: Reading, estimator: Any, place: int) -> int:
     place = _encode_categories(reading, estimator, place)
     # scikit-learn has no public way to these trees, nor to what they start from.
-    stages, start = estimator._predictors, estimator._baseline_prediction  # noqa: SLF001 - see above
-    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()  # noqa: SLF001 - see above
+    stages, start = estimator._predictors, estimator._baseline_prediction
+    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()
     trees = [_nodes_of(tree, known, row_of) for stage in stages for tree in stage]
     base = np.asarray(start, dtype=np.float64).reshape(-1)
     outputs = np.tile(np.arange(len(base)), len(stages)).tolist()
@@ -28,7 +28,7 @@ def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: 
     return reading.builder.add(Trees(place, plant(joined(trees), estimator.n_features_in_, base, outputs=outputs)))
 
 
-def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:  # noqa: ANN401 - as above
+def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:
     nodes = tree.nodes
     is_leaf = nodes["is_leaf"].astype(bool)
     is_category = nodes["is_categorical"].astype(bool) & ~is_leaf
@@ -53,9 +53,9 @@ def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) 
     )
 
 
-def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:
     """Add what scikit-learn does to category columns before the trees: ordinals, in front of the other columns."""
-    preprocessor = estimator._preprocessor  # noqa: SLF001 - no public way to it
+    preprocessor = estimator._preprocessor
     if preprocessor is None:
         return place
     is_category = np.asarray(estimator.is_categorical_, dtype=bool)
@@ -72,11 +72,11 @@ def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # 
     return reading.join([*parts, reading.columns(place, others)] if others else parts)
 
 
-def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:
     return probabilities_of(reading, _read_scores(reading, estimator, place))
 
 
-def _read_value(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_value(reading: Reading, estimator: Any, place: int) -> int:
     scores = _read_scores(reading, estimator, place)
     # gamma and poisson predict by the exponential of the sum; the other losses by the sum itself.
     if estimator.loss in ("gamma", "poisson"):

@@ -88,7 +88,9 @@ def test_categories_may_be_texts_that_a_row_names_by_their_index():
     table = pd.DataFrame({"a": pd.Categorical(np.array(names)[codes]), "b": np.arange(300.0)})
     truth = (codes >= 2) ^ (table["b"] > 200)
     known = codes != 1
-    model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=5).fit(table[known], truth[known])
+    model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=5).fit(
+        table[known], truth[known]
+    )
     reading = Reading((Feature("a", "category", categories=names), Feature("b")), READERS)
     program = reading.builder.build(reading.read("model", model, 0, "probabilities"))
     rows = np.stack([codes, table["b"]], axis=1).astype(np.float32)
