@@ -137,7 +137,8 @@ def _shares(decisions: Outputs) -> Outputs:
 
 
 def _one_hot(estimator: Any, rows: Any) -> Outputs:
-    return (np.asarray(estimator.predict(rows))[:, np.newaxis] == np.asarray(estimator.classes_)).astype(np.float64)
+    predicted = np.asarray(estimator.predict(rows))[:, np.newaxis]
+    return np.asarray(predicted == np.asarray(estimator.classes_), dtype=np.float64)
 
 
 def _own_answer(estimator: Any, rows: Any) -> Outputs:

@@ -46,9 +46,26 @@ def known_categories(estimator: Any) -> Iterator[Any]:
     for part in _parts_of(estimator, 0, set()):
         for column in getattr(part, "categories_", None) or ():
             yield from np.asarray(column, dtype=object).tolist()
-        # LightGBM keeps the categories of a frame beside its trees.
         for column in getattr(part, "pandas_categorical", None) or ():
             yield from column
+
+
+def frame_categories(estimator: Any) -> dict[int, tuple[str, ...]]:
+    """Return the texts of a data frame's category columns, by column, as LightGBM keeps them beside its trees."""
+    found: dict[int, tuple[str, ...]] = {}
+    for part in _parts_of(estimator, 0, set()):
+        kept = getattr(part, "pandas_categorical", None) or ()
+        if kept and hasattr(part, "dump_model"):
+            columns = _category_columns_of(part.dump_model(num_iteration=1))
+            texts = [tuple(text for text in column if isinstance(text, str)) for column in kept]
+            found |= dict(zip(columns, texts, strict=False)) if len(columns) == len(texts) else {}
+    return found
+
+
+def _category_columns_of(dump: Mapping[str, Any]) -> list[int]:
+    """Return the columns whose values LightGBM lists instead of bounding them."""
+    infos = dump.get("feature_infos", {})
+    return [i for i, name in enumerate(dump["feature_names"]) if infos.get(name, {}).get("values")]
 
 
 def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: NDArray[np.float32]) -> NDArray[Any]:

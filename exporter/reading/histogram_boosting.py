@@ -10,6 +10,7 @@ from exporter.ensemble import NUMERIC, CategoryTest
 from exporter.float32 import not_above
 from exporter.planting import Nodes, joined, plant
 from exporter.program import Columns, Curve, Join, Lookup, Trees
+from exporter.reading.encoding import keys_of
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import probabilities_of
 
@@ -69,12 +70,13 @@ def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # 
     columns = []
     encoder = preprocessor.named_transformers_["encoder"]
     for column, categories in zip(np.flatnonzero(is_category).tolist(), encoder.categories_, strict=True):
-        if categories.dtype.kind not in "iufb":
-            raise reading.refuse(estimator, f"with categories that are no numbers ({categories[:3].tolist()})")
-        exact = categories.astype(np.float64)
+        taken = reading.columns(place, [column])
+        if categories.dtype.kind in "iufb":
+            numbers = categories.astype(np.float64).tolist()
+        else:
+            numbers = keys_of(reading, estimator, categories.tolist(), reading.texts(taken)[0])
         # What is no float32 can equal no number of a row; NaN is missing before and after.
-        keys = [(key, float(i)) for i, key in enumerate(exact.tolist()) if key == float(np.float32(key))]
-        taken = reading.builder.add(Columns(place, (column,)))
+        keys = [(key, float(i)) for i, key in enumerate(numbers) if np.isnan(key) or key == float(np.float32(key))]
         lookup = Lookup(taken, tuple(key for key, _ in keys), tuple(index for _, index in keys), float("nan"))
         columns.append(reading.builder.add(lookup))
     others = tuple(np.flatnonzero(~is_category).tolist())

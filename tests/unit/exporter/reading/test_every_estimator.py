@@ -100,7 +100,7 @@ REFUSED = {
     *("LatentDirichletAllocation", "LocallyLinearEmbedding", "MiniBatchDictionaryLearning", "MiniBatchNMF"),
     *("MiniBatchSparsePCA", "MultiLabelBinarizer", "NMF", "PLSSVD", "PatchExtractor", "PolynomialCountSketch"),
     *("QuantileTransformer", "RBFSampler", "RadiusNeighborsTransformer", "SkewedChi2Sampler", "SparseCoder"),
-    *("SparsePCA", "TfidfTransformer", "CountVectorizer", "TfidfVectorizer"),
+    *("SparsePCA", "RandomTreesEmbedding", "TfidfTransformer", "CountVectorizer", "TfidfVectorizer"),
     *("BayesianGaussianMixture", "GaussianMixture", "KernelDensity", "NearestNeighbors"),
     *("EmpiricalCovariance", "GraphicalLasso", "GraphicalLassoCV", "LedoitWolf", "MinCovDet", "OAS"),
     *("ShrunkCovariance", "ClassicalMDS", "MDS", "SpectralEmbedding", "TSNE"),
@@ -112,7 +112,7 @@ TREES = {
     *("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"),
     *("ExtraTreesClassifier", "ExtraTreesRegressor", "GradientBoostingClassifier", "GradientBoostingRegressor"),
     *("HistGradientBoostingClassifier", "HistGradientBoostingRegressor", "IsolationForest"),
-    *("RandomForestClassifier", "RandomForestRegressor", "RandomTreesEmbedding"),
+    *("RandomForestClassifier", "RandomForestRegressor"),
 }
 # These judge rows by their members, whose default is a tree.
 OF_TREES = {"AdaBoostClassifier"}
