@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 repository_app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
 app.add_typer(repository_app, name="repository")
 
+Outputs = Literal["probabilities", "logits"]
 Repository = Annotated[Path, typer.Option("--repository", help="Folder of the update repository.")]
 Keys = Annotated[Path, typer.Option("--keys", help="Folder of its signing keys.")]
 
@@ -31,6 +32,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy, r2 or agreement.")] = None,
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
+    outputs: Annotated[
+        Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
+    ] = None,
     *,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
@@ -47,7 +51,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         from exporter.report_text import report_table
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
+        job = ExportJob(
+            model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
+        )
         outcome = export_files(job, out)
         if as_json:
             typer.echo(report_json(outcome.report).decode(), nl=False)
