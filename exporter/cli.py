@@ -1,12 +1,14 @@
 """The command ``fieldloop export``, and the others of this package beside it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from exporter.failures import exit_codes
 from exporter.repository_cli import app as repository_app
+
+Outputs = Literal["probabilities", "logits"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(repository_app, name="repository")
@@ -28,6 +30,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy, r2 or agreement.")] = None,
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
+    outputs: Annotated[
+        Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
+    ] = None,
     *,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
@@ -44,7 +49,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         from exporter.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
+        job = ExportJob(
+            model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
+        )
 
         def tell(report: ExportReport) -> None:
             if as_json:

@@ -14,6 +14,8 @@ from exporter.known_texts import known_texts
 from exporter.metrics import labels_of
 from exporter.model import Estimator, FittedModel, Outputs, Rows, Truth
 from exporter.model_formats import load_model
+from exporter.onnx_contract import Asked
+from exporter.onnx_graph import OnnxEstimator
 from exporter.rows_file import Wanted, load_rows, truth_of
 
 MIN_ROWS: Final = 50
@@ -42,7 +44,13 @@ class Intake:
 
 
 def take_in(
-    model_file: Path, rows_file: Path, target: str | None, metric: str | None, *, trust_pickle: bool = False
+    model_file: Path,
+    rows_file: Path,
+    target: str | None,
+    metric: str | None,
+    *,
+    trust_pickle: bool = False,
+    outputs: Asked | None = None,
 ) -> Intake:
     """Read both files.
 
@@ -52,14 +60,19 @@ def take_in(
         target: column of the truth; None: there is none.
         metric: None: the usual one of the task.
         trust_pickle: whether a pickle may run.
+        outputs: what the answer of an ONNX graph is; None: it is found out.
 
     Raises:
         ModelError: the model file cannot be taken, or refuses the rows.
         RowsError: the rows do not fit it, or are fewer than 50.
     """
     estimator = load_model(model_file, trust_pickle=trust_pickle)
-    task = task_of(estimator)
     loaded = load_rows(rows_file, target, _wanted_by(estimator))
+    if isinstance(estimator, OnnxEstimator):
+        estimator = estimator.settled(loaded.rows, outputs)
+    elif outputs is not None:
+        raise ModelError(f"{model_file}: outputs {outputs!r} are asked of it, which only an ONNX file can be")
+    task = task_of(estimator)
     if len(loaded.rows) < MIN_ROWS:
         raise RowsError(f"{rows_file}: {len(loaded.rows)} rows; a proof needs at least {MIN_ROWS}")
     labels = labels_of_estimator(estimator) if task == "classification" else ()
