@@ -49,7 +49,7 @@ def encode_trees(ensemble: TreeEnsemble, leaves: LeafCoding = "float32") -> byte
     """Return the parts of a `Trees` record.
 
     Raises:
-        ValueError: categories or leaves beyond what the engine takes.
+        ValueError: no trees, or categories or leaves beyond what the engine takes.
     """
     outputs, leaf_of_node, table = _outputs_and_leaves(ensemble)
     order, tree_sizes = _pre_order(ensemble)
@@ -102,7 +102,7 @@ def _outputs_and_leaves(ensemble: TreeEnsemble) -> tuple[_Outputs, Ints, Floats]
 
 
 def _pre_order(ensemble: TreeEnsemble) -> tuple[Ints, list[int]]:
-    """Return the nodes of all trees in pre-order, and how many each tree has."""
+    """Return the nodes of all trees in pre-order, and how many each tree has; raise ValueError where they are no trees."""
     left, right, is_leaf = ensemble.left.tolist(), ensemble.right.tolist(), (ensemble.feature == LEAF).tolist()
     order: list[int] = []
     sizes: list[int] = []
@@ -111,6 +111,8 @@ def _pre_order(ensemble: TreeEnsemble) -> tuple[Ints, list[int]]:
         while waiting:
             node = waiting.pop()
             order.append(node)
+            if len(order) > len(is_leaf):
+                raise ValueError("a node of the trees has two parents")
             if not is_leaf[node]:
                 waiting += (right[node], left[node])
         sizes.append(len(order) - before)
@@ -161,9 +163,9 @@ def _code_leaves(table: Floats, leaf_rows: Ints, coding: LeafCoding) -> _CodedLe
     values = table[leaf_rows]
     head = b""
     if coding == "float32":
-        stored = values.astype(np.float32) + np.float32(0)
-        if not np.isfinite(stored).all():
+        if np.abs(values).max() > np.finfo(np.float32).max:
             raise ValueError("a leaf that float32 cannot hold")
+        stored = values.astype(np.float32) + np.float32(0)
     else:
         kind = np.dtype(_CODINGS[coding][1])
         low, high = float(values.min()), float(values.max())
