@@ -130,6 +130,16 @@ def test_leaves_that_are_all_alike_are_stored_once():
         np.testing.assert_allclose(answers(table_of(pure, coding), rows, 2), pure.score(rows), rtol=3e-7, atol=1e-6)
 
 
+def test_rows_of_few_distinct_numbers_name_them():
+    ensemble = grow(Shape(n_outputs=10, one_output=False, most_leaves=300))
+    rng = np.random.default_rng(0)
+    shares = rng.multinomial(5, [0.1] * 10, size=len(ensemble.leaves)) / 5
+    impure = replace(ensemble, leaves=np.where(rng.random(shares.shape) < 0.5, shares, 0.0))
+    assert len(table_of(impure)) < 0.3 * len(table_of(ensemble))
+    rows = rows_for(ensemble)
+    np.testing.assert_allclose(answers(table_of(impure), rows, 10), impure.score(rows), rtol=3e-7, atol=1e-6)
+
+
 def test_categories_beyond_the_engine_are_refused_by_their_step():
     ensemble = replace(
         grow(Shape(category_share=1.0)), tests=(CategoryTest(frozenset({1 << 21}), frozenset(), False),) * 4

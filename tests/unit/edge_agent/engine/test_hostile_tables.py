@@ -72,6 +72,18 @@ def one(kind: int, width: int, parts: bytes = b"", *, n_features: int = 1, sourc
     return table(record(ROW, n_features), record(kind, width, sources, parts), n_features=n_features, n_outputs=width)
 
 
+def asked(tests: bytes) -> bytes:
+    """The parts of an ensemble that asks a category test."""
+    return trees(n_tests=1, n_thresholds=0, columns=bytes([0, 0, 1]), thresholds=b"", tests=tests)
+
+
+def named(n_numbers: int, names: str, *, n_bytes: int | None = None) -> bytes:
+    """A table of two outputs, whose leaves' numbers are named."""
+    stream = packed(names)
+    leaves = ints(n_numbers) + floats(*range(n_numbers)) + ints(len(stream) if n_bytes is None else n_bytes) + stream
+    return tree_table(trees(modes=(0, 0, 0, 2), base=doubles(0.0, 0.0), leaves=leaves), n_outputs=2)
+
+
 GOOD = tree_table(trees())
 # A branch, a left child that is one, and so on: more leaves stay open than the table says there are.
 CHAIN = packed("11 " * 40)
@@ -207,7 +219,8 @@ def test_parts_of_an_operation_are_verified(data: bytes, reason: str):
         (trees(modes=(3, 0, 0, 0)), UNKNOWN),
         (trees(modes=(0, 3, 0, 0)), UNKNOWN),
         (trees(modes=(0, 0, 3, 0)), UNKNOWN),
-        (trees(modes=(0, 0, 0, 2)), UNKNOWN),
+        (trees(modes=(0, 0, 0, 4)), UNKNOWN),
+        (trees(modes=(0, 0, 0, 2), leaves=ints(1) + floats(1.0) + ints(1) + b"\x00"), SHAPE),
         # Columns and thresholds.
         (trees(columns=bytes([1, 2, 0])), SHAPE),
         (trees(columns=bytes([0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 2, 0])), SHAPE),
@@ -220,8 +233,8 @@ def test_parts_of_an_operation_are_verified(data: bytes, reason: str):
         (trees(thresholds=floats(1.0, 1.0)), ORDER),
         (trees(thresholds=floats(-0.0, 0.0)), ORDER),
         # Category tests.
-        (trees(n_tests=1, n_thresholds=0, columns=bytes([0, 0, 1]), thresholds=b"", tests=b"\x80\x80\x80\x01\x00"), NUMBER),
-        (trees(n_tests=1, n_thresholds=0, columns=bytes([0, 0, 1]), thresholds=b"", tests=b"\x08\x02\x00"), NUMBER),
+        (asked(tests=b"\x80\x80\x80\x01\x00"), NUMBER),
+        (asked(tests=b"\x08\x02\x00"), NUMBER),
         # Outputs, leaves and what they are divided by.
         (trees(divisor=0.0), NUMBER),
         (trees(divisor=NAN), NUMBER),
@@ -238,7 +251,7 @@ def test_parts_of_an_operation_are_verified(data: bytes, reason: str):
         (trees(nodes=packed("1 1 0 0") + b"\x00"), TREE),
         (trees(nodes=CHAIN, n_nodes=41, most_leaves=20), TREE),
         (trees(nodes=CHAIN, n_nodes=41, most_leaves=21), TREE),
-        (trees(n_nodes=5, most_leaves=2, nodes=packed("11 0 11 0 0"), leaves=floats(1.0, 2.0, 3.0), n_leaf_rows=3), TREE),
+        (trees(n_nodes=5, nodes=packed("11 0 11 0 0"), leaves=floats(1.0, 2.0, 3.0), n_leaf_rows=3), TREE),
         (trees(n_leaf_rows=1, leaves=floats(1.0)), TREE),
         (trees(n_leaf_rows=3, leaves=floats(1.0, 2.0, 3.0), modes=(0, 0, 0, 1), nodes=packed("11 0 11 0 00")), TREE),
         (
@@ -256,6 +269,26 @@ def test_parts_of_an_operation_are_verified(data: bytes, reason: str):
 )  # fmt: skip
 def test_lies_about_trees_are_refused(parts: bytes, reason: str):
     assert reason in refusal_of(tree_table(parts, n_features=3 if parts[8] == 3 else 1))
+
+
+def test_leaves_whose_numbers_are_named_are_read():
+    model = load_engine().open(named(3, "0 101 110 0"), 0)
+    assert [model.score([1.0]), model.score([3.0])] == [[0.0, 2.0], [1.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (named(0, "0000"), SHAPE),
+        (named(3, "0 110 111 0"), TREE),
+        (named(3, "0 101 110 0" + "0" * 8), TREE),
+        (named(3, "111 111 11"), TREE),
+        (named(3, ""), SHAPE),
+        (named(3, "0000", n_bytes=2**32 - 1), LENGTH),
+    ],
+)
+def test_lies_about_the_names_of_leaves_are_refused(data: bytes, reason: str):
+    assert reason in refusal_of(data)
 
 
 def test_trees_that_would_take_more_memory_than_a_device_has_are_refused_before_it_is_asked_for():
