@@ -98,6 +98,8 @@ def _record(node: Node, *, leaves: LeafCoding, int8: bool) -> bytes:
         payload = _linear(operation, int8=int8 and operation.weights.size > FEW_WEIGHTS)
     elif isinstance(operation, Kernel) and operation.degree > MOST_DEGREE:
         raise _refused(node, f"a kernel of degree {operation.degree}, the native engine takes {MOST_DEGREE}")
+    elif isinstance(operation, _WITHOUT_PARTS):
+        payload = b""
     else:
         payload = _PAYLOADS[type(operation)](operation)
     sources = sources_of(operation)
@@ -161,7 +163,7 @@ def _interpolate(operation: Interpolate) -> bytes:
     return _u32(len(column) for column in operation.xs) + _f64(xs) + _f64(ys)
 
 
-# What stands in each record behind its sources. Row, Join and the like have no parts.
+# What stands in each record behind its sources.
 _PAYLOADS: Final[Mapping[type[Any], Callable[[Any], bytes]]] = {
     Columns: lambda o: _u32(o.places),
     Fill: lambda o: _f32([o.marker, *o.values]),
@@ -177,4 +179,6 @@ _PAYLOADS: Final[Mapping[type[Any], Callable[[Any], bytes]]] = {
     Average: lambda o: _f64(o.weights),
     Normalise: lambda o: _u32([_NORMS.index(o.norm)]),
     Interpolate: _interpolate,
-} | dict.fromkeys((Row, Join, Softmax, Complement, Proportions, Product, ArgMax, OvrOfOvo, Coupling), lambda _: b"")
+}
+# Their sources say everything.
+_WITHOUT_PARTS: Final = (Row, Join, Softmax, Complement, Proportions, Product, ArgMax, OvrOfOvo, Coupling)

@@ -6,7 +6,7 @@ tests it asks: each in the fewest bits that can name it. Nodes stand in pre-orde
 
 import struct
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ LeafCoding = Literal["float32", "uint16", "uint8"]
 # As in trees_read.c.
 MOST_CATEGORIES: Final = 1 << 20
 _ALL, _BY_TURNS, _NAMED = 0, 1, 2
+_LEAVES_NAMED, _NUMBERS_NAMED = 1, 2
 _MISSING_RIGHT, _MISSING_LEFT, _MISSING_BOTH = 0, 1, 2
 _CODINGS: Final[dict[LeafCoding, tuple[int, str]]] = {"float32": (0, "<f4"), "uint16": (1, "<u2"), "uint8": (2, "u1")}
 
@@ -49,7 +50,7 @@ def encode_trees(ensemble: TreeEnsemble, leaves: LeafCoding = "float32") -> byte
     """Return the parts of a `Trees` record.
 
     Raises:
-        ValueError: categories or leaves beyond what the engine takes.
+        ValueError: no trees, or categories or leaves beyond what the engine takes.
     """
     outputs, leaf_of_node, table = _outputs_and_leaves(ensemble)
     order, tree_sizes = _pre_order(ensemble)
@@ -70,7 +71,7 @@ def encode_trees(ensemble: TreeEnsemble, leaves: LeafCoding = "float32") -> byte
         outputs.mode,
         missing,
         _CODINGS[leaves][0],
-        coded.places is not None,
+        (_LEAVES_NAMED if coded.places is not None else 0) | (_NUMBERS_NAMED if coded.is_named else 0),
     )
     return b"".join((
         head,
@@ -102,7 +103,7 @@ def _outputs_and_leaves(ensemble: TreeEnsemble) -> tuple[_Outputs, Ints, Floats]
 
 
 def _pre_order(ensemble: TreeEnsemble) -> tuple[Ints, list[int]]:
-    """Return the nodes of all trees in pre-order, and how many each tree has."""
+    """Return the nodes of all trees in pre-order, and how many each tree has; raise ValueError if they are no trees."""
     left, right, is_leaf = ensemble.left.tolist(), ensemble.right.tolist(), (ensemble.feature == LEAF).tolist()
     order: list[int] = []
     sizes: list[int] = []
@@ -111,6 +112,8 @@ def _pre_order(ensemble: TreeEnsemble) -> tuple[Ints, list[int]]:
         while waiting:
             node = waiting.pop()
             order.append(node)
+            if len(order) > len(is_leaf):
+                raise ValueError("a node of the trees has two parents")
             if not is_leaf[node]:
                 waiting += (right[node], left[node])
         sizes.append(len(order) - before)
@@ -149,33 +152,57 @@ def _missing_mode(ensemble: TreeEnsemble) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _CodedLeaves:
-    """The leaf table, and which row each leaf (in the order of the stream) names; None: the rows are in that order."""
+    """The leaf table.
+
+    Attributes:
+        places: ``(n_leaves,)``: the row that each leaf of the stream names; None: they are in its order.
+        is_named: whether the numbers of the rows are names of a few distinct ones.
+    """
 
     table: bytes
     n_rows: int
     places: Ints | None
+    is_named: bool
 
 
 def _code_leaves(table: Floats, leaf_rows: Ints, coding: LeafCoding) -> _CodedLeaves:
     """Store each leaf's numbers, or each distinct row once and its place a leaf, whichever is smaller."""
-    values = table[leaf_rows]
-    head = b""
-    if coding == "float32":
-        stored = values.astype(np.float32) + np.float32(0)
-        if not np.isfinite(stored).all():
-            raise ValueError("a leaf that float32 cannot hold")
-    else:
-        kind = np.dtype(_CODINGS[coding][1])
-        low, high = float(values.min()), float(values.max())
-        step = (high - low) / np.iinfo(kind).max
-        stored = np.round((values - low) / (step or 1.0)).astype(kind)
-        head = struct.pack("<2d", low, step)
-    stored = stored.astype(_CODINGS[coding][1])
+    head, stored = _stored_numbers(table[leaf_rows], coding)
     distinct, places = np.unique(stored, axis=0, return_inverse=True)
     bits_for_places = len(leaf_rows) * _bits_for(len(distinct))
     if 8 * distinct.nbytes + bits_for_places < 8 * stored.nbytes:
-        return _CodedLeaves(head + distinct.tobytes(), len(distinct), places.reshape(-1).astype(np.int64))
-    return _CodedLeaves(head + stored.tobytes(), len(stored), None)
+        rows, named = _smaller_rows(distinct)
+        return _CodedLeaves(head + rows, len(distinct), places.reshape(-1).astype(np.int64), named)
+    rows, named = _smaller_rows(stored)
+    return _CodedLeaves(head + rows, len(stored), None, named)
+
+
+def _stored_numbers(values: Floats, coding: LeafCoding) -> tuple[bytes, NDArray[Any]]:
+    """Return what stands before the table, and the numbers as they are stored."""
+    kind = np.dtype(_CODINGS[coding][1])
+    if coding == "float32":
+        if np.abs(values).max() > np.finfo(np.float32).max:
+            raise ValueError("a leaf that float32 cannot hold")
+        return b"", values.astype(kind) + kind.type(0)
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / np.iinfo(kind).max
+    return struct.pack("<2d", low, step), np.round((values - low) / (step or 1.0)).astype(kind)
+
+
+def _smaller_rows(rows: NDArray[Any]) -> tuple[bytes, bool]:
+    """Return the rows as they are, or each distinct number once and a name for each number: 0 for the commonest."""
+    if rows.shape[1] == 1:
+        return rows.tobytes(), False
+    numbers, names, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    commonest = int(np.argmax(counts))
+    # The commonest first: its name is one bit.
+    order = np.concatenate([[commonest], np.delete(np.arange(len(numbers)), commonest)])
+    place = np.empty(len(numbers), dtype=np.int64)
+    place[order] = np.arange(len(numbers))
+    named = place[names.reshape(-1)]
+    stream = pack_bits(np.where(named, named << 1 | 1, 0), np.where(named, 1 + _bits_for(len(numbers)), 1))
+    coded = struct.pack("<I", len(numbers)) + numbers[order].tobytes() + struct.pack("<I", len(stream)) + stream
+    return (coded, True) if len(coded) < rows.nbytes else (rows.tobytes(), False)
 
 
 def _stream(ensemble: TreeEnsemble, order: Ints, columns: _Columns, missing: int, leaves: _CodedLeaves) -> bytes:

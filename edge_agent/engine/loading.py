@@ -52,5 +52,5 @@ def _load_extension(library: Path) -> Engine:
         raise ImportError(f"{library}: is no extension module")
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    engine: Engine = module  # type: ignore[assignment]  # a module with a function `open`
+    engine: Engine = module  # a module with a function `open`
     return engine

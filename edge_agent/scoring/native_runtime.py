@@ -36,7 +36,7 @@ class NativeRuntime:
         try:
             self._model = engine.open(path.read_bytes(), PORTABLE if portable else 0)
         except (OSError, ValueError, MemoryError) as error:
-            msg = f"{path}: the native engine cannot load it: {error or type(error).__name__}"
+            msg = f"{path}: the native engine cannot load it: {str(error) or type(error).__name__}"
             raise BundleError(msg) from error
         if (self._model.n_features, self._model.n_outputs) != (n_features, n_outputs):
             found = f"takes {self._model.n_features} features and answers {self._model.n_outputs} outputs"
@@ -64,8 +64,8 @@ class NativeRuntime:
             self._model.score_into(given, answers)
         except (struct.error, *_SCORE_ERRORS) as error:
             raise RowError("runtime", f"native engine, {len(rows)} rows: {error}") from error
-        numbers: list[list[float]] = memoryview(answers).cast("f", (len(rows), n_outputs)).tolist()
-        return numbers
+        numbers: list[float] = memoryview(answers).cast("f").tolist()
+        return [numbers[at : at + n_outputs] for at in range(0, len(numbers), n_outputs)]
 
     def close(self) -> None:
         """Give back the model's memory."""

@@ -96,7 +96,7 @@ static void sort_trees(fl_tree *trees, uint32_t n, bool by_leaves)
 static void put_leaf(const laying *all, uint64_t place, uint32_t leaf_row)
 {
     if (all->values)
-        all->values[place] = fl_leaf_value(all->source, leaf_row, 0);
+        all->values[place] = fl_leaf_number(all->source, leaf_row);
     else
         all->rows[place] = leaf_row;
 }

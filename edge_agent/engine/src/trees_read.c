@@ -8,11 +8,14 @@
 #define MOST_CATEGORIES (UINT32_C(1) << 20)
 #define MOST_VARINT_BYTES 5u
 
+/* Leaves name a row of the table, which are in no order then; the numbers of rows name one of a few. */
+enum { LEAVES_NAMED = 1, NUMBERS_NAMED = 2 };
+
 typedef enum { ALL_OUTPUTS, OUTPUTS_BY_TURNS, OUTPUTS_NAMED, OUTPUT_MODES } output_mode;
 
 typedef struct {
     uint32_t n_trees, n_nodes, n_columns, n_thresholds, n_tests, n_leaf_rows, most_leaves;
-    uint8_t outputs, missing, coding, has_leaf_places;
+    uint8_t outputs, missing, coding, leaf_modes;
 } head;
 
 /* Seven bits a byte, the lowest first. */
@@ -42,9 +45,9 @@ static head read_head(fl_load *load)
     found.outputs = fl_read_u8(load);
     found.missing = fl_read_u8(load);
     found.coding = fl_read_u8(load);
-    found.has_leaf_places = fl_read_u8(load);
+    found.leaf_modes = fl_read_u8(load);
     if (found.outputs >= OUTPUT_MODES || found.missing > FL_MISSING_BOTH || found.coding >= FL_LEAF_CODINGS ||
-        found.has_leaf_places > 1)
+        found.leaf_modes > (LEAVES_NAMED | NUMBERS_NAMED))
         fl_refuse(load, FL_UNKNOWN);
     /* A node takes a bit at least, so the file itself bounds what its nodes can take. */
     const uint64_t n_bits = 8 * (uint64_t)(load->end - load->at);
@@ -153,36 +156,61 @@ static fl_tree *read_outputs(fl_load *load, const head *head, const fl_trees *tr
     return found;
 }
 
+/* Lay rows whose numbers are named: a bit 0 is the first of them, a bit 1 goes before the place of another. */
+static void lay_named_rows(fl_load *load, const fl_trees_source *source, fl_bits names, uint32_t n_numbers, float *rows)
+{
+    const uint64_t n = (uint64_t)source->n_leaf_rows * source->trees->width;
+    const uint32_t width = fl_width_for(n_numbers);
+    for (uint64_t i = 0; i < n; i++) {
+        const uint32_t place = fl_take_bits(&names, 1) ? fl_take_bits(&names, width) : 0;
+        if (names.at > names.n_bits || place >= n_numbers) {
+            fl_refuse(load, FL_BAD_TREE);
+            return;
+        }
+        rows[i] = fl_leaf_number(source, place);
+    }
+    if (names.n_bits - names.at >= 8)
+        fl_refuse(load, FL_BAD_TREE);
+}
+
 static void read_leaves(fl_load *load, const head *head, fl_trees_source *source)
 {
     static const uint32_t sizes[] = {sizeof(float), sizeof(uint16_t), sizeof(uint8_t)};
     fl_trees *trees = source->trees;
+    const bool is_named = (head->leaf_modes & NUMBERS_NAMED) != 0;
     source->coding = (fl_leaf_coding)head->coding;
+    source->n_leaf_rows = head->n_leaf_rows;
+    source->has_leaf_places = (head->leaf_modes & LEAVES_NAMED) != 0;
+    source->leaf_bits = fl_width_for(head->n_leaf_rows);
     if (source->coding != FL_LEAVES_FLOAT32) {
         source->low = fl_read_f64(load, FL_FINITE);
         source->step = fl_read_f64(load, FL_FINITE);
     }
     const uint64_t n_numbers = (uint64_t)head->n_leaf_rows * trees->width;
-    source->leaf_table = fl_read_bytes(load, n_numbers * sizes[source->coding]);
-    source->n_leaf_rows = head->n_leaf_rows;
-    source->has_leaf_places = head->has_leaf_places != 0;
-    source->leaf_bits = fl_width_for(head->n_leaf_rows);
+    const uint64_t n_stored = is_named ? fl_read_u32(load) : n_numbers;
+    source->leaf_table = fl_read_bytes(load, n_stored * sizes[source->coding]);
+    for (uint64_t i = 0; source->leaf_table && i < n_stored; i++) {
+        if (!isfinite(fl_leaf_number(source, i))) {
+            fl_refuse(load, FL_BAD_NUMBER);
+            return;
+        }
+    }
+    const uint32_t name_bytes = is_named ? fl_read_u32(load) : 0;
+    const fl_bits names = {fl_read_bytes(load, name_bytes), 8 * (uint64_t)name_bytes, 0};
+    /* A number takes a bit at least. */
+    if (is_named && (trees->width == 1 || n_stored == 0 || n_numbers > names.n_bits))
+        fl_refuse(load, FL_BAD_SHAPE);
     /* One row of zeros more: the leaf of trees that only fill up a group. */
     float *rows = trees->width > 1 ? fl_take(load, (uint64_t)head->n_leaf_rows + 1, trees->width * sizeof *rows) : NULL;
     trees->leaf_rows = rows;
-    if (load->block == NULL || load->status != FL_OK)
+    if (rows == NULL || load->status != FL_OK)
         return;
-    for (uint32_t r = 0; r < head->n_leaf_rows; r++) {
-        for (uint32_t k = 0; k < trees->width; k++) {
-            const float value = fl_leaf_value(source, r, k);
-            if (!isfinite(value)) {
-                fl_refuse(load, FL_BAD_NUMBER);
-                return;
-            }
-            if (rows)
-                rows[(uint64_t)r * trees->width + k] = value;
-        }
+    if (is_named) {
+        lay_named_rows(load, source, names, (uint32_t)n_stored, rows);
+        return;
     }
+    for (uint64_t i = 0; i < n_numbers; i++)
+        rows[i] = fl_leaf_number(source, i);
 }
 
 /* The rule, from what was measured: bands win up to 32 leaves; ranks win where they fit into a byte. */

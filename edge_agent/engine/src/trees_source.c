@@ -10,7 +10,7 @@ uint32_t fl_width_for(uint32_t n)
     return width;
 }
 
-static uint32_t take_bits(fl_bits *bits, uint32_t width)
+uint32_t fl_take_bits(fl_bits *bits, uint32_t width)
 {
     if (width > bits->n_bits - bits->at) {
         bits->at = bits->n_bits + 1;
@@ -33,7 +33,7 @@ static bool refuse(fl_load *load)
 
 static bool take_leaf(fl_load *load, fl_trees_source *source, uint32_t n_leaves, fl_node *node)
 {
-    node->leaf_row = source->has_leaf_places ? take_bits(&source->bits, source->leaf_bits) : n_leaves;
+    node->leaf_row = source->has_leaf_places ? fl_take_bits(&source->bits, source->leaf_bits) : n_leaves;
     return node->leaf_row < source->n_leaf_rows || refuse(load);
 }
 
@@ -43,16 +43,16 @@ bool fl_next_node(fl_load *load, fl_trees_source *source, uint32_t n_leaves, fl_
     fl_bits *bits = &source->bits;
     if (bits->at >= bits->n_bits)
         return refuse(load);
-    node->is_leaf = take_bits(bits, 1) == 0;
+    node->is_leaf = fl_take_bits(bits, 1) == 0;
     if (node->is_leaf)
         return take_leaf(load, source, n_leaves, node) && (bits->at <= bits->n_bits || refuse(load));
-    const uint32_t place = take_bits(bits, source->column_bits);
+    const uint32_t place = fl_take_bits(bits, source->column_bits);
     if (bits->at > bits->n_bits || place >= trees->n_columns)
         return refuse(load);
     const fl_column *column = trees->columns + place;
     const uint32_t n_splits = column->n_thresholds + column->n_tests;
-    const uint32_t split = take_bits(bits, fl_width_for(n_splits));
-    node->missing_left = trees->missing == FL_MISSING_BOTH ? take_bits(bits, 1) : trees->missing == FL_MISSING_LEFT;
+    const uint32_t split = fl_take_bits(bits, fl_width_for(n_splits));
+    node->missing_left = trees->missing == FL_MISSING_BOTH ? fl_take_bits(bits, 1) : trees->missing == FL_MISSING_LEFT;
     if (bits->at > bits->n_bits || split >= n_splits)
         return refuse(load);
     if (split < column->n_thresholds) {
@@ -67,9 +67,8 @@ bool fl_next_node(fl_load *load, fl_trees_source *source, uint32_t n_leaves, fl_
     return true;
 }
 
-float fl_leaf_value(const fl_trees_source *source, uint32_t row, uint32_t k)
+float fl_leaf_number(const fl_trees_source *source, uint64_t at)
 {
-    const uint64_t at = (uint64_t)row * source->trees->width + k;
     if (source->coding == FL_LEAVES_FLOAT32) {
         float value;
         memcpy(&value, source->leaf_table + 4 * at, sizeof value);

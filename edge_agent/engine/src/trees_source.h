@@ -20,7 +20,7 @@ typedef struct {
     bool has_leaf_places; /* else leaves stand in the order of their rows */
     fl_leaf_coding coding;
     double low, step;
-    const uint8_t *leaf_table;
+    const uint8_t *leaf_table; /* numbers, one row behind the other; or distinct ones, which `names` name */
 } fl_trees_source;
 
 typedef struct {
@@ -41,8 +41,11 @@ uint32_t fl_width_for(uint32_t n);
 /* Decode the next node; `n_leaves` leaves stand before it. False: the table is refused. */
 bool fl_next_node(fl_load *load, fl_trees_source *source, uint32_t n_leaves, fl_node *node);
 
-/* Number k of a leaf's row. */
-float fl_leaf_value(const fl_trees_source *source, uint32_t row, uint32_t k);
+/* Number `at` of the leaf table. */
+float fl_leaf_number(const fl_trees_source *source, uint64_t at);
+
+/* The next `width` bits as a number; past the end `at` goes beyond `n_bits`, and 0 comes. */
+uint32_t fl_take_bits(fl_bits *bits, uint32_t width);
 
 /* trees_lay.c: decode all trees into the layout of `source->trees`, sorted; n_canonical bounds what they are padded to. */
 void fl_lay_trees(fl_load *load, fl_trees_source *source, fl_tree *trees);
