@@ -27,6 +27,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy or r2.")] = None,
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
+    ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -36,6 +39,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
+        from exporter.proving import Surroundings
         from exporter.report import ExportReport, report_json
         from exporter.report_text import report_view
 
@@ -49,7 +53,8 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
                 Console().print(report_view(report))
                 typer.echo(f"report: {out / 'report.html'}")
 
-        outcome = export_files(job, out, tell)
+        emulated = [name.strip() for names in on or [] for name in names.split(",")]
+        outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
         if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
 
