@@ -1,7 +1,8 @@
 """Makes a small Debian of another architecture in a folder, for programs under emulation.
 
 Packages are downloaded by apt, which verifies their signatures, into a state of its own, and unpacked: no maintainer
-script runs, nothing is installed, so that it takes seconds, needs no root and no emulator. Python packages come as wheels, put in from here.
+script runs and nothing is installed, so that it takes seconds, needs no root and no emulator. Python packages come as
+wheels, put in from here.
 
 `bookworm` alone, without its security updates: their index for armhf was once found inconsistent, and what runs in here
 is Python and a runtime over files of ours. Its Python 3.11 is the last that tflite-runtime has wheels for.
