@@ -33,6 +33,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     outputs: Annotated[
         Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
     ] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
+    ] = None,
     *,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
@@ -45,6 +48,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
+        from exporter.proving import Surroundings
         from exporter.report import ExportReport, report_json
         from exporter.report_text import report_view
 
@@ -60,6 +64,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
                 Console().print(report_view(report))
                 typer.echo(f"report: {out / 'report.html'}")
 
-        outcome = export_files(job, out, tell)
+        emulated = [name.strip() for names in on or [] for name in names.split(",")]
+        outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
         if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")

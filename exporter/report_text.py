@@ -190,7 +190,9 @@ def _quality_rows(report: ExportReport) -> list[tuple[str, ...]]:
 
 def _not_run(report: ExportReport) -> list[str]:
     """Return one line a library that was not run, whichever variants claim it."""
-    found = {(run.name, run.not_run): None for variant in report.variants for run in variant.runs if run.not_run}
+    found = {
+        (run.implementation, run.not_run): None for variant in report.variants for run in variant.runs if run.not_run
+    }
     return [f"not run: {name}: {why}" for name, why in found]
 
 
