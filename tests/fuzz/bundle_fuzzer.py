@@ -1,8 +1,8 @@
 """Fuzzes what reads bundles, guided by coverage: ``python -m tests.fuzz.bundle_fuzzer PARSER CORPUS… -FLAG=…``.
 
 A parser gives a value or raises BundleError; it raises nothing else, takes little memory, and is done soon. The flags
-are libFuzzer's; the first corpus gets what is found. To keep what was found, smallest files first:
-``python -m tests.fuzz.bundle_fuzzer manifest tests/fuzz/corpus/manifest FOUND -merge=1``.
+are libFuzzer's; the first corpus gets what is found. ``tests/fuzz/corpus/PARSER`` keeps the smallest inputs that reach
+each line from each other; the input of a crash is kept there too, once it is mended.
 """
 
 import importlib
