@@ -66,5 +66,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         emulated = [name.strip() for names in on or [] for name in names.split(",")]
         outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
-        if not as_json:
+        if as_json:
+            return
+        if outcome.bundle is None:
+            typer.echo("no bundle: no agent runs what was asked for")
+        else:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
