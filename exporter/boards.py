@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from exporter.errors import ExporterError
 from exporter.report import BoardChoice, RuntimeRun, VariantReport
 
 Architecture: TypeAlias = Literal["armv6", "armv7", "aarch64", "x86-64", "cortex-m"]
@@ -24,10 +25,21 @@ _SHARE: Final = 4
 _MEMORY_STEP: Final = 4 * _MIB
 
 
+class UnknownBoardError(ExporterError):
+    """A board was named that is not in the table."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One kind of board; `memory_bytes` and `flash_bytes` (None: a disk) are of the smallest of the kind."""
+    """One kind of board; `memory_bytes` and `flash_bytes` (None: a disk) are of the smallest of the kind.
 
+    Attributes:
+        key: what a project calls it.
+    """
+
+    key: str
     name: str
     architecture: Architecture
     memory_bytes: int
@@ -35,12 +47,12 @@ class Board:
 
 
 BOARDS: Final = (
-    Board("Raspberry Pi Zero, 1", "armv6", 512 * _MIB),
-    Board("Raspberry Pi Zero 2 W, 3 (32 bit)", "armv7", 512 * _MIB),
-    Board("Raspberry Pi Zero 2 W, 3 (64 bit)", "aarch64", 512 * _MIB),
-    Board("Raspberry Pi 4, 5", "aarch64", 1024 * _MIB),
-    Board("x86-64 gateway", "x86-64", 2048 * _MIB),
-    Board("Cortex-M4, M33", "cortex-m", 256 << 10, flash_bytes=_MIB),
+    Board("pi-zero", "Raspberry Pi Zero, 1", "armv6", 512 * _MIB),
+    Board("pi-3-32bit", "Raspberry Pi Zero 2 W, 3 (32 bit)", "armv7", 512 * _MIB),
+    Board("pi-3", "Raspberry Pi Zero 2 W, 3 (64 bit)", "aarch64", 512 * _MIB),
+    Board("pi-4", "Raspberry Pi 4, 5", "aarch64", 1024 * _MIB),
+    Board("x86-64", "x86-64 gateway", "x86-64", 2048 * _MIB),
+    Board("cortex-m", "Cortex-M4, M33", "cortex-m", 256 << 10, flash_bytes=_MIB),
 )
 # The architectures for which there is a wheel, or a build of ours.
 _LIBRARIES: Final[dict[str, frozenset[Architecture]]] = {
@@ -63,6 +75,19 @@ def choose_boards(
         boards: to choose for.
     """
     return tuple(_choose(board, variants, max_loss) for board in boards)
+
+
+def libraries_of(keys: Sequence[str]) -> frozenset[str]:
+    """Return the libraries that run on at least one of some boards.
+
+    Raises:
+        UnknownBoardError: a board that is not in the table.
+    """
+    unknown = [key for key in keys if key not in {board.key for board in BOARDS}]
+    if unknown:
+        raise UnknownBoardError(f"unknown boards {unknown}; known: {', '.join(board.key for board in BOARDS)}")
+    wanted = {board.architecture for board in BOARDS if board.key in keys}
+    return frozenset(name for name, where in _LIBRARIES.items() if wanted & where)
 
 
 @dataclass(frozen=True, slots=True)

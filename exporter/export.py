@@ -59,6 +59,7 @@ def export_model(  # noqa: PLR0913 - all by name
     truth: Truth,
     metric: str,
     requested: tuple[str, ...],
+    boards: tuple[str, ...] = (),
     limits: ExportLimits,
     folder: Path,
     clock: Clock | None = None,
@@ -72,7 +73,8 @@ def export_model(  # noqa: PLR0913 - all by name
         evaluation: ``(m, n_features) float32`` rows that the model was not trained on, in the order of time.
         truth: ``(m,)`` truth of the evaluation rows.
         metric: see `exporter.metrics`.
-        requested: names of variants, or ``auto`` for all.
+        requested: names of variants, or ``auto`` for all that one of the boards runs.
+        boards: keys of `exporter.boards`; none: all.
         limits: gates of parity, size and latency.
         folder: made when it is not there.
         clock: times single rows; the machine's own unless given.
@@ -80,10 +82,11 @@ def export_model(  # noqa: PLR0913 - all by name
 
     Raises:
         UnknownVariantError: a name that nobody can make.
+        UnknownBoardError: a board that nobody knows.
         RowsError: rows do not fit the model, or the metric does not judge its task.
         ModelError: the original refuses its own rows.
     """
-    forms = choose_forms(requested)
+    forms = choose_forms(requested, boards)
     _verify_rows(model, calibration, evaluation, truth, metric)
     material = Material(model, calibration)
     program, note = _program_of(material)

@@ -6,12 +6,14 @@ from difflib import get_close_matches
 from typing import Final, Literal
 
 from edge_agent.bundle import RuntimeName
+from exporter.boards import libraries_of
 from exporter.c_target import convert_c
 from exporter.errors import ExporterError
 from exporter.material import Material
 from exporter.native_target import convert_native, convert_native_quantised
 from exporter.onnx_int8 import convert_onnx_int8
 from exporter.onnx_target import convert_onnx_fp32
+from exporter.runtimes import claims_of
 from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
 
 AUTO: Final = "auto"
@@ -55,16 +57,28 @@ FORMS: Final[Mapping[str, Form]] = {
 }
 
 
-def choose_forms(requested: tuple[str, ...]) -> tuple[Form, ...]:
-    """Return the forms of the names, in that order and each once; ``auto`` stands for all.
+def choose_forms(requested: tuple[str, ...], boards: tuple[str, ...] = ()) -> tuple[Form, ...]:
+    """Return the forms of the names, in that order and each once.
+
+    Args:
+        requested: names; ``auto`` stands for all that one of the boards runs.
+        boards: keys of `exporter.boards`; none: all boards.
 
     Raises:
         UnknownVariantError: a name that is not in the table, or none at all.
+        UnknownBoardError: a board that is not in its table.
     """
-    names = tuple(FORMS) if AUTO in requested else tuple(dict.fromkeys(requested))
+    names = _names_for(boards) if AUTO in requested else tuple(dict.fromkeys(requested))
     unknown = [name for name in names if name not in FORMS]
     if unknown or not names:
         nearest = get_close_matches(unknown[0], FORMS, n=1) if unknown else []
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
         raise UnknownVariantError(f"unknown variants {unknown}; {hint}known: {', '.join(FORMS)}, {AUTO}")
     return tuple(FORMS[name] for name in names)
+
+
+def _names_for(boards: tuple[str, ...]) -> tuple[str, ...]:
+    if not boards:
+        return tuple(FORMS)
+    libraries = libraries_of(boards)
+    return tuple(name for name, form in FORMS.items() if libraries.intersection(claims_of(form.runtime)))

@@ -97,11 +97,14 @@ class ExportSection(_Section, frozen=True, kw_only=True):
     """What devices can take; at least one variant must fit.
 
     Attributes:
-        variants: forms to make, in the order of preference; those that a family does not allow are refused by name.
+        variants: forms to make, in the order of preference; ``auto``: all that one of the boards runs. Those that a
+            family does not allow are refused by name.
+        boards: what the fleet is made of: ``pi-zero``, ``pi-3-32bit``, ``pi-3``, ``pi-4``, ``x86-64``, ``cortex-m``.
         max_latency_us: median of one row, on the machine that exports; None: not judged.
     """
 
-    variants: Annotated[tuple[str, ...], Meta(min_length=1)] = ("onnx-fp32", "onnx-int8", "tflite-int8")
+    variants: Annotated[tuple[str, ...], Meta(min_length=1)] = ("auto",)
+    boards: Annotated[tuple[str, ...], Meta(min_length=1)] = ("pi-zero", "pi-3-32bit", "pi-3", "pi-4", "x86-64")
     max_size_bytes: Positive = 4 << 20
     max_latency_us: float | None = None
 

@@ -1,6 +1,8 @@
 """Step ``export``: the model in every form that devices can take, proved, measured, and packed into a bundle."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +19,10 @@ from exporter.pack import pack_bundle
 from exporter.report import ExportReport, parse_report, report_json
 from exporter.report_html import report_html
 from exporter.report_text import report_markdown
+from trainer.features.table import TrainingTable
 from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.runs import RunHead
 from trainer.pipeline.training import Lesson, Trained
 from trainer.project import LoadedProject
 from trainer.registry.registry import Registry
@@ -67,6 +71,7 @@ def export_candidate(  # noqa: PLR0913 - most by name
         truth=evidence.truth,
         metric=project.metric,
         requested=project.export.variants,
+        boards=project.export.boards,
         limits=ExportLimits(project.export.max_size_bytes, project.export.max_latency_us, project.gate.max_parity_loss),
         folder=folder / _VARIANTS_NAME,
     )
@@ -100,6 +105,16 @@ def export_candidate(  # noqa: PLR0913 - most by name
     )
     metrics = {f"{variant.name}_size_bytes": float(variant.size_bytes) for variant in report.variants if variant.made}
     return Outcome(Exported(report, bundle), metrics=metrics, facts=facts)
+
+
+def lineage_of(head: RunHead, table: TrainingTable) -> Lineage:
+    """Tell where a model comes from: its run, its rows, the code of then."""
+    return Lineage(
+        run_id=head.run_id,
+        data_sha256=table.fingerprint,
+        code_version=f"{package_version('fieldloop')}+{head.code_version}",
+        created_utc=datetime.fromtimestamp(head.as_of_utc_s, UTC).isoformat(timespec="seconds"),
+    )
 
 
 def load_exported(folder: Path) -> Exported:

@@ -8,16 +8,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 import msgspec
 from mlflow import MlflowClient
 from msgspec.structs import replace
 
-from edge_agent.bundle import Lineage
 from edge_agent.clock import Clock, SystemClock
 from exporter.model_file import load_estimator
 from exporter.report import ExportReport
@@ -110,7 +107,7 @@ def run_production(
     state = loaded.state
     # Names that nobody knows are told now, not after minutes of training.
     candidates.families_of(loaded.project.training.candidates, loaded.project.target.task)
-    choose_forms(loaded.project.export.variants)
+    choose_forms(loaded.project.export.variants, loaded.project.export.boards)
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
     with _alone(state / RUNS_NAME / ".lock"):
         client = open_client(state)
@@ -177,12 +174,7 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
         lambda at: registering.register_candidate(registry, head, table, evaluation, folder, at),
         registering.load_version,
     )
-    lineage = Lineage(
-        run_id=head.run_id,
-        data_sha256=table.fingerprint,
-        code_version=f"{package_version('fieldloop')}+{head.code_version}",
-        created_utc=datetime.fromtimestamp(head.as_of_utc_s, UTC).isoformat(timespec="seconds"),
-    )
+    lineage = exporting.lineage_of(head, table)
     exported = journal.step(
         "export",
         exporting,
