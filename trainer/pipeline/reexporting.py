@@ -35,7 +35,7 @@ def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tupl
     names = tuple(feature.name for feature in project.features)
     if (trained_with := extracting.load_names(model.folder / "extract")) != (names, table.labels):
         raise ProjectError(
-            f"{model.name}/{model.version} was trained with {', '.join(trained_with[0])}; the project has other features "
+            f"{model.name}/{model.version} was trained with {', '.join(trained_with[0])}; the project has others "
             "now: export the version with the project file of then"
         )
     if variants:
