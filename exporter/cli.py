@@ -28,6 +28,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
     *,
+    c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
@@ -42,6 +43,10 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits)
         outcome = export_files(job, out)
+        if c_array:
+            from exporter.c_array import write_accepted
+
+            write_accepted(outcome.report, out / "variants")
         if as_json:
             typer.echo(report_json(outcome.report).decode(), nl=False)
         else:
