@@ -4,6 +4,7 @@ Without a truth the original's own answers stand for it: a variant is judged by 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,17 +12,18 @@ from edge_agent.bundle import Task
 from exporter.answers import labels_of_estimator, task_of
 from exporter.errors import ModelError, RowsError
 from exporter.known_texts import known_texts
-from exporter.metrics import labels_of
+from exporter.metrics import decisions_of
 from exporter.model import Estimator, FittedModel, Outputs, Rows, Truth
 from exporter.model_formats import load_model
-from exporter.rows_file import Wanted, load_rows, truth_of
+from exporter.rows_file import Wanted, anomalies_of, load_rows, truth_of
 
 MIN_ROWS: Final = 50
 # What judges when nothing else is asked for: with a truth, and without.
 _METRICS: Final[dict[Task, tuple[str, str]]] = {
     "classification": ("accuracy", "agreement"),
     "regression": ("r2", "r2"),
-    "anomaly": ("agreement", "agreement"),
+    # Anomalies are rare: a detector that never calls one is right on nearly every row.
+    "anomaly": ("balanced_accuracy", "agreement"),
 }
 
 
@@ -31,7 +33,7 @@ class Intake:
 
     Attributes:
         rows: ``(n, n_features) float32``, in the file's order.
-        truth: ``(n,)``: index of the label, the value, or for an anomaly detector a number below 0 for an anomaly.
+        truth: ``(n,)``: index of the label, or the value; for an anomaly detector 1 for an anomaly, else 0.
         metric: what judges.
     """
 
@@ -65,10 +67,11 @@ def take_in(
     labels = labels_of_estimator(estimator) if task == "classification" else ()
     model = FittedModel(estimator, task, loaded.features, labels)
     if loaded.truth is not None:
-        truth: Truth = truth_of(loaded.truth, labels, rows_file)
+        read = anomalies_of if task == "anomaly" else partial(truth_of, labels=labels)
+        truth: Truth = read(loaded.truth, path=rows_file)
     else:
         outputs = _outputs_of(model, loaded.rows)
-        truth = labels_of(outputs) if labels else outputs[:, 0]
+        truth = outputs[:, 0] if task == "regression" else decisions_of(task, outputs)
     return Intake(model, loaded.rows, truth, metric or _METRICS[task][int(loaded.truth is None)])
 
 
