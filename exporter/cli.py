@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 repository_app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
 app.add_typer(repository_app, name="repository")
 
+Outputs = Literal["probabilities", "logits"]
 Repository = Annotated[Path, typer.Option("--repository", help="Folder of the update repository.")]
 Keys = Annotated[Path, typer.Option("--keys", help="Folder of its signing keys.")]
 
@@ -34,6 +35,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     on: Annotated[
         list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
     ] = None,
+    outputs: Annotated[
+        Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
+    ] = None,
     *,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
@@ -51,7 +55,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         from exporter.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
+        job = ExportJob(
+            model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
+        )
 
         def tell(report: ExportReport) -> None:
             if as_json:

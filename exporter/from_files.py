@@ -14,6 +14,7 @@ from edge_agent.durable import replace_file
 from exporter.export import ExportLimits, export_model
 from exporter.intake import take_in
 from exporter.model import Evidence
+from exporter.onnx_contract import Asked
 from exporter.pack import pack_bundle
 from exporter.proving import Surroundings
 from exporter.report import ExportReport, report_json
@@ -33,6 +34,7 @@ class ExportJob:
             second judges.
         target: column of the truth; None: the original's own answers stand for it.
         trust_pickle: whether a pickle may run the code that it names.
+        outputs: what the answer of an ONNX graph is; None: it is found out.
     """
 
     model: Path
@@ -44,6 +46,7 @@ class ExportJob:
     metric: str | None
     limits: ExportLimits
     trust_pickle: bool = False
+    outputs: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def export_files(
         RowsError: the rows do not fit it, or are fewer than 50.
         NothingToPackError: no variant passed; the report is written all the same.
     """
-    intake = take_in(job.model, job.rows, job.target, job.metric, trust_pickle=job.trust_pickle)
+    intake = take_in(job.model, job.rows, job.target, job.metric, trust_pickle=job.trust_pickle, outputs=job.outputs)
     model, rows, truth = intake.model, intake.rows, intake.truth
     middle = len(truth) // 2
     report = export_model(

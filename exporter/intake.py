@@ -4,7 +4,6 @@ Without a truth the original's own answers stand for it: a variant is judged by 
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,9 @@ from exporter.known_texts import known_texts
 from exporter.metrics import decisions_of
 from exporter.model import Estimator, FittedModel, Outputs, Rows, Truth
 from exporter.model_formats import load_model
-from exporter.rows_file import Wanted, anomalies_of, load_rows, truth_of
+from exporter.onnx_contract import Asked
+from exporter.onnx_graph import OnnxEstimator
+from exporter.rows_file import LabelledRows, Wanted, anomalies_of, load_rows, truth_of
 
 MIN_ROWS: Final = 50
 # What judges when nothing else is asked for: with a truth, and without.
@@ -44,7 +45,13 @@ class Intake:
 
 
 def take_in(
-    model_file: Path, rows_file: Path, target: str | None, metric: str | None, *, trust_pickle: bool = False
+    model_file: Path,
+    rows_file: Path,
+    target: str | None,
+    metric: str | None,
+    *,
+    trust_pickle: bool = False,
+    outputs: Asked | None = None,
 ) -> Intake:
     """Read both files.
 
@@ -54,25 +61,34 @@ def take_in(
         target: column of the truth; None: there is none.
         metric: None: the usual one of the task.
         trust_pickle: whether a pickle may run.
+        outputs: what the answer of an ONNX graph is; None: it is found out.
 
     Raises:
         ModelError: the model file cannot be taken, or refuses the rows.
         RowsError: the rows do not fit it, or are fewer than 50.
     """
     estimator = load_model(model_file, trust_pickle=trust_pickle)
-    task = task_of(estimator)
     loaded = load_rows(rows_file, target, _wanted_by(estimator))
+    if isinstance(estimator, OnnxEstimator):
+        estimator = estimator.settled(loaded.rows, outputs)
+    elif outputs is not None:
+        raise ModelError(f"{model_file}: outputs {outputs!r} are asked of it, which only an ONNX file can be")
+    task = task_of(estimator)
     if len(loaded.rows) < MIN_ROWS:
         raise RowsError(f"{rows_file}: {len(loaded.rows)} rows; a proof needs at least {MIN_ROWS}")
     labels = labels_of_estimator(estimator) if task == "classification" else ()
     model = FittedModel(estimator, task, loaded.features, labels)
-    if loaded.truth is not None:
-        read = anomalies_of if task == "anomaly" else partial(truth_of, labels=labels)
-        truth: Truth = read(loaded.truth, path=rows_file)
-    else:
-        outputs = _outputs_of(model, loaded.rows)
-        truth = outputs[:, 0] if task == "regression" else decisions_of(task, outputs)
+    truth = _truth_of(model, loaded, rows_file)
     return Intake(model, loaded.rows, truth, metric or _METRICS[task][int(loaded.truth is None)])
+
+
+def _truth_of(model: FittedModel, loaded: LabelledRows, path: Path) -> Truth:
+    if loaded.truth is None:
+        answers = _outputs_of(model, loaded.rows)
+        return answers[:, 0] if model.task == "regression" else decisions_of(model.task, answers)
+    if model.task == "anomaly":
+        return anomalies_of(loaded.truth, path)
+    return truth_of(loaded.truth, model.labels, path)
 
 
 def _wanted_by(estimator: Estimator) -> Wanted:

@@ -106,8 +106,8 @@ def anomalies_of(truth: tuple[Cell, ...], path: Path) -> NDArray[np.float64]:
     if values <= {-1.0, 1.0} and values != {1.0}:
         return (found < 0).astype(np.float64)
     raise RowsError(
-        f"{path}: truths are {', '.join(f'{value:g}' for value in sorted(values)[:5])}; write 1 for an anomaly and 0 for "
-        "others, or -1 and 1 as scikit-learn predicts"
+        f"{path}: truths are {', '.join(f'{value:g}' for value in sorted(values)[:5])}; write 1 for an anomaly and 0 "
+        "for others, or -1 and 1 as scikit-learn predicts"
     )
 
 
