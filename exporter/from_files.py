@@ -95,12 +95,15 @@ def export_files(
     if report.accepted and not report.bundled:
         # Asked for source alone: there is nothing that an agent could take, and nothing is wrong.
         return ExportOutcome(report, None)
+    outputs = model.outputs(rows)
+    # A device watches a detector's decision; what it is compared with is in the same unit.
+    known = outputs[:, 0] if model.task == "anomaly" else truth
     pack_bundle(
         out / "bundle",
         export_folder=out / "variants",
         model=model,
         report=report,
-        evidence=Evidence(rows, truth, model.outputs(rows), blocks),
+        evidence=Evidence(rows, known, outputs, blocks),
         name=job.name,
         version=job.version,
         trial=TrialRules(),
