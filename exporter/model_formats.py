@@ -88,8 +88,9 @@ FORMATS: Final[tuple[Format, ...]] = (
     Format(
         "LightGBM", lambda head: head.startswith(b"tree\n"), "exporter.reading.lightgbm:load_model_file", "lightgbm"
     ),
-    Format("LightGBM", _is_json_with(b"tree_info"), "exporter.reading.lightgbm:load_model_file", "lightgbm"),
+    # Before LightGBM's: XGBoost's files have a key `tree_info` as well.
     Format("XGBoost", _is_json_with(b"learner"), "exporter.reading.xgboost:load_model_file", "xgboost"),
+    Format("LightGBM", _is_json_with(b"tree_info"), "exporter.reading.lightgbm:load_model_file", "lightgbm"),
     Format("XGBoost", _is_ubj, "exporter.reading.xgboost:load_model_file", "xgboost"),
     Format("ONNX", _is_onnx, "exporter.onnx_graph:load_model_file", "onnx"),
 )
