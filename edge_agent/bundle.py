@@ -35,7 +35,7 @@ Text = Annotated[str, Meta(max_length=256)]
 Rule = Literal["flag", "refuse"]
 # An anomaly detector answers one number as a regression does: its decision, below 0 for an anomaly.
 Task = Literal["classification", "regression", "anomaly"]
-RuntimeName = Literal["onnx", "tflite"]
+RuntimeName = Literal["onnx", "tflite", "native"]
 Numbers = Annotated[tuple[float, ...], Meta(max_length=65536)]
 
 

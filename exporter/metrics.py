@@ -86,8 +86,8 @@ def _decided(outputs: Outputs) -> NDArray[np.int64]:
 def suits(metric: str, task: Task) -> bool:
     """Tell whether a metric judges a task.
 
-    A detector is judged by what it calls an anomaly, or by its numbers; `agreement` judges what has a label or a side of
-    0; the others either labels or values.
+    A detector is judged by what it calls an anomaly, or by its numbers; `agreement` judges what has a label or a side
+    of 0; the others either labels or values.
     """
     if metric == "agreement":
         return task != "regression"

@@ -106,7 +106,7 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
     return tuple(
         Variant(
             name=variant.name,
-            runtime="tflite" if variant.runtime == "tflite" else "onnx",
+            runtime=variant.runtime,
             file=variant.file,
             size_bytes=variant.size_bytes,
             sha256=variant.sha256,

@@ -4,6 +4,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from edge_agent.bundle import RuntimeName
 from exporter.cost import Latency, Memory
 from exporter.intervals import Estimate
 from exporter.parity import Parity
@@ -57,7 +58,7 @@ class VariantReport(msgspec.Struct, frozen=True):
     """
 
     name: str
-    runtime: str
+    runtime: RuntimeName
     made: bool
     accepted: bool
     reason: str = ""

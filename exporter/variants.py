@@ -8,6 +8,7 @@ from typing import Final
 from edge_agent.bundle import RuntimeName
 from exporter.errors import ExporterError
 from exporter.material import Material
+from exporter.native_target import convert_native
 from exporter.onnx_target import convert_onnx_fp32
 from exporter.quantise import convert_onnx_int8
 from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
@@ -45,6 +46,7 @@ FORMS: Final[Mapping[str, Form]] = {
         Form("onnx-int8", "onnx", "model.int8.onnx", is_quantised=True, convert=convert_onnx_int8),
         Form("tflite-fp32", "tflite", "model.fp32.tflite", is_quantised=False, convert=convert_tflite_fp32),
         Form("tflite-int8", "tflite", "model.int8.tflite", is_quantised=True, convert=convert_tflite_int8),
+        Form("native", "native", "model.native", is_quantised=False, convert=convert_native),
     )
 }
 

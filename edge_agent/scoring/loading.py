@@ -55,6 +55,10 @@ def open_runtime(variant: Variant, folder: Path, manifest: Manifest) -> Runtime:
             from edge_agent.scoring.onnx_runtime import OnnxRuntime  # noqa: PLC0415
 
             return OnnxRuntime(path, n_features, n_outputs)
+        if variant.runtime == "native":
+            from edge_agent.scoring.native_runtime import NativeRuntime  # noqa: PLC0415
+
+            return NativeRuntime(path, n_features, n_outputs)
         from edge_agent.scoring.tflite_runtime import TfliteRuntime  # noqa: PLC0415
 
         return TfliteRuntime(path, n_features, n_outputs)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from edge_agent.bundle import Variant
+from edge_agent.engine.library import find_library
 from edge_agent.errors import RuntimeMissingError
 
 _MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -14,10 +15,9 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def installed_runtimes() -> tuple[str, ...]:
-    """Return the names of the runtimes whose packages are installed here; nothing is imported."""
-    return tuple(
-        name for name, modules in _MODULES.items() if any(importlib.util.find_spec(module) for module in modules)
-    )
+    """Return the names of the runtimes whose packages, or whose engine, are installed here; nothing is imported."""
+    found = [name for name, modules in _MODULES.items() if any(map(importlib.util.find_spec, modules))]
+    return (*found, "native") if find_library() else tuple(found)
 
 
 def choose_variant(variants: Sequence[Variant], installed: Sequence[str], prefer: Sequence[str] = ()) -> Variant:

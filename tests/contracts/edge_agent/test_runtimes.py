@@ -11,10 +11,17 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError, RowError
+from edge_agent.scoring.native_runtime import NativeRuntime
 from edge_agent.scoring.onnx_runtime import OnnxRuntime
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
-from tests.unit.edge_agent.examples import WEIGHTS, softmax, write_onnx_classifier, write_tflite_classifier
+from tests.unit.edge_agent.examples import (
+    WEIGHTS,
+    softmax,
+    write_native_classifier,
+    write_onnx_classifier,
+    write_tflite_classifier,
+)
 
 ROWS = [[1.0, 2.0], [-2.0, 0.5], [0.0, 0.0], [0.25, -1.0]]
 
@@ -32,6 +39,9 @@ KINDS = {
     "onnx": Kind(OnnxRuntime, write_onnx_classifier, 1e-6),
     "tflite": Kind(TfliteRuntime, write_tflite_classifier, 1e-6),
     "tflite-int8": Kind(TfliteRuntime, lambda path, w: write_tflite_classifier(path, w, integers=True), 1 / 256),
+    "native": Kind(NativeRuntime, write_native_classifier, 1e-6),
+    "native-ctypes": Kind(lambda *where: NativeRuntime(*where, face="ctypes"), write_native_classifier, 1e-6),
+    "native-portable": Kind(lambda *where: NativeRuntime(*where, portable=True), write_native_classifier, 1e-6),
 }
 
 

@@ -27,6 +27,8 @@ from edge_agent.bundle import (
 from edge_agent.scoring.schema import EncodedRow
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.telemetry.window import WindowBuilder
+from exporter.native_file import encode_program
+from exporter.program import Linear, ProgramBuilder, Softmax
 
 # The model of every example: two features, two labels, softmax of a linear map.
 WEIGHTS = np.array([[-1.0, 1.0], [-0.5, 0.5]], dtype=np.float32)
@@ -176,6 +178,14 @@ def _save_onnx(graph: onnx.GraphProto, path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
+    return path
+
+
+def write_native_classifier(path: Path, weights: NDArray[np.float32] = WEIGHTS) -> Path:
+    """Write the model as a native table."""
+    builder = ProgramBuilder(2)
+    linear = builder.add(Linear(0, weights.astype(np.float64), BIAS.astype(np.float64)))
+    path.write_bytes(encode_program(builder.build(builder.add(Softmax(linear)))))
     return path
 
 

@@ -44,4 +44,4 @@ def test_nothing_that_runs_here_is_an_error_that_names_both_sides():
 
 
 def test_the_runtimes_of_this_environment_are_found():
-    assert installed_runtimes() == ("onnx", "tflite")
+    assert installed_runtimes() == ("onnx", "tflite", "native")

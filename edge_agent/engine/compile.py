@@ -1,0 +1,129 @@
+"""Compiles the engine: for this machine, or for every architecture that is shipped.
+
+With the package ``ziglang`` (a C compiler for all of them, against glibc 2.28) where it is installed, else with ``cc``
+for this machine only. A library that was built from the same sources in the same way is left as it is.
+
+    python -m edge_agent.engine.compile [--all] [--into FOLDER]
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from edge_agent.engine.library import FILE_NAME, LIBRARIES, architecture
+
+SOURCES: Final = Path(__file__).parent / "src"
+FLAGS: Final = (
+    "-std=c11", "-O3", "-g0", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra",
+    # a * b + c is two roundings everywhere, so that all architectures answer alike.
+    "-ffp-contract=off",
+)  # fmt: skip
+# glibc of Debian 10 and later.
+_ZIG_TARGETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "x86_64": ("-target", "x86_64-linux-gnu.2.28"),
+    "aarch64": ("-target", "aarch64-linux-gnu.2.28"),
+    "armv7": ("-target", "arm-linux-gnueabihf.2.28", "-mcpu=generic+v7a+vfp3d16"),
+    "armv6": ("-target", "arm-linux-gnueabihf.2.28", "-mcpu=arm1176jzf_s"),
+}
+ARCHITECTURES: Final = tuple(_ZIG_TARGETS)
+_TIMEOUT_S: Final = 600
+
+
+class CompilerError(Exception):
+    """There is no compiler, or it failed: the message says which, and with what words."""
+
+
+def sources() -> tuple[Path, ...]:
+    """Return the C files of the engine, in a fixed order."""
+    return tuple(sorted(SOURCES.glob("*.c")))
+
+
+def compiler_for(name: str) -> tuple[str, ...]:
+    """Return the command that compiles for an architecture, with its flags.
+
+    Raises:
+        CompilerError: none is installed that can.
+    """
+    if importlib.util.find_spec("ziglang") is not None and name in _ZIG_TARGETS:
+        # zig adds checks that trap, which the tests' own builds have instead.
+        return (sys.executable, "-m", "ziglang", "cc", *_ZIG_TARGETS[name], *FLAGS, "-fno-sanitize=all", "-s")
+    compiler = next((path for each in ("cc", "gcc", "clang") if (path := shutil.which(each))), None)
+    if compiler is not None and name == architecture():
+        return (compiler, *FLAGS, "-s")
+    raise CompilerError(
+        f"no compiler for {name} here: pip install ziglang" + (", or install gcc" if name == architecture() else "")
+    )
+
+
+def compile_engine(name: str, into: Path) -> Path:
+    """Compile the engine for an architecture into ``into/<architecture>/``, unless it lies there already.
+
+    Raises:
+        CompilerError: there is no compiler, or it failed.
+    """
+    command = compiler_for(name)
+    folder = into / name
+    library, stamp = folder / FILE_NAME, folder / "built-from"
+    made_from = _fingerprint(command)
+    if library.is_file() and stamp.is_file() and stamp.read_text(encoding="ascii") == made_from:
+        return library
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as made_in:
+        made = Path(made_in) / FILE_NAME
+        _run((*command, "-shared", "-o", str(made), *map(str, sources()), "-lm"))
+        made.chmod(0o755)
+        # Another process may have the old one in use: replaced, not overwritten.
+        made.replace(library)
+    stamp.write_text(made_from, encoding="ascii")
+    return library
+
+
+def _run(command: Sequence[str]) -> None:
+    # zig keeps what it compiled of the C library; where there is no home folder, beside other temporary files.
+    environment = dict(os.environ)
+    environment.setdefault("ZIG_GLOBAL_CACHE_DIR", str(Path(tempfile.gettempdir()) / "fieldloop-zig"))
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment, cwd=SOURCES
+        )
+    except subprocess.CalledProcessError as error:
+        raise CompilerError(f"{' '.join(command[:4])} … failed:\n{error.stderr[-2000:]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompilerError(f"{' '.join(command[:4])} …: {error}") from error
+
+
+def _fingerprint(command: Sequence[str]) -> str:
+    digest = hashlib.sha256("\0".join(command[1:]).encode())
+    for path in sorted(SOURCES.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile what the command line asks for; return its exit code: 1 where an engine could not be built."""
+    parser = argparse.ArgumentParser(prog="edge_agent.engine.compile", description="Compile the native engine.")
+    parser.add_argument("--all", action="store_true", help=f"for {', '.join(ARCHITECTURES)}, not for this machine only")
+    parser.add_argument("--into", type=Path, default=LIBRARIES, help="folder of the libraries")
+    options = parser.parse_args(arguments)
+    failed = False
+    for name in ARCHITECTURES if options.all else (architecture(),):
+        try:
+            library = compile_engine(name, options.into)
+        except CompilerError as error:
+            failed = True
+            print(f"native engine: {error}", file=sys.stderr)  # noqa: T201 - a command
+        else:
+            print(f"native engine: {library}")  # noqa: T201 - a command
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
