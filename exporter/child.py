@@ -31,12 +31,12 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     """Carry out a job.
 
     Args:
-        job: ``runtime``, ``path``, ``n_features``, ``n_outputs``; ``rows``: a file of float32; ``outputs``: a file to
-            write float64 to, or empty; ``weighs``, ``times``: whether memory and time are measured.
+        job: ``runtime``, ``face``, ``path``, ``n_features``, ``n_outputs``; ``rows``: a file of float32; ``outputs``: a
+            file to write float64 to, or empty; ``weighs``, ``times``: whether memory and time are measured.
     """
     bare = _memory()
     try:
-        adapter = load_adapter(job["runtime"])
+        adapter = load_adapter(job["runtime"], job["face"])
     except ImportError as error:
         return {"missing": str(error)}
     _reset_peak()
@@ -48,7 +48,10 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     }
     facts["version"] = installed_version(facts["implementation"])
     try:
-        runtime = adapter(Path(job["path"]), job["n_features"], job["n_outputs"])
+        try:
+            runtime = adapter(Path(job["path"]), job["n_features"], job["n_outputs"])
+        except ImportError as error:
+            return {"missing": str(error)}
         for row in _rows_of(job, _WEIGHED_ROWS):
             runtime.score(row)
         used = _memory()

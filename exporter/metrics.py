@@ -83,6 +83,26 @@ def _decided(outputs: Outputs) -> NDArray[np.int64]:
     return (outputs[:, 0] < 0).astype(np.int64) if outputs.shape[1] == 1 else labels_of(outputs)
 
 
+def suits(metric: str, task: Task) -> bool:
+    """Tell whether a metric judges a task.
+
+    A detector is judged by what it calls an anomaly, or by its numbers; `agreement` judges what has a label or a side
+    of 0; the others either labels or values.
+    """
+    if metric == "agreement":
+        return task != "regression"
+    if metric not in METRICS:
+        return False
+    return task == "anomaly" or METRICS[metric].judges_labels == (task == "classification")
+
+
+def _agreement_parts(truth: Floats, outputs: Outputs) -> Floats:
+    """Compare labels, or of one output the side of 0, with those of the original."""
+    if outputs.shape[1] > 1:
+        return _hit_parts(truth, outputs)
+    return np.stack([np.ones(len(truth)), (outputs[:, 0] < 0) == (truth < 0)], axis=1)
+
+
 def _hit_parts(truth: Floats, outputs: Outputs) -> Floats:
     return np.stack([np.ones(len(truth)), _decided(outputs) == truth], axis=1)
 
@@ -139,8 +159,7 @@ def _r2(sums: Floats) -> Floats:
 
 
 METRICS: Final[Mapping[str, Metric]] = {
-    # With the original's own answers for a truth, where there is no other.
-    "agreement": Metric(_hit_parts, _mean, judges_labels=True),
+    "agreement": Metric(_agreement_parts, _mean, judges_labels=True),
     "accuracy": Metric(_hit_parts, _mean, judges_labels=True),
     "balanced_accuracy": Metric(_class_parts, _balanced_accuracy, judges_labels=True),
     "macro_f1": Metric(_class_parts, _macro_f1, judges_labels=True),

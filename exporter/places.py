@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -48,6 +48,7 @@ class Job:
         scores: whether the answers to all rows are wanted.
         weighs: whether its memory is measured.
         times: whether its latency is measured.
+        face: how the native engine is called; empty: as on a device.
     """
 
     runtime: str
@@ -57,6 +58,7 @@ class Job:
     scores: bool = True
     weighs: bool = True
     times: bool = True
+    face: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,17 @@ class MissingPlace:
 
 @dataclass(frozen=True, slots=True)
 class PythonPlace:
-    """Another process of this or another Python of this machine."""
+    """Another process of this or another Python of this machine; `library` is what it must find there."""
 
     runtime: str
-    implementation: str
+    library: str
     python: Path
+    face: str = ""
+
+    @property
+    def implementation(self) -> str:
+        """The library, with the way it is called if there are several."""
+        return f"{self.library} ({self.face})" if self.face else self.library
 
     def run(self, job: Job) -> Answer:
         """Run a file; see `Place.run`."""
@@ -127,7 +135,9 @@ class PythonPlace:
             link_packages(folder / "lib")
             environment = {**os.environ, "PYTHONPATH": str(folder / "lib"), "OPENBLAS_NUM_THREADS": "1"}
             command = [str(self.python), "-m", "exporter.child"]
-            return run_child(command, job, folder, self.implementation, environment=environment)
+            asked = replace(job, face=self.face)
+            answer = run_child(command, asked, folder, self.library, environment=environment)
+        return replace(answer, implementation=f"{answer.implementation} ({self.face})") if self.face else answer
 
 
 def find_places(environ: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> tuple[Place, ...]:
@@ -137,7 +147,8 @@ def find_places(environ: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> 
         environ: may name an environment's Python, for example ``FIELDLOOP_TFLITE_PYTHON``.
         prefix: folder of this environment; others lie beside it, or in the checkout.
     """
-    places: list[Place] = []
+    # This process calls the native engine in the way that is fastest; devices with another Python in the other one.
+    places: list[Place] = [PythonPlace("native", "native", Path(sys.executable), face="ctypes")]
     for runtime, claims in CLAIMS.items():
         for implementation in claims:
             if implementation == implementation_of(runtime):
@@ -195,6 +206,7 @@ def run_child(
     text = json.dumps(
         {
             "runtime": job.runtime,
+            "face": job.face,
             "path": str(seen / job.path.name if seen_as else job.path.resolve()),
             "n_features": job.rows.shape[1],
             "n_outputs": job.n_outputs,

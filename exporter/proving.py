@@ -111,7 +111,7 @@ class Prover:
                 yield place.implementation, self._run_there(place, path)
                 claimed = [name for name in claimed if name != place.implementation]
         for name in claimed:
-            yield name, NotRunError("no environment was looked for")
+            yield name, NotRunError("not installed here")
 
     def _run_here(self, runtime: str, implementation: str, path: Path) -> Answer:
         opened = open_file(runtime, path, len(self.model.features), self.model.n_outputs)

@@ -84,7 +84,7 @@ class VariantReport(msgspec.Struct, frozen=True):
     """
 
     name: str
-    runtime: str
+    runtime: RuntimeName
     made: bool
     accepted: bool
     reason: str = ""

@@ -157,8 +157,10 @@ def _cost_part(made: Sequence[VariantReport]) -> list[str]:
 
 
 def _library_part(report: ExportReport) -> list[str]:
-    columns = ("variant", "library", "where", "flips", "ties", "max difference", "from the first", "tolerance")
-    columns += ("µs 50/99 %", "MB", "verdict")
+    columns = (
+        *("variant", "library", "where", "flips", "ties", "max difference", "from the first", "tolerance"),
+        *("µs 50/99 %", "MB", "verdict"),
+    )
     numbers = ("flips", "ties", "max difference", "from the first", "tolerance", "µs 50/99 %", "MB")
     kinds = ("variant", "kind", "rows", "flips", "ties", "no number", "p50", "p90", "p99", "max")
     return [

@@ -1,6 +1,7 @@
 """Opens a variant's file with the device's own adapter of its runtime. Needs nothing but Python until it opens one."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,14 +28,20 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
 CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai-edge-litert", "tflite-runtime"),
+    "native": ("native",),
 }
 
 
-def load_adapter(runtime: str) -> Callable[[Path, int, int], Runtime]:
-    """Import a runtime's adapter; raise ImportError when its library is not installed here."""
+def load_adapter(runtime: str, face: str = "") -> Callable[[Path, int, int], Runtime]:
+    """Import a runtime's adapter; raise ImportError when its library is not installed here.
+
+    Args:
+        runtime: of the variant.
+        face: how the native engine is called; empty: as on a device, the fastest way.
+    """
     adapter = ADAPTERS[runtime]
-    loaded: Callable[[Path, int, int], Runtime] = getattr(import_module(adapter.module), adapter.name)
-    return loaded
+    loaded: Callable[..., Runtime] = getattr(import_module(adapter.module), adapter.name)
+    return partial(loaded, face=face) if face else loaded
 
 
 def open_file(runtime: str, path: Path, n_features: int, n_outputs: int) -> Runtime:
