@@ -4,7 +4,6 @@ The quality of int8 is judged on rows that neither the model nor its calibration
 """
 
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -51,7 +50,7 @@ def _gas_turbine(shared: Path) -> tuple[Any, Any]:
 
 
 def _load(data: str, shared: Path) -> tuple[Any, Any]:
-    loaders: dict[str, Callable[[], tuple[Any, Any]]] = {
+    loaders: dict[str, Any] = {
         "digits": lambda: _shuffled(load_digits()),
         "breast_cancer": lambda: _shuffled(load_breast_cancer()),
         "wine": lambda: _shuffled(load_wine()),

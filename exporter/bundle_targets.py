@@ -13,8 +13,8 @@ from broker.messages import BundleRef
 from edge_agent.bundle import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
-    MAX_VARIANT_BYTES,
     Manifest,
+    bundle_files,
     is_file_name,
     parse_manifest,
 )
@@ -25,6 +25,7 @@ from exporter.delta import compress, make_delta
 
 TARGETS: Final = "targets"
 MANIFEST: Final = "manifest"
+SBOM: Final = "sbom"
 # Every device that looks for a bundle reads the whole list: a form that saves less than its entry costs more than it
 # saves.
 _MIN_SAVING_BYTES: Final = 512
@@ -68,11 +69,11 @@ def load_bundle(folder: Path) -> BundleFiles:
     data = _read(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
     manifest = parse_manifest(data)
     files = {MANIFEST_NAME: data}
-    for variant in manifest.variants:
-        data = _read(folder / variant.file, MAX_VARIANT_BYTES)
-        if len(data) != variant.size_bytes or hashlib.sha256(data).hexdigest() != variant.sha256:
-            raise BundleError(f"{folder / variant.file} is not the file that {MANIFEST_NAME} names; export again")
-        files[variant.file] = data
+    for file in bundle_files(manifest):
+        data = _read(folder / file.name, file.size_bytes)
+        if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise BundleError(f"{folder / file.name} is not the file that {MANIFEST_NAME} names; export again")
+        files[file.name] = data
     return BundleFiles(manifest, files)
 
 
@@ -96,8 +97,11 @@ def load_published(repository: Path, listed: Targets, ref: BundleRef) -> BundleF
     data = read_target(repository, listed.targets[f"{ref}/{MANIFEST_NAME}"])
     manifest = parse_manifest(data)
     files = {MANIFEST_NAME: data}
-    for variant in manifest.variants:
-        files[variant.file] = read_target(repository, listed.targets[f"{ref}/{variant.file}"])
+    for file in bundle_files(manifest):
+        # What is no variant was not listed at first.
+        target = listed.targets.get(f"{ref}/{file.name}")
+        if target is not None:
+            files[file.name] = read_target(repository, target)
     return BundleFiles(manifest, files)
 
 
@@ -111,7 +115,8 @@ def targets_of(bundle: BundleFiles, previous: BundleFiles | None) -> tuple[tuple
         previous: what most devices run now: deltas start from its files of the same role; None: there is none.
     """
     ref = bundle.manifest.ref
-    bases = {} if previous is None else {role: previous.files[file] for file, role in _roles(previous.manifest)}
+    before = () if previous is None else _roles(previous.manifest)
+    bases = {role: previous.files[file] for file, role in before if previous is not None and file in previous.files}
     described: list[tuple[TargetFile, bytes]] = []
     for file, role in _roles(bundle.manifest):
         data = bundle.files[file]
@@ -180,8 +185,9 @@ def sizes_of(listed: Targets, ref: BundleRef) -> tuple[FormSizes, ...]:
 
 
 def _roles(manifest: Manifest) -> tuple[tuple[str, str], ...]:
-    """Return a bundle's files, each with what it is: the manifest, or a variant by name."""
-    return ((MANIFEST_NAME, MANIFEST), *((variant.file, variant.name) for variant in manifest.variants))
+    """Return a bundle's files, each with what it is: the manifest, a variant by name, or the bill of materials."""
+    roles = {variant.file: variant.name for variant in manifest.variants}
+    return ((MANIFEST_NAME, MANIFEST), *((file.name, roles.get(file.name, SBOM)) for file in bundle_files(manifest)))
 
 
 def _forms_of(

@@ -57,12 +57,6 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         job = ExportJob(
             model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
         )
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
-        outcome = export_files(job, out)
-        if as_json:
-            typer.echo(report_json(outcome.report).decode(), nl=False)
-        else:
-            Console().print(report_table(outcome.report))
 
         def tell(report: ExportReport) -> None:
             if as_json:

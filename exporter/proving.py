@@ -102,7 +102,8 @@ class Prover:
 
     def _answers(self, runtime: str, path: Path) -> Iterator[tuple[str, Answer | NotRunError | BundleError]]:
         claimed = list(claims_of(runtime))
-        here = implementation_of(runtime)
+        # A header is compiled and run by the exporter itself: no device does.
+        here = runtime if runtime == "c" else implementation_of(runtime)
         if here:
             yield here, self._run_here(runtime, here, path)
             claimed.remove(here)

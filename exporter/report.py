@@ -84,7 +84,7 @@ class VariantReport(msgspec.Struct, frozen=True):
     """
 
     name: str
-    runtime: RuntimeName
+    runtime: RuntimeName | Literal["c"]
     made: bool
     accepted: bool
     reason: str = ""

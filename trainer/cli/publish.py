@@ -20,7 +20,7 @@ def publish(
         str,
         typer.Argument(
             metavar="BUNDLE|VERSION",
-            help="Folder of a bundle; or champion, previous or 3 of this project's model, or NAME/3.",
+            help="Folder of a bundle, or one in a file; or champion, previous or 3 of this project's model, or NAME/3.",
         ),
     ] = "champion",
     project: ProjectOption = Path(),
@@ -33,17 +33,19 @@ def publish(
 ) -> None:
     """Sign a bundle and list it in the update repository; the project's own is made when it is first needed."""
     from edge_agent.clock import SystemClock
+    from exporter.bundles.source import open_bundle
     from exporter.repository import listed_sizes, publish_bundle
 
     if (repository is None) == bool(keys):
         raise typer.BadParameter("give both --repository and --keys, or neither: each repository has its own keys")
     clock = SystemClock()
     bundle = Path(what)
-    if not bundle.is_dir():
+    if not bundle.exists():
         bundle = _bundle_of(project, what)
     if repository is None or not keys:
         repository, keys = _places_of(project, clock)
-    ref = publish_bundle(bundle, repository, keys, clock=clock)
+    with open_bundle(bundle) as folder:
+        ref = publish_bundle(folder, repository, keys, clock=clock)
     typer.echo(f"published {ref} in {repository}")
     for sizes in listed_sizes(repository, ref):
         typer.echo(f"  {sizes}")

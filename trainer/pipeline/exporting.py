@@ -57,9 +57,9 @@ def export_candidate(  # noqa: PLR0913 - most by name
     version: int,
     lineage: Lineage,
     folder: Path,
-    registry: Registry,
+    registry: Registry | None = None,
 ) -> Outcome[Exported]:
-    """Make, prove and pack the variants that the project asks for, and store the report with the model version."""
+    """Make, prove and pack the variants that the project asks for; a registry stores the report with the version."""
     project = loaded.project
     model = FittedModel(trained.estimator, project.target.task, project.features, labels)
     evidence = evaluation.evidence
@@ -83,7 +83,8 @@ def export_candidate(  # noqa: PLR0913 - most by name
     }
     for name, data in reports.items():
         replace_file(folder / name, data)
-    registry.attach(project.name, version, [folder / name for name in reports], REPORT_PLACE)
+    if registry is not None:
+        registry.attach(project.name, version, [folder / name for name in reports], REPORT_PLACE)
     bundle: Path | None = None
     if report.bundled:
         bundle = folder / BUNDLE_NAME
