@@ -82,6 +82,9 @@ class Reading:
         """Tell whether the class of an estimator has a reader of this response."""
         return response in self._readers_of(estimator)
 
+    def meet(self, texts: Texts, categories: Sequence[object]) -> None:
+        """Take note that an encoder knows categories of a column of texts; a program needs no such note."""
+
     def label_by_score(self, place: int) -> int:
         """Add the label of the greatest score, one-hot, the first of equals; one score above 0: the second label."""
         if self.builder.width(place) == 1:
