@@ -171,6 +171,7 @@ def _members(reading: GraphReading, nodes: Ints) -> dict[int, tuple[float, ...]]
 
 
 def integers(reading: GraphReading, name: str) -> Ints:
+    """Return whole numbers of a list or a tensor; none where there is no such attribute."""
     return np.asarray(reading.attribute(name, []), dtype=np.int64).reshape(-1)
 
 
