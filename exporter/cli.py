@@ -43,15 +43,16 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits)
         outcome = export_files(job, out)
-        if c_array:
-            from exporter.c_array import write_accepted
-
-            write_accepted(outcome.report, out / "variants")
         if as_json:
             typer.echo(report_json(outcome.report).decode(), nl=False)
         else:
             Console().print(report_table(outcome.report))
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
+        if c_array:
+            from exporter.c_array import write_accepted
+
+            # On the error stream, so that the output stays JSON.
+            typer.echo(f"C array: {write_accepted(outcome.report, out / 'variants')}", err=True)
 
 
 @repository_app.command("init")

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 
 from exporter.errors import UnsupportedError
-from exporter.interpreter import trace_program
 from exporter.material import Material
 from exporter.model import Rows
 from exporter.program import Program, Row, sources_of
@@ -42,7 +41,7 @@ def convert_tflite_int8(material: Material) -> bytes:
         UnsupportedError: a step that no reader knows, or a model without anything to quantise; named.
     """
     program = material.program
-    specials = plan_int8(program, trace_program(program, _evenly_spaced(material.calibration)))
+    specials = plan_int8(program, _evenly_spaced(material.calibration))
     if not specials:
         last = program.nodes[program.output]
         raise UnsupportedError(

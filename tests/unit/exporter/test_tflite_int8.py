@@ -90,7 +90,11 @@ def test_columns_of_very_different_sizes_are_brought_to_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "scaler", [Scale(0, np.arange(6.0), np.arange(1, 7) ** 2.0), Affine(0, 1 / np.arange(1, 7) ** 2.0, np.ones(6))]
+    "scaler",
+    [
+        Scale(0, np.arange(6.0), np.square(np.arange(1.0, 7.0))),
+        Affine(0, 1 / np.square(np.arange(1.0, 7.0)), np.ones(6)),
+    ],
 )
 def test_a_scaler_before_the_layers_brings_columns_to_one_size_by_itself(scaler, tmp_path):
     builder = ProgramBuilder(6)
@@ -154,7 +158,7 @@ def test_a_support_vector_machine_keeps_its_labels(tmp_path):
 def test_what_has_nothing_to_quantise_is_refused_by_name():
     class Learnt(Material):
         @property
-        def program(self):  # type: ignore[override]
+        def program(self):
             builder = ProgramBuilder(2)
             with builder.step("poly", PolynomialFeatures.__name__):
                 return builder.build(builder.add(Curve(0, "square")))
