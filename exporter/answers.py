@@ -6,9 +6,9 @@
 - Classification without probabilities: the softmax of ``decision_function``; of two classes, the logistic function of
   one decision. Its greatest number is what ``predict`` names.
 - ``SVC`` and ``NuSVC`` of more than two classes let pairs vote, and the first of equals wins, while their
-  ``decision_function`` breaks ties by confidence: half of the answer is the label that ``predict`` names, half the
-  softmax of the decisions, so that the label is right and the confidence still tells near rows from clear ones. So
-  with ``NearestCentroid``, whose ``predict`` and ``predict_proba`` measure distances differently.
+  ``decision_function`` breaks ties by confidence: five eighths of the answer are the label that ``predict`` names, the
+  rest is the softmax of the decisions, so that the label is right and the confidence still tells near rows from clear
+  ones. So with ``NearestCentroid``, whose ``predict`` and ``predict_proba`` measure distances differently.
 - A hard vote answers the voters' shares. A classifier with a threshold answers its estimator's probabilities, stretched
   on both sides of the threshold so that the label changes there.
 - Clustering: 1 for the cluster, else 0. So with classifiers that have nothing but ``predict``.
@@ -36,6 +36,9 @@ from edge_agent.bundle import Task
 Outputs: TypeAlias = NDArray[np.float64]
 # "answer" is a rule of the family's own, see above.
 Answer: TypeAlias = Literal["value", "score", "probabilities", "decision", "answer", "label", "cluster"]
+
+# The share of the label in an answer of label and scores: more than half, so that no score outweighs it.
+LABEL_SHARE: Final = 0.625
 
 # By how much the label of a threshold leads on it: beyond what float32 rounds at one half.
 MARGIN: Final = 2.0**-20
@@ -137,7 +140,8 @@ def _shares(decisions: Outputs) -> Outputs:
 
 
 def _one_hot(estimator: Any, rows: Any) -> Outputs:
-    return (np.asarray(estimator.predict(rows))[:, np.newaxis] == np.asarray(estimator.classes_)).astype(np.float64)
+    predicted = np.asarray(estimator.predict(rows))[:, np.newaxis]
+    return np.asarray(predicted == np.asarray(estimator.classes_), dtype=np.float64)
 
 
 def _own_answer(estimator: Any, rows: Any) -> Outputs:
@@ -146,9 +150,9 @@ def _own_answer(estimator: Any, rows: Any) -> Outputs:
         decisions = np.asarray(estimator.decision_function(rows), dtype=np.float64)
         if last.decision_function_shape == "ovo":
             decisions = _ovr_decision_function(decisions < 0, -decisions, len(last.classes_))
-        return (_one_hot(estimator, rows) + _shares(decisions)) / 2
+        return _with_label(_one_hot(estimator, rows), _shares(decisions))
     if isinstance(last, NearestCentroid):
-        return np.asarray(_one_hot(estimator, rows) + estimator.predict_proba(rows)) / 2
+        return _with_label(_one_hot(estimator, rows), np.asarray(estimator.predict_proba(rows)))
     if _is_hard_vote(last):
         votes = np.asarray(estimator.transform(rows))
         weights = np.ones(votes.shape[1]) if last.weights is None else np.asarray(last._weights_not_none)
@@ -178,6 +182,10 @@ def _has_own_answer(estimator: Any, last: Any) -> bool:
 def _predicts_by_decision_alone(last: Any) -> bool:
     """Tell whether the greatest probability may not be what it predicts: many rows have several of 1, or all of 0."""
     return isinstance(last, SGDClassifier) and last.loss == "modified_huber" and len(last.classes_) > _BINARY
+
+
+def _with_label(label: Outputs, shares: Outputs) -> Outputs:
+    return LABEL_SHARE * label + (1.0 - LABEL_SHARE) * shares
 
 
 def _is_hard_vote(estimator: Any) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,24 +11,38 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 repository_app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
 app.add_typer(repository_app, name="repository")
 
+Outputs = Literal["probabilities", "logits"]
 Repository = Annotated[Path, typer.Option("--repository", help="Folder of the update repository.")]
 Keys = Annotated[Path, typer.Option("--keys", help="Folder of its signing keys.")]
 
 
 @app.command("export")
 def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
-    model: Annotated[Path, typer.Argument(help="A fitted scikit-learn estimator, written by skops.io.dump.")],
-    rows: Annotated[Path, typer.Option(help="CSV in time order, of rows that the model was not trained on.")],
-    target: Annotated[str, typer.Option(help="Column of the truth.")],
+    model: Annotated[
+        Path, typer.Argument(help="A fitted model: skops, ONNX, or LightGBM's or XGBoost's own; pickle if trusted.")
+    ],
+    rows: Annotated[Path, typer.Option(help="CSV or Parquet in time order: rows the model was not trained on.")],
     out: Annotated[Path, typer.Option(help="Folder for the variants, the report and the bundle.")],
+    target: Annotated[
+        str | None, typer.Option(help="Column of the truth; without, variants are judged by agreement.")
+    ] = None,
     to: Annotated[list[str] | None, typer.Option(help="Variant to make, repeatable; auto: all.")] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "model",
     version: Annotated[int, typer.Option(min=1, help="Version of the bundle.")] = 1,
-    metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy or r2.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy, r2 or agreement.")] = None,
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
+    ] = None,
+    outputs: Annotated[
+        Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
+    ] = None,
     *,
     c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
+    trust_pickle: Annotated[
+        bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
@@ -37,16 +51,25 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
-        from exporter.report import report_json
-        from exporter.report_text import report_table
+        from exporter.proving import Surroundings
+        from exporter.report import ExportReport, report_json
+        from exporter.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits)
-        outcome = export_files(job, out)
-        if as_json:
-            typer.echo(report_json(outcome.report).decode(), nl=False)
-        else:
-            Console().print(report_table(outcome.report))
+        job = ExportJob(
+            model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
+        )
+
+        def tell(report: ExportReport) -> None:
+            if as_json:
+                typer.echo(report_json(report).decode(), nl=False)
+            else:
+                Console().print(report_view(report))
+                typer.echo(f"report: {out / 'report.html'}")
+
+        emulated = [name.strip() for names in on or [] for name in names.split(",")]
+        outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
+        if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
         if c_array:
             from exporter.c_array import write_accepted

@@ -39,6 +39,14 @@ class CategoryTest:
     right: frozenset[int]
     other_left: bool
 
+    def goes_left(self, values: NDArray[np.float32]) -> Bools:
+        """Return whether each number ``(n,)`` goes left; what NaN gets here is for the node to replace."""
+        with np.errstate(invalid="ignore"):
+            categories = np.where(np.isfinite(values) & (values >= 0), np.trunc(values), -1.0)
+        is_left = np.isin(categories, np.fromiter(self.left, dtype=np.float64))
+        is_right = np.isin(categories, np.fromiter(self.right, dtype=np.float64))
+        return np.where(is_left, True, np.where(is_right, False, self.other_left))  # noqa: FBT003 - numpy's argument
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TreeEnsemble:
@@ -133,17 +141,14 @@ class TreeEnsemble:
         goes_left: Bools = values <= self.threshold[at]
         for test in np.unique(self.category[at][self.category[at] != NUMERIC]).tolist():
             chosen = self.category[at] == test
-            goes_left[chosen] = [_category_goes_left(self.tests[test], v) for v in values[chosen].tolist()]
+            goes_left[chosen] = self.tests[test].goes_left(values[chosen])
         return np.where(is_missing, self.missing_left[at], goes_left)
 
 
-def _category_goes_left(test: CategoryTest, value: float) -> bool:
-    if not np.isfinite(value):
-        return test.other_left
-    category = int(value) if value >= 0 else -1
-    if category in test.left:
-        return True
-    return category not in test.right and test.other_left
+def members_of(bitset: NDArray[np.uint32]) -> frozenset[int]:
+    """Return the numbers whose bits are set, 32 bits a word, the lowest bit first."""
+    words = np.ascontiguousarray(bitset, dtype="<u4")
+    return frozenset(np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist())
 
 
 def _problems_of(trees: TreeEnsemble) -> Iterator[str]:  # noqa: C901 - one line a rule

@@ -1,27 +1,27 @@
 """Exports a model file with a file of rows, for people who have a model and no project."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from sklearn.base import is_regressor
 
 from edge_agent.bundle import Lineage, TrialRules
 from edge_agent.durable import replace_file
-from exporter.errors import RowsError
 from exporter.export import ExportLimits, export_model
-from exporter.model import Evidence, FittedModel
-from exporter.model_file import load_estimator
+from exporter.intake import take_in
+from exporter.model import Evidence
+from exporter.onnx_contract import Asked
 from exporter.pack import pack_bundle
+from exporter.proving import Surroundings
 from exporter.report import ExportReport, report_json
+from exporter.report_html import report_html
 from exporter.report_text import report_markdown
-from exporter.rows_file import load_rows, truth_of
 
 _BLOCKS: Final = 5
-_MIN_ROWS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,24 @@ class ExportJob:
     """What to export.
 
     Attributes:
-        model: a skops file.
-        rows: CSV in time order: rows that the model was not trained on. The first half calibrates, the second judges.
+        model: of any format that `exporter.model_formats` knows.
+        rows: CSV or Parquet in time order: rows that the model was not trained on. The first half calibrates, the
+            second judges.
+        target: column of the truth; None: the original's own answers stand for it.
+        trust_pickle: whether a pickle may run the code that it names.
+        outputs: what the answer of an ONNX graph is; None: it is found out.
     """
 
     model: Path
     rows: Path
-    target: str
+    target: str | None
     variants: tuple[str, ...]
     name: str
     version: int
     metric: str | None
     limits: ExportLimits
+    trust_pickle: bool = False
+    outputs: Asked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +57,50 @@ class ExportOutcome:
     bundle: Path
 
 
-def export_files(job: ExportJob, out: Path) -> ExportOutcome:
-    """Export, write ``report.json`` and ``report.md``, and pack ``bundle/``, all below ``out``.
+def export_files(
+    job: ExportJob, out: Path, tell: Callable[[ExportReport], None], surroundings: Surroundings | None = None
+) -> ExportOutcome:
+    """Export, write ``report.json``, ``report.md`` and ``report.html``, and pack ``bundle/``, all below ``out``.
+
+    Args:
+        job: what to export.
+        out: made when it is not there.
+        tell: is given the report as soon as it is written: also when nothing is left to pack.
+        surroundings: see `exporter.export.export_model`.
 
     Raises:
         ModelError: the model file cannot be taken.
         RowsError: the rows do not fit it, or are fewer than 50.
         NothingToPackError: no variant passed; the report is written all the same.
     """
-    estimator = load_estimator(job.model)
-    rows = load_rows(job.rows, job.target)
-    if len(rows.rows) < _MIN_ROWS:
-        raise RowsError(f"{job.rows}: {len(rows.rows)} rows; a proof needs at least {_MIN_ROWS}")
-    n_expected = getattr(estimator, "n_features_in_", len(rows.features))
-    if n_expected != len(rows.features):
-        raise RowsError(
-            f"{job.rows}: {len(rows.features)} columns besides {job.target!r}, the model takes {n_expected}"
-        )
-    is_value = is_regressor(estimator)
-    labels = () if is_value else tuple(str(c) for c in np.asarray(getattr(estimator, "classes_", ())).tolist())
-    model = FittedModel(estimator, "regression" if is_value else "classification", rows.features, labels)
-    truth = truth_of(rows, labels, job.rows)
+    intake = take_in(job.model, job.rows, job.target, job.metric, trust_pickle=job.trust_pickle, outputs=job.outputs)
+    model, rows, truth = intake.model, intake.rows, intake.truth
     middle = len(truth) // 2
     report = export_model(
         model,
-        calibration=rows.rows[:middle],
-        evaluation=rows.rows[middle:],
+        calibration=rows[:middle],
+        evaluation=rows[middle:],
         truth=truth[middle:],
-        metric=job.metric or ("r2" if is_value else "accuracy"),
+        metric=intake.metric,
         requested=job.variants,
         limits=job.limits,
         folder=out / "variants",
+        surroundings=surroundings,
     )
     replace_file(out / "report.json", report_json(report))
     replace_file(out / "report.md", report_markdown(report).encode())
+    replace_file(out / "report.html", report_html(report).encode())
+    tell(report)
     blocks = np.arange(len(truth)) * _BLOCKS // len(truth)
+    outputs = model.outputs(rows)
+    # A device watches a detector's decision; what it is compared with is in the same unit.
+    known = outputs[:, 0] if model.task == "anomaly" else truth
     pack_bundle(
         out / "bundle",
         export_folder=out / "variants",
         model=model,
         report=report,
-        evidence=Evidence(rows.rows, truth, model.outputs(rows.rows), blocks),
+        evidence=Evidence(rows, known, outputs, blocks),
         name=job.name,
         version=job.version,
         trial=TrialRules(),

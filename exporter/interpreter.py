@@ -27,6 +27,7 @@ from exporter.program import (
     Lookup,
     Normalise,
     OneHot,
+    Operation,
     OvrOfOvo,
     Product,
     Program,
@@ -72,9 +73,13 @@ def trace_program(program: Program, rows: Rows) -> tuple[Rows, ...]:
             if isinstance(operation, Row):
                 traced.append(np.ascontiguousarray(rows, dtype=np.float32))
                 continue
-            taken = [traced[place] for place in sources_of(operation)]
-            traced.append(np.asarray(_MEANINGS[type(operation)](operation, *taken), dtype=np.float32))
+            traced.append(apply_operation(operation, *(traced[place] for place in sources_of(operation))))
     return tuple(traced)
+
+
+def apply_operation(operation: Operation, *vectors: Rows) -> Rows:
+    """Return the vector ``(n, width) float32`` that an operation other than the row makes of its sources' vectors."""
+    return np.asarray(_MEANINGS[type(operation)](operation, *vectors), dtype=np.float32)
 
 
 def _is(values: Rows, marker: float) -> NDArray[np.bool_]:

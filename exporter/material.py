@@ -27,4 +27,6 @@ class Material:
         Raises:
             UnsupportedError: a step that no reader knows, named.
         """
-        return fold_into_thresholds(read_model(self.model))
+        features = enumerate(self.model.features)
+        categories = {place: len(feature.categories) for place, feature in features if feature.dtype == "category"}
+        return fold_into_thresholds(read_model(self.model), categories)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature, Task
-from exporter.answers import Outputs, answer_of, answers, labels_of_estimator
+from exporter.answers import answer_of, answers, labels_of_estimator
 from exporter.errors import ModelError
 from exporter.trained_rows import as_trained
 
 Rows: TypeAlias = NDArray[np.float32]
+Outputs: TypeAlias = NDArray[np.float64]
 Truth: TypeAlias = NDArray[np.float64] | NDArray[np.int64]
 
 

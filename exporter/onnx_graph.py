@@ -62,6 +62,18 @@ class OnnxEstimator:
             raise ModelError(f"{self._where}: answers a value, not probabilities")
         return probabilities_of(self._ask(rows), self.contract.meaning)
 
+    def settled(self, rows: NDArray[np.float32], outputs: Asked | None) -> "OnnxEstimator":
+        """Return the same graph, whose answer's meaning is judged on rows that it will meet.
+
+        Args:
+            rows: ``(n, n_features) float32``.
+            outputs: what its answer is; None: it is found out.
+
+        Raises:
+            ModelError: see `exporter.onnx_contract`.
+        """
+        return _estimator_of(self.proto, self._where, outputs, rows)
+
     @property
     def answers_float32(self) -> bool:
         """Whether the graph's own answer is float32."""

@@ -5,13 +5,14 @@ float32 below it or one above. Trees that look at computed columns are left out,
 put on their thresholds; `exporter.folding` moves most of them to the row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.ensemble import LEAF, NUMERIC, TreeEnsemble
+from exporter.float32 import at_ordinals, ordinals_of
 from exporter.model import Rows
 from exporter.program import Columns, Join, Program, Row, Trees
 
@@ -19,10 +20,17 @@ Places = NDArray[np.int64]
 
 # In place of a feature's number.
 _COMPUTED: Final = -1
+# How often a node is visited at most, each time by another row.
+_ROUNDS: Final = 20
 
 
 def threshold_rows(
-    program: Program, rows: Rows, rng: np.random.Generator, limit: int, may_miss: frozenset[int] = frozenset()
+    program: Program,
+    rows: Rows,
+    rng: np.random.Generator,
+    limit: int,
+    may_miss: frozenset[int] = frozenset(),
+    categories: Mapping[int, int] | None = None,
 ) -> Rows:
     """Return rows on and next to the thresholds that real rows come past.
 
@@ -32,13 +40,17 @@ def threshold_rows(
         rng: chooses nodes and rows.
         limit: greatest number of rows returned.
         may_miss: features that may be missing: every fourth row gets NaN in one of them.
+        categories: features that hold indices of categories, with the number of categories: they get whole numbers.
 
     Returns:
         ``(m, n_features) float32`` with m ≤ limit; no rows when no tree looks at the row itself.
     """
-    found = [_visits(ensemble, columns, rows, rng) for ensemble, columns in trees_on_row(program)]
-    if not found or limit <= 0 or not len(rows):
-        return np.empty((0, program.n_features), dtype=np.float32)
+    ensembles = list(trees_on_row(program))
+    counts = np.array([(categories or {}).get(feature, 0) for feature in range(program.n_features)])
+    found = [np.empty(0, dtype=_VISIT)]
+    while len(rows) and len(found) <= _ROUNDS and sum(map(len, found)) < limit / 3:
+        visited = [_visits(trees, columns, rows, counts, rng) for trees, columns in ensembles]
+        found.append(np.concatenate([found[0], *visited]))
     visits = np.concatenate(found)
     # Nodes by chance; all numbers of a node stay together.
     visits = visits[rng.permutation(len(visits))]
@@ -86,7 +98,9 @@ _VISIT: Final = np.dtype(
 )
 
 
-def _visits(ensemble: TreeEnsemble, columns: Places, rows: Rows, rng: np.random.Generator) -> NDArray[np.void]:
+def _visits(
+    ensemble: TreeEnsemble, columns: Places, rows: Rows, n_categories: Places, rng: np.random.Generator
+) -> NDArray[np.void]:
     """Return one visit a node that looks at the row and that some row comes past: the row, and the numbers to try."""
     values = rows[:, np.maximum(columns, 0)]
     visitor = np.full(len(ensemble.feature), -1)
@@ -101,11 +115,13 @@ def _visits(ensemble: TreeEnsemble, columns: Places, rows: Rows, rng: np.random.
     visits = np.empty(len(nodes), dtype=_VISIT)
     visits["row"] = visitor[nodes]
     visits["feature"] = columns[ensemble.feature[nodes]]
-    thresholds = np.where(np.isfinite(ensemble.threshold[nodes]), ensemble.threshold[nodes], np.float32(0))
-    with np.errstate(over="ignore"):
-        visits["at"] = thresholds
-        visits["under"] = _finite(np.nextafter(thresholds, np.float32(-np.inf)))
-        visits["over"] = _finite(np.nextafter(thresholds, np.float32(np.inf)))
+    thresholds = _finite(ensemble.threshold[nodes])
+    counts = n_categories[visits["feature"]]
+    is_index = counts > 0
+    whole = np.floor(thresholds)
+    visits["at"] = np.where(is_index, np.clip(whole, 0, counts - 1), thresholds)
+    visits["under"] = np.where(is_index, visits["at"], _next_to(thresholds, -1))
+    visits["over"] = np.where(is_index, np.clip(whole + 1, 0, counts - 1), _next_to(thresholds, 1))
     for visit in np.flatnonzero(ensemble.category[nodes] != NUMERIC).tolist():
         test = ensemble.tests[ensemble.category[nodes[visit]]]
         lefts, rights = sorted(test.left) or [0], sorted(test.right) or [0]
@@ -113,6 +129,10 @@ def _visits(ensemble: TreeEnsemble, columns: Places, rows: Rows, rng: np.random.
         visits[visit]["under"] = rng.choice(rights)
         visits[visit]["over"] = rng.choice([*lefts, *rights])
     return visits
+
+
+def _next_to(values: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    return _finite(at_ordinals(ordinals_of(values) + step))
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster._kmeans import _BaseKMeans
 
 from edge_agent.bundle import Feature
 
@@ -16,8 +17,10 @@ from edge_agent.bundle import Feature
 _MAX_DEPTH: Final = 40
 
 
-def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.float32]) -> Any:
+def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.floating[Any]]) -> Any:
     """Return rows ``(n, n_features) float32`` as the estimator takes them."""
+    if _compares_in_float64(estimator):
+        rows = rows.astype(np.float64)
     categories = {i: feature.categories for i, feature in enumerate(features) if feature.dtype == "category"}
     texts = knows_texts(estimator) if categories else False
     names = getattr(estimator, "feature_names_in_", None)
@@ -36,6 +39,12 @@ def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.f
     return pd.DataFrame(columns, columns=list(names))
 
 
+def _compares_in_float64(estimator: Any) -> bool:
+    """Tell whether a k-means inside has centres in float64: scikit-learn compares them with nothing else."""
+    parts = [part for part in _parts_of(estimator, 0, set()) if isinstance(part, _BaseKMeans)]
+    return any(part.cluster_centers_.dtype == np.float64 for part in parts if hasattr(part, "cluster_centers_"))
+
+
 def knows_texts(estimator: Any) -> bool:
     """Tell whether an encoder inside an estimator met texts."""
     return any(isinstance(value, str) for value in known_categories(estimator))
@@ -46,12 +55,29 @@ def known_categories(estimator: Any) -> Iterator[Any]:
     for part in _parts_of(estimator, 0, set()):
         for column in getattr(part, "categories_", None) or ():
             yield from np.asarray(column, dtype=object).tolist()
-        # LightGBM keeps the categories of a frame beside its trees.
         for column in getattr(part, "pandas_categorical", None) or ():
             yield from column
 
 
-def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: NDArray[np.float32]) -> NDArray[Any]:
+def frame_categories(estimator: Any) -> dict[int, tuple[str, ...]]:
+    """Return the texts of a data frame's category columns, by column, as LightGBM keeps them beside its trees."""
+    found: dict[int, tuple[str, ...]] = {}
+    for part in _parts_of(estimator, 0, set()):
+        kept = getattr(part, "pandas_categorical", None) or ()
+        if kept and hasattr(part, "dump_model"):
+            columns = _category_columns_of(part.dump_model(num_iteration=1))
+            texts = [tuple(text for text in column if isinstance(text, str)) for column in kept]
+            found |= dict(zip(columns, texts, strict=False)) if len(columns) == len(texts) else {}
+    return found
+
+
+def _category_columns_of(dump: Mapping[str, Any]) -> list[int]:
+    """Return the columns whose values LightGBM lists instead of bounding them."""
+    infos = dump.get("feature_infos", {})
+    return [i for i, name in enumerate(dump["feature_names"]) if infos.get(name, {}).get("values")]
+
+
+def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: NDArray[Any]) -> NDArray[Any]:
     found = rows.astype(object)
     gap = _gap_of(estimator)
     for i, names in categories.items():

@@ -20,7 +20,7 @@ compile() {
     file=$1
     shift
     echo "lock: requirements/$file"
-    "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    "$uv" pip compile --quiet --universal --python-version "${oldest:-3.11}" --generate-hashes \
         --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links \
         --constraints requirements/constraints.in --output-file "requirements/$file" "$@"
 }
@@ -42,3 +42,6 @@ sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-
 project registry-ui.txt --extra registry-ui --constraints build/mlflow-version.txt "$@"
 # 4. What installs this project itself where build isolation is off.
 compile build.txt --group build --constraints requirements/demo.txt "$@"
+# 5. onnx2tf without TensorFlow needs a newer Python, and agrees with nobody.
+oldest=3.12
+project onnx2tf.txt --extra onnx2tf "$@"

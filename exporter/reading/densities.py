@@ -10,6 +10,7 @@ from sklearn.linear_model import SGDOneClassSVM
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import NearestCentroid
 
+from exporter.answers import LABEL_SHARE
 from exporter.program import Average, Bins, Curve, Linear, OneHot, Scale, Softmax
 from exporter.reading.linear import add_linear, add_sigmoid_pair
 from exporter.reading.projecting import add_distances
@@ -86,10 +87,11 @@ def _nearest(reading: Reading, model: Any, place: int) -> int:
     return reading.label_by_score(add_linear(reading, squares, -np.eye(len(model.centroids_)), 0.0))
 
 
-def _half_nearest(reading: Reading, model: Any, place: int) -> int:
-    """Add half the label, half the probabilities: see `exporter.answers`."""
+def _nearest_and_scores(reading: Reading, model: Any, place: int) -> int:
+    """Add the label and the probabilities, in their shares: see `exporter.answers`."""
     probabilities = _discriminant(_centroids)(reading, model, place)
-    return reading.builder.add(Average((_nearest(reading, model, place), probabilities), (0.5, 0.5)))
+    label = _nearest(reading, model, place)
+    return reading.builder.add(Average((label, probabilities), (LABEL_SHARE, 1.0 - LABEL_SHARE)))
 
 
 def _probabilities(joint: Reader) -> Reader:
@@ -151,7 +153,7 @@ READERS: Final[Readers] = {
         "decision": _decision(_centroids),
         "probabilities": _discriminant(_centroids),
         "label": _nearest,
-        "answer": _half_nearest,
+        "answer": _nearest_and_scores,
     },
     EllipticEnvelope: {"decision": _ellipse},
     SGDOneClassSVM: {"decision": _half_space},

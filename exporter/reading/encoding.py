@@ -23,6 +23,7 @@ def keys_of(reading: Reading, encoder: Any, categories: Sequence[Any], texts: Te
     Raises:
         UnsupportedError: a category that no float32 row can hold, so that every row would be taken for unknown.
     """
+    reading.meet(texts, categories)
     has_nan = any(isinstance(category, float) and is_missing(category) for category in categories)
     keys = []
     for category in categories:

@@ -6,21 +6,20 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from exporter.ensemble import NUMERIC, CategoryTest
+from exporter.ensemble import NUMERIC, CategoryTest, members_of
 from exporter.float32 import not_above
 from exporter.planting import Nodes, joined, plant
-from exporter.program import Columns, Curve, Join, Lookup, Trees
+from exporter.program import Curve, Lookup, Trees
+from exporter.reading.encoding import keys_of
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import probabilities_of
 
-_BITS: Final = 32
 
-
-def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - scikit-learn ships no types
+def _read_scores(reading: Reading, estimator: Any, place: int) -> int:
     place = _encode_categories(reading, estimator, place)
     # scikit-learn has no public way to these trees, nor to what they start from.
-    stages, start = estimator._predictors, estimator._baseline_prediction  # noqa: SLF001 - see above
-    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()  # noqa: SLF001 - see above
+    stages, start = estimator._predictors, estimator._baseline_prediction
+    known, row_of = estimator._bin_mapper.make_known_categories_bitsets()
     trees = [_nodes_of(tree, known, row_of) for stage in stages for tree in stage]
     base = np.asarray(start, dtype=np.float64).reshape(-1)
     outputs = np.tile(np.arange(len(base)), len(stages)).tolist()
@@ -29,7 +28,7 @@ def _read_scores(reading: Reading, estimator: Any, place: int) -> int:  # noqa: 
     return reading.builder.add(Trees(place, plant(joined(trees), estimator.n_features_in_, base, outputs=outputs)))
 
 
-def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:  # noqa: ANN401 - as above
+def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) -> Nodes:
     nodes = tree.nodes
     is_leaf = nodes["is_leaf"].astype(bool)
     is_category = nodes["is_categorical"].astype(bool) & ~is_leaf
@@ -54,40 +53,30 @@ def _nodes_of(tree: Any, known: NDArray[np.uint32], row_of: NDArray[np.uint32]) 
     )
 
 
-def members_of(bitset: NDArray[np.uint32]) -> frozenset[int]:
-    """Return the numbers whose bits are set, 32 bits a word, the lowest bit first."""
-    words = np.ascontiguousarray(bitset, dtype="<u4")
-    return frozenset(np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little")).tolist())
-
-
-def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _encode_categories(reading: Reading, estimator: Any, place: int) -> int:
     """Add what scikit-learn does to category columns before the trees: ordinals, in front of the other columns."""
-    preprocessor = estimator._preprocessor  # noqa: SLF001 - no public way to it
+    preprocessor = estimator._preprocessor
     if preprocessor is None:
         return place
     is_category = np.asarray(estimator.is_categorical_, dtype=bool)
-    columns = []
+    parts = []
     encoder = preprocessor.named_transformers_["encoder"]
     for column, categories in zip(np.flatnonzero(is_category).tolist(), encoder.categories_, strict=True):
-        if categories.dtype.kind not in "iufb":
-            raise reading.refuse(estimator, f"with categories that are no numbers ({categories[:3].tolist()})")
-        exact = categories.astype(np.float64)
-        # What is no float32 can equal no number of a row; NaN is missing before and after.
-        keys = [(key, float(i)) for i, key in enumerate(exact.tolist()) if key == float(np.float32(key))]
-        taken = reading.builder.add(Columns(place, (column,)))
-        lookup = Lookup(taken, tuple(key for key, _ in keys), tuple(index for _, index in keys), float("nan"))
-        columns.append(reading.builder.add(lookup))
-    others = tuple(np.flatnonzero(~is_category).tolist())
-    if others:
-        columns.append(reading.builder.add(Columns(place, others)))
-    return columns[0] if len(columns) == 1 else reading.builder.add(Join(tuple(columns)))
+        taken = reading.columns(place, [column])
+        keys = keys_of(reading, estimator, categories, reading.texts(taken)[0])
+        # NaN is missing before and after; so is what training never saw.
+        codes = [(key, float(code)) for code, key in enumerate(keys) if not np.isnan(key)]
+        lookup = Lookup(taken, tuple(key for key, _ in codes), tuple(code for _, code in codes), float("nan"))
+        parts.append(reading.builder.add(lookup))
+    others = np.flatnonzero(~is_category).tolist()
+    return reading.join([*parts, reading.columns(place, others)] if others else parts)
 
 
-def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_probabilities(reading: Reading, estimator: Any, place: int) -> int:
     return probabilities_of(reading, _read_scores(reading, estimator, place))
 
 
-def _read_value(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_value(reading: Reading, estimator: Any, place: int) -> int:
     scores = _read_scores(reading, estimator, place)
     # gamma and poisson predict by the exponential of the sum; the other losses by the sum itself.
     if estimator.loss in ("gamma", "poisson"):

@@ -16,14 +16,14 @@ _LN2: Final = math.log(2)
 _EULER_GAMMA: Final = float(np.euler_gamma)
 
 
-def _read_decision(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - scikit-learn ships no types
+def _read_decision(reading: Reading, estimator: Any, place: int) -> int:
     """``-(2 ** -(sum of the depths / their expectation)) - offset``: Liu, Ting and Zhou, Isolation Forest (ICDM 2008).
 
     The depths are scikit-learn's own; a tree's leaf holds ``-ln 2`` times its depth, so that the rest is one ``exp``.
     """
     # scikit-learn has no public names for these depths.
-    decision_paths = estimator._decision_path_lengths  # noqa: SLF001 - see above
-    average_paths = estimator._average_path_length_per_tree  # noqa: SLF001 - see above
+    decision_paths = estimator._decision_path_lengths
+    average_paths = estimator._average_path_length_per_tree
     trees = []
     for tree, columns, path, average in zip(
         estimator.estimators_, estimator.estimators_features_, decision_paths, average_paths, strict=True
@@ -31,7 +31,7 @@ def _read_decision(reading: Reading, estimator: Any, place: int) -> int:  # noqa
         depths = np.asarray(path, dtype=np.float64) + average - 1.0
         trees.append(_on_columns(nodes_of_tree(tree.tree_, -_LN2 * depths[:, np.newaxis]), columns))
     nodes = joined(trees)
-    divisor = len(trees) * _expected_depth(estimator._max_samples)  # noqa: SLF001 - see above
+    divisor = len(trees) * _expected_depth(estimator._max_samples)
     if divisor == 0:  # every tree saw one row, and its depth is 0: scikit-learn answers as for a depth as expected
         nodes, divisor = _constant(nodes, -_LN2), len(trees)
     ensemble = plant(nodes, estimator.n_features_in_, np.zeros(1), divisor=divisor)
@@ -46,7 +46,7 @@ def _expected_depth(n_rows: int) -> float:
     return 1.0 if n_rows == 2 else 2.0 * (math.log(n_rows - 1.0) + _EULER_GAMMA) - 2.0 * (n_rows - 1.0) / n_rows  # noqa: PLR2004
 
 
-def _on_columns(nodes: Nodes, columns: Any) -> Nodes:  # noqa: ANN401 - as above
+def _on_columns(nodes: Nodes, columns: Any) -> Nodes:
     """Return the nodes of a tree that saw some columns, by their places in the row."""
     feature = np.where(nodes.feature < 0, -1, np.asarray(columns)[nodes.feature])
     return replace(nodes, feature=feature)

@@ -32,7 +32,7 @@ def add_distances(reading: Reading, place: int, centres: Floats, scales: Floats 
     divisors = np.ones(centres.size) if scales is None else scales.astype(np.float64).reshape(-1)
     differences = reading.builder.add(Scale(repeated, centres.astype(np.float64).reshape(-1), divisors))
     squares = reading.builder.add(Curve(differences, "square"))
-    sums = np.kron(np.eye(n_centres), np.ones((width, 1)))
+    sums: Floats = np.repeat(np.eye(n_centres), width, axis=0)
     return reading.builder.add(Linear(squares, sums, np.zeros(n_centres)))
 
 

@@ -15,7 +15,8 @@ from exporter.program import ArgMax, Columns, Join, Linear, ProgramBuilder
 Response: TypeAlias = Literal["transform", "probabilities", "decision", "value", "label", "cluster", "answer"]
 # (reading, fitted estimator, place of its input) to the place of its answer.
 Reader: TypeAlias = Callable[["Reading", Any, int], int]
-Readers: TypeAlias = Mapping[type[Any], Mapping[Response, Reader]]
+# By class, or by its full name where the library may not be installed.
+Readers: TypeAlias = Mapping[type[Any] | str, Mapping[Response, Reader]]
 # The texts that the numbers 0, 1, … of a column stand for; None: its numbers are numbers.
 Texts: TypeAlias = tuple[str, ...] | None
 
@@ -62,11 +63,11 @@ class Reading:
         kind = type(estimator).__name__
         self._path.append(name)
         try:
-            reader = self._readers.get(type(estimator), {}).get(response)
+            known = self._readers_of(estimator)
+            reader = known.get(response)
             if reader is None and response == "label":
                 reader = self._label_reader(estimator)
             if reader is None:
-                known = type(estimator) in self._readers
                 what = f"{METHODS[response]} of {kind}" if known else kind
                 raise UnsupportedError(self._step, f"step `{self._step}`: {what} has no form that devices run")
             n_expected, n_columns = getattr(estimator, "n_features_in_", None), self.builder.width(place)
@@ -79,7 +80,10 @@ class Reading:
 
     def reads(self, estimator: Any, response: Response) -> bool:
         """Tell whether the class of an estimator has a reader of this response."""
-        return response in self._readers.get(type(estimator), {})
+        return response in self._readers_of(estimator)
+
+    def meet(self, texts: Texts, categories: Sequence[object]) -> None:
+        """Take note that an encoder knows categories of a column of texts; a program needs no such note."""
 
     def label_by_score(self, place: int) -> int:
         """Add the label of the greatest score, one-hot, the first of equals; one score above 0: the second label."""
@@ -89,11 +93,15 @@ class Reading:
 
     def _label_reader(self, estimator: Any) -> Reader | None:
         """Return how a classifier without a rule of its own names a label: by its decision, else by probabilities."""
-        by_score = self._readers.get(type(estimator), {})
+        by_score = self._readers_of(estimator)
         reader = by_score.get("decision") or by_score.get("probabilities")
         if reader is None:
             return None
         return lambda reading, inner, place: reading.label_by_score(reader(reading, inner, place))
+
+    def _readers_of(self, estimator: Any) -> Mapping[Response, Reader]:
+        kind = type(estimator)
+        return self._readers.get(kind) or self._readers.get(f"{kind.__module__}.{kind.__qualname__}", {})
 
     def refuse(self, estimator: Any, why: str) -> UnsupportedError:
         """Return the error that names the step under way and why it cannot be read."""

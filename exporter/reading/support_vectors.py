@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
+from exporter.answers import LABEL_SHARE
 from exporter.program import Affine, Average, Bins, Coupling, Curve, Kernel, Linear, OvrOfOvo, Softmax
 from exporter.reading.reading import Readers, Reading
 
@@ -80,11 +81,12 @@ def _voted(reading: Reading, scores: int, n_classes: int) -> int:
 
 
 def _answer(reading: Reading, machine: Any, place: int) -> int:
-    """Add half the label, half the softmax of the decisions: see `exporter.answers`."""
+    """Add the label and the softmax of the decisions, in their shares: see `exporter.answers`."""
     n_classes = len(machine.classes_)
     scores = reading.builder.add(OvrOfOvo(_pairs(reading, machine, place, -1.0), n_classes))
     label = _voted(reading, scores, n_classes)
-    return reading.builder.add(Average((label, reading.builder.add(Softmax(scores))), (0.5, 0.5)))
+    shares = (LABEL_SHARE, 1.0 - LABEL_SHARE)
+    return reading.builder.add(Average((label, reading.builder.add(Softmax(scores))), shares))
 
 
 def _probabilities(reading: Reading, machine: Any, place: int) -> int:

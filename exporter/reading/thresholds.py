@@ -32,16 +32,15 @@ def _cut(reading: Reading, model: Any, place: int) -> int:
 def _moved(reading: Reading, place: int, cut: Cut) -> int:
     """Add the curve of `exporter.answers.moved`, whose step lies between two neighbours in float32."""
     low, high = 0.5 - MARGIN, 0.5 + MARGIN
+    # A probability of the very threshold is likely (7 of 10 trees), and is rounded as the threshold is.
     step = np.float32(cut.threshold)
-    if float(step) < cut.threshold:
-        step = np.nextafter(step, np.float32(np.inf))
     before = float(np.nextafter(step, np.float32(-np.inf)))
     if step <= 0:
         xs, ys = [0.0, 1.0], [high, 1.0]
     elif step > 1:
         xs, ys = [0.0, 1.0], [0.0, low]
     elif step == 1:
-        xs, ys = [0.0, before, 1.0], [0.0, low, 1.0]
+        xs, ys = [0.0, before, 1.0], [0.0, low, high]
     else:
         xs, ys = [0.0, before, float(step), 1.0], [0.0, low, high, 1.0]
     return reading.builder.add(Interpolate(place, (np.array(xs),), (np.array(ys),)))

@@ -29,7 +29,7 @@ from exporter.reading.reading import Readers, Reading
 Floats = NDArray[np.float64]
 
 
-def nodes_of_tree(tree: Any, values: Floats) -> Nodes:  # noqa: ANN401 - scikit-learn ships no types
+def nodes_of_tree(tree: Any, values: Floats) -> Nodes:
     """Return the nodes of a ``tree_``, whose leaves hold ``values (n_nodes, width)``."""
     n_nodes = tree.node_count
     # scikit-learn marks a leaf by -2, and its children by -1.
@@ -46,15 +46,15 @@ def nodes_of_tree(tree: Any, values: Floats) -> Nodes:  # noqa: ANN401 - scikit-
     )
 
 
-def _read_tree(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_tree(reading: Reading, estimator: Any, place: int) -> int:
     return _read_mean(reading, estimator, [estimator], place)
 
 
-def _read_forest(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_forest(reading: Reading, estimator: Any, place: int) -> int:
     return _read_mean(reading, estimator, estimator.estimators_, place)
 
 
-def _read_mean(reading: Reading, estimator: Any, trees: Sequence[Any], place: int) -> int:  # noqa: ANN401 - as above
+def _read_mean(reading: Reading, estimator: Any, trees: Sequence[Any], place: int) -> int:
     if estimator.n_outputs_ != 1:
         raise reading.refuse(estimator, f"with {estimator.n_outputs_} targets")
     # Leaves of classifiers hold the share of each class, those of regressors one value.
@@ -63,7 +63,7 @@ def _read_mean(reading: Reading, estimator: Any, trees: Sequence[Any], place: in
     return reading.builder.add(Trees(place, plant(nodes, estimator.n_features_in_, base, divisor=len(trees))))
 
 
-def _read_stages(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_stages(reading: Reading, estimator: Any, place: int) -> int:
     """Gradient boosting: the sum of the stages, before the link."""
     stages = estimator.estimators_
     trees = [
@@ -87,7 +87,7 @@ def _read_stages(reading: Reading, estimator: Any, place: int) -> int:  # noqa: 
     return reading.builder.add(Average((start, scores), (1.0, 1.0)))
 
 
-def _constant_start(estimator: Any) -> Floats | None:  # noqa: ANN401 - as above
+def _constant_start(estimator: Any) -> Floats | None:
     """Return what boosting starts from if that is the same for every row."""
     start = estimator.init_
     is_constant = isinstance(start, str) or (
@@ -97,10 +97,10 @@ def _constant_start(estimator: Any) -> Floats | None:  # noqa: ANN401 - as above
         return None
     # The one way to it: scikit-learn has no public name for the number before the first stage.
     rows = np.zeros((1, estimator.n_features_in_), dtype=np.float32)
-    return np.asarray(estimator._raw_predict_init(rows)[0], dtype=np.float64)  # noqa: SLF001 - see above
+    return np.asarray(estimator._raw_predict_init(rows)[0], dtype=np.float64)
 
 
-def _read_boosted_probabilities(reading: Reading, estimator: Any, place: int) -> int:  # noqa: ANN401 - as above
+def _read_boosted_probabilities(reading: Reading, estimator: Any, place: int) -> int:
     scores = _read_stages(reading, estimator, place)
     if estimator.loss == "exponential":  # its link is half the log-odds
         scores = reading.builder.add(Affine(scores, np.array([2.0]), np.array([0.0])))

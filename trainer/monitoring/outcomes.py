@@ -97,7 +97,7 @@ def label_name(label: str | float) -> str:
 
 
 def _error_of(sample: LabelledSample, manifest: Manifest) -> float | None:
-    if manifest.task == "regression":
+    if manifest.task != "classification":
         try:
             truth = float(sample.truth)
         except ValueError:

@@ -81,7 +81,7 @@ def judge_severity(confirmation: Confirmation | None, skew: Skew, rules: Monitor
         return Severity("skew", skew.reason, skew)
     if confirmation is None or confirmation.verdict != "confirmed":
         return Severity("none", "no loss is confirmed", skew)
-    if confirmation.task == "regression":
+    if confirmation.task != "classification":
         loss, limit = f"a rise of the error by {confirmation.loss * 100:.0f} %", f"{rules.collapse_loss * 100:.0f} %"
     else:
         loss, limit = f"a loss of {confirmation.loss:.2f}", str(rules.collapse_loss)

@@ -1,9 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.model_selection import train_test_split
-from sklearn.neural_network import MLPClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVC
@@ -43,6 +45,33 @@ def test_an_int8_network_loses_half_a_point_at_most(loader, tmp_path):
     got = answer(convert_tflite_int8(Material(model, training)), evaluation, len(labels), tmp_path)
     loss = quality("accuracy", evaluation_truth, model.outputs(evaluation)) - quality("accuracy", evaluation_truth, got)
     assert loss <= 0.005
+
+
+@pytest.mark.shared
+def test_an_int8_network_loses_half_a_point_at_most_on_gas_sensors(shared_data, tmp_path):
+    table = pd.read_parquet(shared_data / "gas_drift_raw" / "gas_drift_raw.parquet").sample(2500, random_state=0)
+    rows, truth = table.drop(columns=["gas", "ppm", "batch"]).to_numpy(np.float32), table["gas"].to_numpy()
+    learnt = fit(make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=60, random_state=0)), rows, truth)
+    got = answer(convert_tflite_int8(material_of(learnt)), learnt.evaluation, len(learnt.model.labels), tmp_path)
+    expected = learnt.model.outputs(learnt.evaluation)
+    truths = np.searchsorted(np.unique(truth), learnt.truth)
+    assert quality("accuracy", truths, expected) - quality("accuracy", truths, got) <= 0.005
+    exact, small = sizes_of(learnt)
+    assert small <= 0.45 * exact
+
+
+@pytest.mark.shared
+def test_an_int8_network_loses_half_a_point_of_r2_at_most_on_a_gas_turbine(shared_data, tmp_path):
+    table = pd.read_csv(shared_data / "gas_turbine" / "gt_2011.csv").sample(3000, random_state=0)
+    rows, truth = table.drop(columns=["NOX", "CO"]).to_numpy(np.float32), table["NOX"].to_numpy()
+    network = TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=(64,), max_iter=60, random_state=0)),
+        transformer=StandardScaler(),
+    )
+    learnt = fit(network, rows, truth, is_value=True)
+    got = answer(convert_tflite_int8(material_of(learnt)), learnt.evaluation, 1, tmp_path)
+    expected = learnt.model.outputs(learnt.evaluation)
+    assert quality("r2", learnt.truth, expected) - quality("r2", learnt.truth, got) <= 0.005
 
 
 def test_an_int8_network_is_less_than_half_the_file():

@@ -18,6 +18,7 @@ COMPILED = {
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
     "build.txt": ((), ("build",)),
+    "onnx2tf.txt": (("onnx2tf",), ()),
 }
 PIN = re.compile(r"^(?P<name>[a-z0-9][a-z0-9.-]*)==(?P<version>[^ ;\\]+)(?: ;(?P<marker>[^\\]+))? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}(?: \\)?$")

@@ -3,7 +3,13 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
+from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
+from exporter.folding import fold_into_thresholds
+from exporter.interpreter import run_program
+from exporter.program import Row, Trees
+from exporter.reading.models import READERS
+from exporter.reading.reading import Reading
 
 from .reference import around, assert_same, data, read, scores_of, with_gaps
 
@@ -65,10 +71,8 @@ def test_categories_go_where_training_sent_them_and_unknown_ones_with_the_missin
 def test_categories_need_be_neither_small_nor_whole():
     rows, truth = with_categories(gaps=False)
     rows[:, 1] = rows[:, 1] * 1000.5 - 3
-    rows = rows.astype(np.float64)
-    rows[:, 4] += 0.1  # as float64 no number of a float32 row can equal it
     model = HistGradientBoostingClassifier(categorical_features=[1, 4], **OPTIONS).fit(rows, truth)
-    assert_same(read(model, rows.shape[1], "probabilities"), model, rows.astype(np.float32), "probabilities")
+    assert_same(read(model, rows.shape[1], "probabilities"), model, rows, "probabilities")
 
 
 def test_all_columns_may_be_categories():
@@ -78,8 +82,26 @@ def test_all_columns_may_be_categories():
     assert_same(read(model, 2, "probabilities"), model, rows, "probabilities")
 
 
-def test_text_categories_are_refused_by_name():
+def test_categories_may_be_texts_that_a_row_names_by_their_index():
+    names = ("x", "never seen", "y", "z")
+    codes = np.random.default_rng(0).integers(0, 4, 300)
+    table = pd.DataFrame({"a": pd.Categorical(np.array(names)[codes]), "b": np.arange(300.0)})
+    truth = (codes >= 2) ^ (table["b"] > 200)
+    known = codes != 1
+    model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=5).fit(
+        table[known], truth[known]
+    )
+    reading = Reading((Feature("a", "category", categories=names), Feature("b")), READERS)
+    program = reading.builder.build(reading.read("model", model, 0, "probabilities"))
+    rows = np.stack([codes, table["b"]], axis=1).astype(np.float32)
+    assert np.max(np.abs(run_program(program, rows) - model.predict_proba(table))) < 1e-6
+    folded = fold_into_thresholds(program, {0: 4})
+    assert [type(node.operation) for node in folded.nodes[:2]] == [Row, Trees]
+    assert np.array_equal(run_program(folded, rows), run_program(program, rows))
+
+
+def test_text_categories_in_a_column_of_numbers_are_refused_by_name():
     table = pd.DataFrame({"a": pd.Categorical(["x", "y"] * 30), "b": range(60)})
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", max_iter=2).fit(table, [0, 1] * 30)
-    with pytest.raises(UnsupportedError, match="`model`: HistGradientBoostingClassifier with categories that are no"):
+    with pytest.raises(UnsupportedError, match="`model`: HistGradientBoostingClassifier of the text 'x'"):
         read(model, 2, "probabilities")
