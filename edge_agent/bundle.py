@@ -124,6 +124,13 @@ class GoldenRow(_Part, frozen=True):
     expected: Numbers
 
 
+class LibraryTolerance(_Part, frozen=True):
+    """Greatest allowed difference from `GoldenRow.expected` with one library, for example ``ai-edge-litert``."""
+
+    library: Name
+    tolerance: Annotated[float, Meta(ge=0)]
+
+
 class Variant(_Part, frozen=True):
     """One executable form of the model.
 
@@ -132,6 +139,8 @@ class Variant(_Part, frozen=True):
         runtime: the adapter of ``edge_agent/scoring`` that runs it.
         file: name of its file in the bundle's folder.
         tolerance: greatest allowed difference from `GoldenRow.expected` on any device.
+        tolerances: the same by library, where it was proved on that library: closer than `tolerance`, so that one that
+            computes something else is noticed.
         quality: of this variant on the evaluation rows, by the manifest's metric.
         latency_us: median of one row where it was exported; to compare variants, not boards.
     """
@@ -144,6 +153,11 @@ class Variant(_Part, frozen=True):
     tolerance: Annotated[float, Meta(ge=0)]
     quality: float
     latency_us: Annotated[float, Meta(ge=0)]
+    tolerances: Annotated[tuple[LibraryTolerance, ...], Meta(max_length=16)] = ()
+
+    def tolerance_on(self, library: str) -> float:
+        """Return the greatest allowed difference with a library, by its name."""
+        return next((own.tolerance for own in self.tolerances if own.library == library), self.tolerance)
 
 
 class TrialRules(_Part, frozen=True):
@@ -275,6 +289,10 @@ def _variant_problems(variants: tuple[Variant, ...]) -> list[str]:
     problems = [f"file name {file!r} is not allowed" for file in files if not is_file_name(file)]
     if len(set(files)) != len(files) or len({variant.name for variant in variants}) != len(files):
         problems.append("two variants share a name or a file")
+    for variant in variants:
+        libraries = [own.library for own in variant.tolerances]
+        if len(set(libraries)) != len(libraries):
+            problems.append(f"variant {variant.name!r} has two tolerances for one library")
     return problems
 
 

@@ -65,31 +65,51 @@ def choose_boards(
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """A variant with one library: all its runs, of which those under emulation are neither timed nor weighed."""
+
     variant: VariantReport
-    run: RuntimeRun
+    runs: tuple[RuntimeRun, ...]
+
+    @property
+    def library(self) -> str:
+        return next((run.implementation for run in self.runs if not run.not_run), self.runs[0].implementation)
+
+    @property
+    def not_run(self) -> str:
+        """Why it was not run anywhere; empty where it was."""
+        return "" if any(not run.not_run for run in self.runs) else self.runs[0].not_run
 
     @property
     def memory_bytes(self) -> int:
-        return self.run.memory.peak_bytes if self.run.memory else 0
+        return max(run.memory.peak_bytes if run.memory else 0 for run in self.runs)
+
+    @property
+    def latency_us(self) -> float:
+        return next((run.latency.median_us for run in self.runs if run.latency), 0.0)
 
     @property
     def rank(self) -> tuple[bool, int, int, int]:
-        latency_us = self.run.latency.median_us if self.run.latency else 0.0
         return (
-            bool(self.run.not_run),
+            bool(self.not_run),
             self.memory_bytes // _MEMORY_STEP,
-            round(math.log2(latency_us)) if latency_us > 0 else 0,
+            round(math.log2(self.latency_us)) if self.latency_us > 0 else 0,
             self.variant.size_bytes,
         )
+
+
+def _candidates(variant: VariantReport) -> list[_Candidate]:
+    libraries = dict.fromkeys(run.name for run in variant.runs)
+    return [_Candidate(variant, tuple(run for run in variant.runs if run.name == name)) for name in libraries]
 
 
 def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) -> BoardChoice:
     accepted = [variant for variant in variants if variant.accepted]
     there = [
-        _Candidate(variant, run)
+        candidate
         for variant in accepted
-        for run in variant.runs
-        if board.architecture in _LIBRARIES.get(run.name, ()) and not run.refusal
+        for candidate in _candidates(variant)
+        if board.architecture in _LIBRARIES.get(candidate.runs[0].name, ())
+        and not any(run.refusal for run in candidate.runs)
     ]
     fitting = [c for c in there if c.memory_bytes * _SHARE <= board.memory_bytes]
     if not fitting:
@@ -99,7 +119,7 @@ def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) ->
     chosen = min(as_good, key=lambda c: c.rank)
     others = len({c.variant.name for c in as_good}) - 1
     return BoardChoice(
-        board.name, chosen.variant.name, chosen.run.implementation, _why(chosen, others, len(fitting) - len(as_good))
+        board.name, chosen.variant.name, chosen.library, _why(chosen, others, len(fitting) - len(as_good))
     )
 
 
@@ -107,16 +127,16 @@ def _why(chosen: _Candidate, others: int, worse: int) -> str:
     parts = []
     if chosen.memory_bytes:
         parts.append(f"{chosen.memory_bytes / 1e6:.0f} MB")
-    if chosen.run.latency:
-        parts.append(f"{chosen.run.latency.median_us:.1f} µs a row here")
+    if chosen.latency_us:
+        parts.append(f"{chosen.latency_us:.1f} µs a row here")
     parts.append(f"{chosen.variant.size_bytes / 1000:.1f} kB")
     reason = f"{', '.join(parts)}; " + (
         f"ranked first of {others + 1} variants as good as the best" if others else "the only one as good as the best"
     )
     if worse:
         reason += "; others lose more quality than allowed"
-    if chosen.run.not_run:
-        reason += f"; not proved on {chosen.run.name} here: {chosen.run.not_run}"
+    if chosen.not_run:
+        reason += f"; not proved on {chosen.runs[0].name} here: {chosen.not_run}"
     return reason
 
 

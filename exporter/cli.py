@@ -32,6 +32,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy, r2 or agreement.")] = None,
     max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
     max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
+    on: Annotated[
+        list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
+    ] = None,
     outputs: Annotated[
         Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
     ] = None,
@@ -47,18 +50,25 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
-        from exporter.report import report_json
-        from exporter.report_text import report_table
+        from exporter.proving import Surroundings
+        from exporter.report import ExportReport, report_json
+        from exporter.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(
             model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
         )
-        outcome = export_files(job, out)
-        if as_json:
-            typer.echo(report_json(outcome.report).decode(), nl=False)
-        else:
-            Console().print(report_table(outcome.report))
+
+        def tell(report: ExportReport) -> None:
+            if as_json:
+                typer.echo(report_json(report).decode(), nl=False)
+            else:
+                Console().print(report_view(report))
+                typer.echo(f"report: {out / 'report.html'}")
+
+        emulated = [name.strip() for names in on or [] for name in names.split(",")]
+        outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
+        if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")
 
 

@@ -22,7 +22,7 @@ from exporter.errors import ConversionError, RowsError, UnsupportedError
 from exporter.gates import cost_refusal, doubt_of
 from exporter.intervals import Judge
 from exporter.material import Material
-from exporter.metrics import suits
+from exporter.metrics import is_classification_metric
 from exporter.model import FittedModel, Rows, Truth
 from exporter.probes import SEED, make_probes
 from exporter.program import Program, Trees
@@ -218,7 +218,11 @@ def _verify_rows(model: FittedModel, calibration: Rows, evaluation: Rows, truth:
             raise RowsError(f"{name} row {int(np.argmax(np.isinf(rows).any(axis=1)))} holds infinity")
     if len(truth) != len(evaluation):
         raise RowsError(f"{len(truth)} truths for {len(evaluation)} evaluation rows")
-    if not suits(metric, model.task):
+    # A detector is judged by what it calls an anomaly, or, where nobody knows that, by its decisions.
+    judges_labels = is_classification_metric(metric)
+    if model.task != "anomaly" and judges_labels != (model.task == "classification"):
         raise RowsError(f"the metric {metric!r} does not judge a {model.task}")
     if model.task == "classification" and not np.isin(truth, np.arange(model.n_outputs)).all():
         raise RowsError(f"truths must be indices of the {model.n_outputs} labels")
+    if model.task == "anomaly" and judges_labels and not np.isin(truth, (0, 1)).all():
+        raise RowsError("truths must be 1 for an anomaly, else 0")

@@ -1,6 +1,7 @@
 """Exports a model file with a file of rows, for people who have a model and no project."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -15,7 +16,9 @@ from exporter.intake import take_in
 from exporter.model import Evidence
 from exporter.onnx_contract import Asked
 from exporter.pack import pack_bundle
+from exporter.proving import Surroundings
 from exporter.report import ExportReport, report_json
+from exporter.report_html import report_html
 from exporter.report_text import report_markdown
 
 _BLOCKS: Final = 5
@@ -54,8 +57,16 @@ class ExportOutcome:
     bundle: Path
 
 
-def export_files(job: ExportJob, out: Path) -> ExportOutcome:
-    """Export, write ``report.json`` and ``report.md``, and pack ``bundle/``, all below ``out``.
+def export_files(
+    job: ExportJob, out: Path, tell: Callable[[ExportReport], None], surroundings: Surroundings | None = None
+) -> ExportOutcome:
+    """Export, write ``report.json``, ``report.md`` and ``report.html``, and pack ``bundle/``, all below ``out``.
+
+    Args:
+        job: what to export.
+        out: made when it is not there.
+        tell: is given the report as soon as it is written: also when nothing is left to pack.
+        surroundings: see `exporter.export.export_model`.
 
     Raises:
         ModelError: the model file cannot be taken.
@@ -74,16 +85,22 @@ def export_files(job: ExportJob, out: Path) -> ExportOutcome:
         requested=job.variants,
         limits=job.limits,
         folder=out / "variants",
+        surroundings=surroundings,
     )
     replace_file(out / "report.json", report_json(report))
     replace_file(out / "report.md", report_markdown(report).encode())
+    replace_file(out / "report.html", report_html(report).encode())
+    tell(report)
     blocks = np.arange(len(truth)) * _BLOCKS // len(truth)
+    outputs = model.outputs(rows)
+    # A device watches a detector's decision; what it is compared with is in the same unit.
+    known = outputs[:, 0] if model.task == "anomaly" else truth
     pack_bundle(
         out / "bundle",
         export_folder=out / "variants",
         model=model,
         report=report,
-        evidence=Evidence(rows, truth, model.outputs(rows), blocks),
+        evidence=Evidence(rows, known, outputs, blocks),
         name=job.name,
         version=job.version,
         trial=TrialRules(),

@@ -6,7 +6,7 @@ Sums make the intervals of `exporter.intervals` cheap: a resample is a weighting
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,8 @@ def quality(metric: str, truth: Truth, outputs: Outputs) -> float:
 
     Args:
         metric: ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``r2`` or ``mae``.
-        truth: ``(n,)``: index of the label, or the value.
-        outputs: ``(n, n_outputs)``: probabilities by label, or one value.
+        truth: ``(n,)``: index of the label (1 for an anomaly), or the value.
+        outputs: ``(n, n_outputs)``: probabilities by label, one decision of a detector, or one value.
 
     Raises:
         ValueError: an unknown metric, or no row.
@@ -68,12 +68,9 @@ def labels_of(outputs: Outputs) -> NDArray[np.int64]:
     return indices
 
 
-def decisions_of(task: Task | Literal["anomaly"], outputs: Outputs) -> NDArray[np.int64]:
+def decisions_of(task: Task, outputs: Outputs) -> NDArray[np.int64]:
     """Return what a device decides by outputs ``(n, n_outputs)``: the label, or 1 for an anomaly; 0 for regression."""
-    if task == "classification":
-        return labels_of(outputs)
-    is_anomaly = outputs[:, 0] < 0 if task == "anomaly" else np.zeros(len(outputs), dtype=bool)
-    return is_anomaly.astype(np.int64)
+    return np.zeros(len(outputs), dtype=np.int64) if task == "regression" else _decided(outputs)
 
 
 def is_classification_metric(metric: str) -> bool:
@@ -81,29 +78,20 @@ def is_classification_metric(metric: str) -> bool:
     return metric in METRICS and METRICS[metric].judges_labels
 
 
-def suits(metric: str, task: Task) -> bool:
-    """Tell whether a metric judges a task: `agreement` judges what has a label or a side of 0, the others either."""
-    if metric == "agreement":
-        return task != "regression"
-    return metric in METRICS and METRICS[metric].judges_labels == (task == "classification")
-
-
-def _agreement_parts(truth: Floats, outputs: Outputs) -> Floats:
-    """Compare labels, or of one output the side of 0, with those of the original."""
-    if outputs.shape[1] > 1:
-        return _hit_parts(truth, outputs)
-    return np.stack([np.ones(len(truth)), (outputs[:, 0] < 0) == (truth < 0)], axis=1)
+def _decided(outputs: Outputs) -> NDArray[np.int64]:
+    """Return the label of each row; of one output, which is the decision of a detector, 1 for an anomaly."""
+    return (outputs[:, 0] < 0).astype(np.int64) if outputs.shape[1] == 1 else labels_of(outputs)
 
 
 def _hit_parts(truth: Floats, outputs: Outputs) -> Floats:
-    return np.stack([np.ones(len(truth)), labels_of(outputs) == truth], axis=1)
+    return np.stack([np.ones(len(truth)), _decided(outputs) == truth], axis=1)
 
 
 def _class_parts(truth: Floats, outputs: Outputs) -> Floats:
     """One column a class of each: rows of that truth, rows of that prediction, rows of both."""
-    classes = np.arange(max(outputs.shape[1], int(truth.max()) + 1))
+    classes = np.arange(max(outputs.shape[1], 2, int(truth.max()) + 1))
     is_true = truth[:, np.newaxis] == classes
-    is_predicted = labels_of(outputs)[:, np.newaxis] == classes
+    is_predicted = _decided(outputs)[:, np.newaxis] == classes
     return np.concatenate([is_true, is_predicted, is_true & is_predicted], axis=1).astype(np.float64)
 
 
@@ -151,7 +139,8 @@ def _r2(sums: Floats) -> Floats:
 
 
 METRICS: Final[Mapping[str, Metric]] = {
-    "agreement": Metric(_agreement_parts, _mean, judges_labels=True),
+    # With the original's own answers for a truth, where there is no other.
+    "agreement": Metric(_hit_parts, _mean, judges_labels=True),
     "accuracy": Metric(_hit_parts, _mean, judges_labels=True),
     "balanced_accuracy": Metric(_class_parts, _balanced_accuracy, judges_labels=True),
     "macro_f1": Metric(_class_parts, _macro_f1, judges_labels=True),

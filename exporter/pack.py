@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from edge_agent.bundle import (
     FORMAT,
     MANIFEST_NAME,
+    LibraryTolerance,
     Lineage,
     Manifest,
     TrialRules,
@@ -112,9 +113,19 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
             tolerance=variant.tolerance,
             quality=variant.quality or 0.0,
             latency_us=variant.latency_us,
+            tolerances=_tolerances_of(variant),
         )
         for variant in accepted
     )
+
+
+def _tolerances_of(variant: VariantReport) -> tuple[LibraryTolerance, ...]:
+    """Return the tolerance of each library: the widest, where it was run on several processors."""
+    widest: dict[str, float] = {}
+    for run in variant.runs:
+        if run.parity is not None:
+            widest[run.name] = max(widest.get(run.name, 0.0), run.tolerance)
+    return tuple(LibraryTolerance(library, tolerance) for library, tolerance in widest.items())
 
 
 def _agrees(

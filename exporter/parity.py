@@ -113,7 +113,9 @@ def compare(task: Task, probes: Probes, got: Outputs, step_ties: StepTies | None
     p50, p90, p99, greatest = _quantiles(distance[ordinary & is_number])
     # What is no number is the worst difference of all, and must not hide in a comparison.
     ranked = np.where(is_number, distance, np.inf)
-    order = np.lexsort((np.arange(len(ranked)), -ranked, ties, ~flips, is_number, ~counted))[:WORST_ROWS]
+    # A real row that is decided otherwise says more than one that was made.
+    keys = (np.arange(len(ranked)), -ranked, ties, ~probes.of("evaluation"), ~flips, is_number, ~counted)
+    order = np.lexsort(keys)[:WORST_ROWS]
     return Parity(
         rows=int(counted.sum()),
         not_numbers=int((~is_number & counted).sum()),

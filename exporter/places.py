@@ -7,6 +7,7 @@ other, whose numpy is an older one for a reason.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,12 @@ def link_packages(folder: Path) -> None:
     folder.mkdir()
     for package in _PACKAGES:
         (folder / package).symlink_to(_FOLDER / package, target_is_directory=True)
+
+
+def copy_packages(folder: Path) -> None:
+    """Copy this installation's own packages into a folder, for a child that sees no link out of it."""
+    for package in _PACKAGES:
+        shutil.copytree(_FOLDER / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def run_child(

@@ -6,7 +6,7 @@ One after the other: what is timed must not share the machine. A library that is
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from edge_agent.errors import BundleError
 from edge_agent.scoring.implementations import implementation_of
 from edge_agent.scoring.runtime import Runtime
 from exporter.cost import Memory, measure_latency
+from exporter.emulated import emulated_places
 from exporter.gates import parity_refusal
 from exporter.intervals import Judge
 from exporter.model import FittedModel, Outputs, Rows
@@ -40,6 +41,11 @@ class Surroundings:
 
     places: tuple[Place, ...] = field(default_factory=lambda: find_places(os.environ))
     weighs: bool = True
+
+    @classmethod
+    def with_emulated(cls, architectures: Sequence[str]) -> "Surroundings":
+        """Add emulated architectures to what is found here; raise UnknownArchitectureError for an unknown one."""
+        return cls((*find_places(os.environ), *emulated_places(architectures, os.environ)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from exporter.intervals import Estimate
 from exporter.parity import WorstRow
-from exporter.report import BoardChoice, ExportReport, RuntimeRun, VariantReport
+from exporter.report import ExportReport, RuntimeRun, VariantReport
 
 _COLUMNS = ("variant", "size", "quality", "loss", "max diff", "flips", "µs 50/99 %", "verdict")
 _RUN_COLUMNS = ("variant", "library", "flips", "ties", "max diff", "µs 50/99 %", "MB")
@@ -49,22 +49,31 @@ def report_view(report: ExportReport) -> Group:
                 table.add_row(*map(escape, worst_cells(report, row)))
             parts += ["", table]
     if report.accepted:
-        parts += ["", *(Text(f"{choice.board}: {_choice_text(choice)}") for choice in report.boards)]
+        table = _table(
+            ("board", "variant", "why"),
+            title="Which variant suits which board",
+            left=("board", "variant", "why"),
+            wraps=True,
+        )
+        for choice in report.boards:
+            table.add_row(choice.board, choice.variant or _NONE, choice.reason)
+        parts += ["", table]
     return Group(*parts)
 
 
 def report_markdown(report: ExportReport) -> str:
     """Return the whole report as Markdown."""
-    lines = [f"**{title_of(report)}**", ""]
+    lines = [f"**{_plain(title_of(report))}**", ""]
     lines += _markdown(_COLUMNS, (_cells(variant) for variant in report.variants))
-    lines += ["", f"Compared on {probes_text(report)}.", *(f"- {note}" for note in (*report.notes, *doubts_of(report)))]
+    lines += ["", f"Compared on {probes_text(report)}.", ""]
+    lines += [f"- {_plain(note)}" for note in (*report.notes, *doubts_of(report))]
     runs = [(variant, run) for variant in report.variants for run in variant.runs]
     if runs:
         lines += ["", "## Quality, with 95 % confidence", ""]
         lines += _markdown(("variant", f"{report.metric}", "loss against the original"), _quality_rows(report))
         lines += ["", "## On every library that a variant claims", ""]
         lines += _markdown(_RUN_COLUMNS, ((v.name, *_run_cells(run)) for v, run in runs if not run.not_run))
-        lines += ["", *(f"- {line}" for line in _not_run(report))]
+        lines += ["", *(f"- {_plain(line)}" for line in _not_run(report))]
         lines += ["", "## By kind of row", ""]
         names = ("variant", "kind", "rows", "flips", "ties", "no number", "p50", "p90", "p99", "max")
         lines += _markdown(names, kind_rows(report))
@@ -123,6 +132,20 @@ def kind_rows(report: ExportReport) -> list[tuple[str, ...]]:
     ]
 
 
+def run_rows(report: ExportReport) -> list[tuple[str, ...]]:
+    """Return what each library did with each variant, those that were not run among them."""
+    rows: list[tuple[str, ...]] = []
+    for variant in report.variants:
+        for run in variant.runs:
+            verdict = f"not run: {run.not_run}" if run.not_run else run.refusal or "passed"
+            measured: tuple[str, ...] = (_NONE,) * 5
+            if run.parity is not None:
+                numbers = (run.parity.max_abs_difference, run.from_first, run.tolerance)
+                measured = (str(run.parity.label_flips), str(run.parity.ties), *(f"{n:.2g}" for n in numbers))
+            rows.append((variant.name, run.implementation, run.where or _NONE, *measured, *_cost_cells(run), verdict))
+    return rows
+
+
 def _cells(variant: VariantReport) -> tuple[str, ...]:
     if not variant.made or variant.parity is None or variant.latency is None:
         return (variant.name, *(_NONE,) * (len(_COLUMNS) - 2), variant.verdict)
@@ -147,8 +170,15 @@ def _run_cells(run: RuntimeRun) -> tuple[str, ...]:
         str(run.parity.label_flips),
         str(run.parity.ties),
         f"{run.parity.max_abs_difference:.2g}",
-        f"{run.latency.median_us:.1f}/{run.latency.p99_us:.1f}" if run.latency else _NONE,
-        f"{run.memory.peak_bytes / 1e6:.1f}" if run.memory else _NONE,
+        *_cost_cells(run),
+    )
+
+
+def _cost_cells(run: RuntimeRun) -> tuple[str, str]:
+    latency, memory = run.latency, run.memory
+    return (
+        f"{latency.median_us:.1f}/{latency.p99_us:.1f}" if latency else _NONE,
+        f"{memory.peak_bytes / 1e6:.1f}" if memory else _NONE,
     )
 
 
@@ -160,12 +190,10 @@ def _quality_rows(report: ExportReport) -> list[tuple[str, ...]]:
 
 def _not_run(report: ExportReport) -> list[str]:
     """Return one line a library that was not run, whichever variants claim it."""
-    found = {(run.name, run.not_run): None for variant in report.variants for run in variant.runs if run.not_run}
+    found = {
+        (run.implementation, run.not_run): None for variant in report.variants for run in variant.runs if run.not_run
+    }
     return [f"not run: {name}: {why}" for name, why in found]
-
-
-def _choice_text(choice: BoardChoice) -> str:
-    return f"{choice.variant} ({choice.reason})" if choice.variant else f"none: {choice.reason}"
 
 
 def _name_of(report: ExportReport, column: int) -> str:

@@ -5,7 +5,7 @@ a boundary that the original answers otherwise one or two float32 steps away: wh
 compares (a scaler, a projection) is rounded by about as much.
 """
 
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ _MAX_ROWS: Final = 300
 Bools = NDArray[np.bool_]
 
 
-def margins_of(task: Task | Literal["anomaly"], outputs: Outputs) -> NDArray[np.float64]:
+def margins_of(task: Task, outputs: Outputs) -> NDArray[np.float64]:
     """Return how far each row is from another decision: the lead of the best output, or the distance from 0."""
     if task == "regression":
         return np.full(len(outputs), np.inf)

@@ -11,18 +11,23 @@ from numpy.typing import NDArray
 from edge_agent.bundle import Lineage
 from edge_agent.durable import replace_file
 from exporter.export import ExportLimits, export_model
+from exporter.intervals import Estimate
 from exporter.model import FittedModel
 from exporter.pack import pack_bundle
 from exporter.report import ExportReport, parse_report, report_json
+from exporter.report_html import report_html
 from exporter.report_text import report_markdown
 from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.training import Lesson, Trained
 from trainer.project import LoadedProject
+from trainer.registry.registry import Registry
 
 BUNDLE_NAME: Final = "bundle"
 _VARIANTS_NAME: Final = "variants"
 _REPORT_NAME: Final = "report.json"
+# Where the reports lie among the artefacts of the version's run.
+REPORT_PLACE: Final = "export"
 _CALIBRATION_ROWS: Final = 1000
 
 
@@ -38,7 +43,7 @@ class Exported:
     bundle: Path | None
 
 
-def export_candidate(
+def export_candidate(  # noqa: PLR0913 - most by name
     loaded: LoadedProject,
     lesson: Lesson,
     trained: Trained,
@@ -48,8 +53,9 @@ def export_candidate(
     version: int,
     lineage: Lineage,
     folder: Path,
+    registry: Registry,
 ) -> Outcome[Exported]:
-    """Make, prove and pack the variants that the project asks for."""
+    """Make, prove and pack the variants that the project asks for, and store the report with the model version."""
     project = loaded.project
     model = FittedModel(trained.estimator, project.target.task, project.features, labels)
     evidence = evaluation.evidence
@@ -65,8 +71,14 @@ def export_candidate(
         folder=folder / _VARIANTS_NAME,
     )
     report = _honest(measured, evaluation.figures)
-    replace_file(folder / _REPORT_NAME, report_json(report))
-    replace_file(folder / "report.md", report_markdown(report).encode())
+    reports = {
+        _REPORT_NAME: report_json(report),
+        "report.md": report_markdown(report).encode(),
+        "report.html": report_html(report).encode(),
+    }
+    for name, data in reports.items():
+        replace_file(folder / name, data)
+    registry.attach(project.name, version, [folder / name for name in reports], REPORT_PLACE)
     bundle: Path | None = None
     if any(variant.accepted for variant in report.variants):
         bundle = folder / BUNDLE_NAME
@@ -98,14 +110,31 @@ def load_exported(folder: Path) -> Exported:
 
 def _honest(report: ExportReport, figures: Figures) -> ExportReport:
     """State qualities by the evaluation: a model that was fitted on the fleet's rows flatters itself on them."""
-    quality = figures.quality
+    quality, by = figures.quality, figures.quality - report.original_quality
     variants = tuple(
         variant
         if variant.quality is None or variant.original_quality is None
-        else replace(variant, quality=quality - (variant.original_quality - variant.quality), original_quality=quality)
+        else replace(
+            variant,
+            quality=quality - (variant.original_quality - variant.quality),
+            original_quality=quality,
+            quality_interval=_moved(variant.quality_interval, by),
+            runs=tuple(replace(run, quality=None if run.quality is None else run.quality + by) for run in variant.runs),
+        )
         for variant in report.variants
     )
-    return replace(report, evaluation_rows=figures.judged_rows, original_quality=quality, variants=variants)
+    return replace(
+        report,
+        evaluation_rows=figures.judged_rows,
+        original_quality=quality,
+        original_interval=_moved(report.original_interval, by),
+        variants=variants,
+    )
+
+
+def _moved(estimate: Estimate | None, by: float) -> Estimate | None:
+    """Return an interval as wide about another value."""
+    return None if estimate is None else Estimate(estimate.value + by, estimate.low + by, estimate.high + by)
 
 
 def _spread(rows: NDArray[np.float32]) -> NDArray[Any]:

@@ -187,7 +187,15 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
         "export",
         exporting,
         lambda at: exporting.export_candidate(
-            loaded, lesson, trained, evaluation, table.labels, version=version, lineage=lineage, folder=at
+            loaded,
+            lesson,
+            trained,
+            evaluation,
+            table.labels,
+            version=version,
+            lineage=lineage,
+            folder=at,
+            registry=registry,
         ),
         exporting.load_exported,
     )

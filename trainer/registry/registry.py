@@ -5,7 +5,7 @@ this module.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -77,6 +77,19 @@ class Registry:
         """Record more of a version."""
         for key, value in tags.items():
             self._client.set_model_version_tag(name, str(version), key, value)
+
+    def attach(self, name: str, version: int, files: Sequence[Path], place: str) -> None:
+        """Store files with a version: as artefacts of its run, in the folder ``place``.
+
+        Raises:
+            RegistryError: the store did not take them, or there is no such version.
+        """
+        run_id = self.load(name, version=version).run_id
+        try:
+            for file in files:
+                self._client.log_artifact(run_id, str(file), place)
+        except (MlflowException, OSError) as error:
+            raise RegistryError(f"{name}/{version}: {place} cannot be stored with it: {error}") from error
 
     def promote(self, name: str, version: int) -> None:
         """Make a version the champion; the champion until now becomes ``previous``."""

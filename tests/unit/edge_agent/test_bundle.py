@@ -8,6 +8,7 @@ from edge_agent.bundle import (
     Feature,
     FeatureReference,
     GoldenRow,
+    LibraryTolerance,
     LinearModel,
     Manifest,
     Variant,
@@ -139,6 +140,7 @@ def test_a_contradiction_is_refused_and_named(manifest: Manifest, problem: str):
         {"variants": (msgspec.structs.replace(RAIN.variants[0], runtime="exec"),)},
         {"variants": (msgspec.structs.replace(RAIN.variants[0], size_bytes=1 << 40),)},
         {"variants": (msgspec.structs.replace(RAIN.variants[0], tolerance=-1.0),)},
+        {"variants": (msgspec.structs.replace(RAIN.variants[0], tolerances=(LibraryTolerance("x", -1.0),)),)},
     ],
 )
 def test_a_value_that_its_type_forbids_is_refused(changes: dict[str, object]):
@@ -149,6 +151,21 @@ def test_a_value_that_its_type_forbids_is_refused(changes: dict[str, object]):
 def test_a_manifest_too_large_is_refused_unread():
     with pytest.raises(BundleError, match="refused unread"):
         parse_manifest(b" " * (MAX_MANIFEST_BYTES + 1))
+
+
+def test_a_manifest_without_tolerances_by_library_is_still_read():
+    content = msgspec.json.decode(encode_manifest(RAIN))
+    del content["variants"][0]["tolerances"]
+    (variant,) = parse_manifest(msgspec.json.encode(content)).variants
+    assert variant.tolerance_on("onnxruntime") == variant.tolerance
+
+
+def test_a_tolerance_by_library_is_looked_up_by_its_name_and_stands_once():
+    own = msgspec.structs.replace(RAIN.variants[0], tolerances=(LibraryTolerance("onnxruntime", 0.5),))
+    assert (own.tolerance_on("onnxruntime"), own.tolerance_on("native")) == (0.5, own.tolerance)
+    twice = msgspec.structs.replace(own, tolerances=own.tolerances * 2)
+    with pytest.raises(BundleError, match="two tolerances for one library"):
+        parse_manifest(encode_manifest(classification_manifest(variants=(twice,))))
 
 
 def test_fields_of_a_newer_writer_are_ignored():

@@ -6,7 +6,7 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -17,7 +17,7 @@ from exporter.errors import ModelError, RowsError
 from exporter.export import ExportLimits, export_model
 from exporter.model import FittedModel
 from exporter.variants import FORMS, UnknownVariantError
-from tests.unit.exporter.families import export, fit, learn, load, parity_of
+from tests.unit.exporter.families import HERE_ONLY, export, fit, learn, load, parity_of
 from tests.unit.exporter.repositories import SetClock
 
 DENSE = [
@@ -169,6 +169,22 @@ def test_a_target_transformed_by_something_else_is_refused_by_name(tmp_path):
     learnt = fit(TransformedTargetRegressor(Ridge(), transformer=MinMaxScaler()), rows, truth, is_value=True)
     report = export(learnt, tmp_path, "auto")
     assert all("a target transformed by MinMaxScaler is not supported" in v.reason for v in report.variants)
+
+
+def test_a_detector_is_proved_by_what_it_calls_an_anomaly(tmp_path):
+    rows, truth = load("cancer")
+    estimator = IsolationForest(n_estimators=20, contamination=0.3, random_state=0).fit(rows[:300])
+    model = FittedModel(estimator, "anomaly", tuple(Feature(f"f{i}") for i in range(30)))
+    arguments = {"calibration": rows[:300], "evaluation": rows[300:], "limits": ExportLimits(), "folder": tmp_path}
+    arguments |= {"requested": ("onnx-fp32",), "surroundings": HERE_ONLY}
+    found = export_model(model, truth=1 - truth[300:], metric="balanced_accuracy", **arguments)
+    assert found.probes["boundary"] > 50
+    assert 0.6 < found.original_quality < 1
+    (variant,) = found.variants
+    assert variant.made, variant.reason
+    assert parity_of(variant).label_flips == 0
+    with pytest.raises(RowsError, match="1 for an anomaly"):
+        export_model(model, truth=truth[300:] + 1, metric="accuracy", **arguments)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

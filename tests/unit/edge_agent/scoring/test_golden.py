@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from edge_agent.bundle import Feature, GoldenRow, Manifest
+from edge_agent.bundle import Feature, GoldenRow, LibraryTolerance, Manifest
 from edge_agent.errors import BundleError
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.onnx_runtime import OnnxRuntime
@@ -46,10 +47,31 @@ def test_a_difference_over_the_tolerance_is_refused_with_the_worst_row(model: Pa
         verify(classification_manifest(golden=rows), model)
 
 
+def test_the_tolerance_is_that_of_the_library_that_runs_here(model: Path):
+    near = softmax([0.0, 1.0])
+    manifest = classification_manifest(golden=(GoldenRow((0.0, 1.0), (near[0] + 0.001, near[1] - 0.001)),))
+    runtime = OnnxRuntime(model, len(manifest.features), manifest.n_outputs)
+    wide = variant_of(model, tolerance=1.0)
+    strict = structs.replace(wide, tolerances=(LibraryTolerance("onnxruntime", 1e-5),))
+    other = structs.replace(wide, tolerances=(LibraryTolerance("ai-edge-litert", 1e-5),))
+    verify_golden(manifest, wide, runtime)
+    verify_golden(manifest, other, runtime)
+    with pytest.raises(BundleError, match="tolerance 1e-05"):
+        verify_golden(manifest, strict, runtime)
+
+
 def test_another_label_is_refused_even_within_the_tolerance(model: Path):
     rows = (GoldenRow((0.01, 0.0), (0.501, 0.499)),)
     with pytest.raises(BundleError, match="row 0"):
         verify(classification_manifest(golden=rows), model, tolerance=0.05)
+
+
+def test_a_detector_must_call_the_same_rows_anomalies(tmp_path: Path):
+    model = write_onnx_regressor(tmp_path / "model.onnx")
+    rows = (GoldenRow((0.001, 0.0), (-0.001,)),)
+    verify(regression_manifest(golden=rows), model, 0.05)
+    with pytest.raises(BundleError, match="row 0"):
+        verify(regression_manifest(golden=rows, task="anomaly"), model, 0.05)
 
 
 def test_regression_is_judged_by_tolerance_alone(tmp_path: Path):

@@ -199,6 +199,15 @@ def test_the_store_holds_every_step_with_times_parameters_metrics_and_pointers(h
     assert all(path.is_file() for path in pointers)
 
 
+def test_the_proof_is_stored_with_the_model_version(history: History) -> None:
+    model = Registry(history.loaded.state).resolve(f"{history.loaded.project.name}/{history.first.version}")
+    for name in ("report.json", "report.md", "report.html"):
+        stored = download_artifacts(
+            run_id=model.run_id, artifact_path=f"export/{name}", tracking_uri=tracking_uri(history.loaded.state)
+        )
+        assert Path(stored).read_bytes() == (model.folder / "export" / name).read_bytes()
+
+
 def test_the_next_run_is_compared_with_the_champion_on_rows_that_neither_saw(history: History) -> None:
     evidence = history.second.decision.evidence
     assert history.first.decision.evidence.compared_rows == 0
