@@ -39,10 +39,10 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
     ] = None,
     *,
-    c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
     ] = False,
+    c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
