@@ -1,7 +1,5 @@
 """Last steps of every ONNX variant: nothing in it that its answer does not need, what it means, checked, in bytes."""
 
-from collections.abc import Mapping
-
 import onnx
 from google.protobuf.message import EncodeError
 from onnx import helper
@@ -40,7 +38,7 @@ def finish_model(proto: onnx.ModelProto, model: FittedModel, writer: str) -> byt
     return data
 
 
-def _properties_of(model: FittedModel, writer: str) -> Mapping[str, str]:
+def _properties_of(model: FittedModel, writer: str) -> dict[str, str]:
     return {
         "model": " > ".join(type(step).__name__ for _, step in steps_of(model.estimator)),
         "task": model.task,

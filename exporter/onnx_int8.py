@@ -114,7 +114,8 @@ def column_scales(weights: Floats, bias: Floats, input_scale: float) -> Floats:
     """Return the scale of each column of weights ``(n_in, n_out)``: its greatest is 127 steps, and its bias fits."""
     by_weight = np.abs(weights).max(axis=0) / _GREATEST
     by_bias = np.abs(bias) / (input_scale * _BIAS_STEPS)
-    return np.maximum(np.maximum(by_weight, by_bias), _LEAST_SCALE).astype(np.float32).astype(np.float64)
+    scales: Floats = np.maximum(np.maximum(by_weight, by_bias), _LEAST_SCALE).astype(np.float32).astype(np.float64)
+    return scales
 
 
 def _write_product(nodes: OnnxNodes, linear: Linear, x: str, quantisation: Quantisation) -> str:

@@ -19,6 +19,7 @@ from sklearn.preprocessing import MaxAbsScaler, RobustScaler, StandardScaler
 from exporter.errors import ConversionError, UnsupportedError
 from exporter.model import FittedModel
 from exporter.onnx_nodes import INPUT, OUTPUT
+from exporter.onnx_surgery import number_names
 from exporter.steps import TargetScale, parts_of, steps_of, unwrap_target
 
 # Newer ones of ai.onnx.ml have operators that sklearn-onnx does not write.
@@ -69,6 +70,8 @@ def _with_one_output(proto: onnx.ModelProto, model: FittedModel, target: TargetS
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["n", model.n_outputs]))
     del graph.input[:]
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", len(model.features)]))
+    # Names of some of its converters hold the address of an object.
+    number_names(graph)
     return proto
 
 

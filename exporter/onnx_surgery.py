@@ -61,6 +61,41 @@ def rename_value(graph: onnx.GraphProto, old: str, new: str) -> None:
                     names[place] = new
 
 
+def number_names(graph: onnx.GraphProto) -> None:
+    """Name every value by its place, and nodes not at all, so that the same operators give the same bytes.
+
+    Inputs and outputs of the graph itself keep their names.
+    """
+    kept = {value.name: value.name for value in (*graph.input, *graph.output)}
+    _number(graph, kept, [0], is_outermost=True)
+
+
+def _number(graph: onnx.GraphProto, known: dict[str, str], count: list[int], *, is_outermost: bool) -> None:
+    names = dict(known)
+
+    def named(name: str) -> str:
+        if name and name not in names:
+            names[name] = f"v{count[0]}"
+            count[0] += 1
+        return names.get(name, "")
+
+    if not is_outermost:
+        for value in graph.input:
+            value.name = named(value.name)
+    for tensor in graph.initializer:
+        tensor.name = named(tensor.name)
+    for node in graph.node:
+        node.name = ""
+        replace_all(node.input, [named(name) for name in node.input])
+        for inner in graphs_of(node):
+            inner.name = "inner"
+            _number(inner, names, count, is_outermost=False)
+        replace_all(node.output, [named(name) for name in node.output])
+    for value in graph.output:
+        value.name = named(value.name)
+    del graph.value_info[:]
+
+
 def replace_all(field: Any, content: Iterable[Any]) -> None:  # noqa: ANN401 - protobuf's repeated fields have no public type
     """Replace what a repeated field holds."""
     held = list(content)

@@ -11,7 +11,7 @@ sets (``BRANCH_MEMBER``) answer wrongly in ONNX Runtime 1.21 and 1.22 for catego
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def _tell_sides_apart(sides: _Sides, roots: Ints, leaves: Floats) -> Floats:
     return leaves
 
 
-def _ints(values: NDArray[np.number]) -> list[int]:
+def _ints(values: NDArray[Any]) -> list[int]:
     numbers: list[int] = values.astype(np.int64).tolist()
     return numbers
 

@@ -64,12 +64,13 @@ def convert_outside_int8(estimator: OnnxEstimator, calibration: Rows) -> bytes:
     return data
 
 
-def convert_with_onnx2tf(onnx_path: Path, out: Path, clock: Clock | None = None) -> float:
+def convert_with_onnx2tf(onnx_path: Path, out: Path, *, input_name: str = INPUT, clock: Clock | None = None) -> float:
     """Convert an ONNX file to TFLite with onnx2tf, for comparison; return the seconds that it took.
 
     Args:
         onnx_path: is not changed.
         out: folder for what it writes.
+        input_name: of the model's input, whose shape is kept.
         clock: the machine's own by default.
 
     Raises:
@@ -82,7 +83,7 @@ def convert_with_onnx2tf(onnx_path: Path, out: Path, clock: Clock | None = None)
     copy = out / "model.onnx"
     copy.write_bytes(onnx_path.read_bytes())
     before = clock.monotonic_s()
-    _run(python, copy, out, ())
+    _run(python, copy, out, (), input_name)
     return clock.monotonic_s() - before
 
 
@@ -101,12 +102,12 @@ def _convert(copy: Path, options: Sequence[str], ending: str) -> Path:
     return made
 
 
-def _run(python: Path, copy: Path, out: Path, options: Sequence[str]) -> str:
+def _run(python: Path, copy: Path, out: Path, options: Sequence[str], input_name: str = INPUT) -> str:
     """Run onnx2tf on a file that it may rewrite; return its last words."""
     command = [
         *(str(python), "-m", "onnx2tf", "-i", str(copy), "-o", str(out), "-n"),
         # One row, and its shape kept: the device hands over (1, n_features).
-        *("-tb", "flatbuffer_direct", "-b", "1", "-kat", INPUT),
+        *("-tb", "flatbuffer_direct", "-b", "1", "-kat", input_name),
         *options,
     ]
     try:

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.dense_runs import Bend, DenseRun, Layer, weighty_parts
-from exporter.interpreter import CURVES
+from exporter.interpreter import CURVES, run_program
 from exporter.model import Rows
-from exporter.program import Affine, Kernel, Program, Scale, Trees
+from exporter.program import Affine, Kernel, Program, Scale, Trees, pruned
 from exporter.quantisation import Quantisation, quantisation_of, quantise_weights, sizes_of
 from exporter.tflite_file import Tensor
 from exporter.tflite_kernels import write_stored_kernel, write_stored_linear
@@ -58,18 +58,25 @@ class Special:
     error: float | None
 
 
-def plan_int8(program: Program, traced: tuple[Rows, ...]) -> Mapping[int, Special]:
+def plan_int8(program: Program, calibration: Rows) -> Mapping[int, Special]:
     """Return what is written in int8 by the place of its answer; empty: the program has no numbers to quantise.
 
     Args:
         program: of the model.
-        traced: every vector of it for calibration rows, ``(n, width) float32``.
+        calibration: ``(n, n_features) float32`` real rows; what layers make of them sets their ranges.
     """
     parts = weighty_parts(program)
     specials: dict[int, Special] = {}
     for run in parts.runs:
-        plan = _plan_product if len(run.layers) == 1 else _plan_layers
-        specials[run.end] = plan(program, run, traced[run.start])
+        if isinstance(program.nodes[run.start].operation, Kernel) and len(run.layers) == 1:
+            # A kernel's numbers are of one size.
+            specials[run.end] = _plan_product(program, run, np.ones(len(run.layers[0].weights)))
+            continue
+        entering = run_program(pruned(Program(program.nodes, run.start)), calibration)
+        if len(run.layers) == 1:
+            specials[run.end] = _plan_product(program, run, sizes_of(entering))
+        else:
+            specials[run.end] = _plan_layers(program, run, entering)
     for place, kernel in parts.kernels.items():
         specials[place] = Special(kernel.of, partial(_write_kernel, kernel), None)
     for place, trees in parts.trees.items():
@@ -79,12 +86,9 @@ def plan_int8(program: Program, traced: tuple[Rows, ...]) -> Mapping[int, Specia
     return specials
 
 
-def _plan_product(program: Program, run: DenseRun, entering: Rows) -> Special:
-    """Plan a product that stands alone; ``entering (n, n_in)`` is what it was calibrated with."""
+def _plan_product(program: Program, run: DenseRun, sizes: Floats) -> Special:
+    """Plan a product that stands alone; its columns are divided by ``sizes (n_in,)`` first."""
     (layer,) = run.layers
-    # Between a kernel and its vectors nothing is uneven that matters.
-    is_kernel = isinstance(program.nodes[run.start].operation, Kernel)
-    sizes = np.ones(entering.shape[1]) if is_kernel else sizes_of(entering)
     of, resize = _resizing(program, run, sizes)
     resized = Layer(layer.weights * sizes[:, np.newaxis], layer.bias, "none")
     return Special(of, partial(_write_product, resize, resized), None)

@@ -1,5 +1,7 @@
 """The variants ``tflite-fp32`` and ``tflite-int8``: a model's program, written by ourselves as TFLite operators.
 
+Graphs from outside that no program expresses go through onnx2tf (`exporter.outside`).
+
 What int8 is used for, and what stays float32 in such a file, is in `exporter.tflite_int8`.
 """
 
@@ -10,9 +12,10 @@ from typing import Final
 import numpy as np
 
 from exporter.errors import UnsupportedError
-from exporter.interpreter import trace_program
 from exporter.material import Material
 from exporter.model import Rows
+from exporter.onnx_graph import OnnxEstimator
+from exporter.outside import convert_outside_fp32, convert_outside_int8
 from exporter.program import Program, Row, sources_of
 from exporter.tflite_file import Tensor, TfliteFile
 from exporter.tflite_int8 import Special, plan_int8
@@ -28,8 +31,15 @@ def convert_tflite_fp32(material: Material) -> bytes:
 
     Raises:
         UnsupportedError: a step that no reader knows, named.
+        ConversionError: onnx2tf failed on a graph from outside.
     """
-    return write_program(material.program, _NOTHING, "fieldloop tflite-fp32")
+    try:
+        program = material.program
+    except UnsupportedError:
+        if not isinstance(material.model.estimator, OnnxEstimator):
+            raise
+        return convert_outside_fp32(material.model.estimator, material.calibration)
+    return write_program(program, _NOTHING, "fieldloop tflite-fp32")
 
 
 def convert_tflite_int8(material: Material) -> bytes:
@@ -40,9 +50,15 @@ def convert_tflite_int8(material: Material) -> bytes:
 
     Raises:
         UnsupportedError: a step that no reader knows, or a model without anything to quantise; named.
+        ConversionError: onnx2tf failed on a graph from outside.
     """
-    program = material.program
-    specials = plan_int8(program, trace_program(program, _evenly_spaced(material.calibration)))
+    try:
+        program = material.program
+    except UnsupportedError:
+        if not isinstance(material.model.estimator, OnnxEstimator):
+            raise
+        return convert_outside_int8(material.model.estimator, material.calibration)
+    specials = plan_int8(program, _evenly_spaced(material.calibration))
     if not specials:
         last = program.nodes[program.output]
         raise UnsupportedError(

@@ -206,7 +206,7 @@ def _batch_normalization(reading: GraphReading) -> Value:
 def _where(reading: GraphReading) -> Value:
     mask, instead, kept = reading.value(0), reading.value(1), reading.value(2)
     is_filling = isinstance(mask, Mask) and isinstance(kept, Vector) and mask.of == kept
-    if not is_filling or isinstance(instead, Vector | Mask) or not isinstance(mask, Mask):
+    if not is_filling or not isinstance(instead, np.ndarray) or not isinstance(mask, Mask):
         raise reading.refuse("other than one that fills missing values")
     fill = _per_row(reading, instead, mask.of.shape)
     if fill.shape != mask.of.shape:

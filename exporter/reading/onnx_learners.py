@@ -7,6 +7,7 @@ import numpy as np
 
 from exporter.program import (
     Affine,
+    Bins,
     Columns,
     Fill,
     Join,
@@ -17,8 +18,10 @@ from exporter.program import (
     Scale,
     Softmax,
 )
-from exporter.reading.onnx_values import Floats, GraphReading, Operator, Value, Vector
+from exporter.reading.onnx_values import Floats, GraphReading, Operator, Value, Vector, Whole
 
+# Greater ones are not exact in float32.
+_MAX_CATEGORY: Final = 1 << 24
 _NORMS: Final[Mapping[str, NormName]] = {"MAX": "max", "L1": "l1", "L2": "l2"}
 
 
@@ -85,17 +88,23 @@ def _linear(reading: GraphReading, vector: Vector, n_outputs: int) -> Vector:
 
 
 def _one_hot_encoder(reading: GraphReading) -> Value:
-    vector = reading.vector()
-    categories = [float(category) for category in reading.attribute("cats_int64s", [])]
-    if not categories or not reading.attribute("zeros", 1):
-        raise reading.refuse("of texts, or one that refuses categories it does not know,")
-    groups = tuple((category,) for category in categories)
-    columns = [reading.add(Columns(vector.place, (place,)), (1,)) for place in range(vector.width)]
-    encoded = [reading.add(OneHot(column.place, groups), (len(groups),)) for column in columns]
+    value = reading.value(0)
+    vector = value.of if isinstance(value, Whole) else reading.vector()
+    categories = np.array(reading.attribute("cats_int64s", []), np.int64)
+    is_plain = len(categories) > 0 and len(np.unique(categories)) == len(categories) and reading.attribute("zeros", 1)
+    if not is_plain or categories.min() < 0 or categories.max() >= _MAX_CATEGORY:
+        raise reading.refuse("of texts or negative numbers, or one that refuses categories it does not know,")
+    # A number is a category from it up to the next one; what lies between -1 and 0 is cut to 0.
+    lows = np.where(categories == 0, np.nextafter(np.float32(-1), np.float32(0)), categories).astype(np.float64)
+    edges = np.unique(np.concatenate([lows, categories + 1.0]))
+    groups = tuple((float(place),) for place in np.searchsorted(edges, lows) + 1)
+    encoded = []
+    for place in range(vector.width):
+        column = reading.add(Columns(vector.place, (place,)), (1,))
+        bins = reading.add(Bins(column.place, (tuple(edges.tolist()),)), (1,))
+        encoded.append(reading.add(OneHot(bins.place, groups), (len(groups),)).place)
     shape = (*vector.shape, len(groups))
-    if len(encoded) == 1:
-        return Vector(encoded[0].place, shape)
-    return reading.add(Join(tuple(part.place for part in encoded)), shape)
+    return Vector(encoded[0], shape) if len(encoded) == 1 else reading.add(Join(tuple(encoded)), shape)
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {

@@ -7,9 +7,10 @@ import numpy as np
 from onnx import TensorProto
 
 from exporter.program import Flags, Join
-from exporter.reading.onnx_values import ROWS, GraphReading, Mask, Operator, Value, Vector
+from exporter.reading.onnx_values import ROWS, GraphReading, Mask, Operator, Value, Vector, Whole
 
 _FLOATS: Final = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})
+_WHOLE: Final = frozenset({TensorProto.INT64, TensorProto.INT32})
 
 
 def _same(reading: GraphReading) -> Value:
@@ -135,9 +136,11 @@ def _cast(reading: GraphReading) -> Value:
     value, to = reading.value(0), reading.attribute("to", 1)
     if isinstance(value, Mask):
         return reading.add(Flags(value.of.place, value.marker), value.of.shape)
+    if to in _WHOLE:
+        return Whole(reading.vector())
     if to not in _FLOATS:
-        raise reading.refuse("to whole numbers")
-    return value
+        raise reading.refuse("to another type")
+    return reading.vector()
 
 
 OPERATORS: Final[Mapping[str, Operator]] = {

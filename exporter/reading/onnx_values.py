@@ -39,7 +39,14 @@ class Mask:
     marker: float
 
 
-Value: TypeAlias = Vector | Mask | NDArray[Any]
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A vector whose fractions are cut off."""
+
+    of: Vector
+
+
+Value: TypeAlias = Vector | Mask | Whole | NDArray[Any]
 
 
 class GraphReading:
@@ -85,8 +92,8 @@ class GraphReading:
     def vector(self, index: int = 0) -> Vector:
         """Return an input of the node that is a vector."""
         value = self.value(index)
-        if isinstance(value, Mask):
-            raise self.refuse("of a comparison")
+        if isinstance(value, Mask | Whole):
+            raise self.refuse("of a comparison" if isinstance(value, Mask) else "of whole numbers")
         if not isinstance(value, Vector):
             raise self.refuse(f"with a constant in place of input {index}")
         return value
@@ -101,7 +108,7 @@ class GraphReading:
     def constant(self, index: int) -> NDArray[Any]:
         """Return an input of the node that is a constant."""
         value = self.value(index)
-        if isinstance(value, Vector | Mask):
+        if isinstance(value, Vector | Mask | Whole):
             raise self.refuse(f"whose input {index} is no constant")
         return value
 

@@ -4,14 +4,20 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
 
 
 def main() -> None:
-    """Read ``{"path", "n_outputs", "rows"}`` from standard input, write the outputs."""
+    """Score ``NAME.npy`` by ``NAME.tflite`` to ``NAME.out.npy`` for each file that standard input names."""
     job = json.load(sys.stdin)
-    runtime = TfliteRuntime(Path(job["path"]), len(job["rows"][0]), job["n_outputs"])
-    sys.stdout.write(json.dumps([list(runtime.score(row)) for row in job["rows"]]))
+    for file in job["files"]:
+        path = Path(job["folder"], file["name"])
+        rows = np.load(f"{path}.npy")
+        runtime = TfliteRuntime(Path(f"{path}.tflite"), rows.shape[1], file["n_outputs"])
+        np.save(f"{path}.out.npy", np.array(runtime.score_batch(rows.tolist())))
+        runtime.close()
 
 
 if __name__ == "__main__":

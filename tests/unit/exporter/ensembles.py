@@ -1,5 +1,7 @@
 """Random tree ensembles, for tests that compare a target with what an ensemble means."""
 
+from typing import Any
+
 import numpy as np
 
 from exporter.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, CategoryTest, TreeEnsemble
@@ -10,8 +12,8 @@ class Planter:
 
     def __init__(self, rng: np.random.Generator, n_features: int, leaf, categories: tuple[int, ...] = ()):
         self.rng, self.n_features, self.leaf_of, self.categories = rng, n_features, leaf, categories
-        self.nodes: list[list] = []
-        self.leaves: list = []
+        self.nodes: list[list[Any]] = []
+        self.leaves: list[Any] = []
         self.tests: list[CategoryTest] = []
 
     def grow(self, depth: int) -> int:

@@ -14,7 +14,7 @@ from tests.unit.exporter.families import load
 
 
 def tensor(name, values, dtype=np.float32):
-    return numpy_helper.from_array(np.ascontiguousarray(values, dtype=dtype), name)
+    return numpy_helper.from_array(np.array(values, dtype=dtype, order="C"), name)
 
 
 def value(name, shape, elem_type=TensorProto.FLOAT):

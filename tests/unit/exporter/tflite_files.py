@@ -2,13 +2,13 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
-from exporter.interpreter import trace_program
-from exporter.program import Operation, Program, ProgramBuilder, Trees
+from exporter.program import Program, ProgramBuilder, Trees
 from exporter.tflite_int8 import plan_int8
 from exporter.tflite_target import write_program
 from tests.unit.exporter.ensembles import random_ensemble, rows_on_thresholds
@@ -17,7 +17,7 @@ from tests.unit.exporter.test_onnx_program import CASES
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
 
-def alone(operation: Operation, n_features: int) -> Program:
+def alone(operation: Any, n_features: int) -> Program:
     """Return the program of one operation."""
     builder = ProgramBuilder(n_features)
     return builder.build(builder.add(operation))
@@ -30,7 +30,7 @@ def float_file(program: Program) -> bytes:
 
 def small_file(program: Program, rows) -> bytes:
     """Return a program in int8, calibrated with rows."""
-    specials = plan_int8(program, trace_program(program, rows))
+    specials = plan_int8(program, rows)
     assert specials
     return write_program(program, specials, "test")
 
@@ -91,7 +91,7 @@ ENSEMBLES = {
     "hundreds of trees": random_ensemble(8, 700, _number, divisor=700.0),
     "thousands of thresholds": random_ensemble(9, 300, _number, depths=(8,)),
 }
-PROGRAMS = {
+PROGRAMS: dict[str, tuple[Program, Any, float]] = {
     **{name: (alone(op, rows.shape[1]), rows.astype(np.float32), tol) for name, (op, rows, tol) in CASES.items()},
     **{name: (alone(Trees(0, e), 5), rows_on_thresholds(1, 400), 1e-6) for name, e in ENSEMBLES.items()},
 }
