@@ -61,9 +61,11 @@ packages:
 
 venv-demo:
 	@sh scripts/install.sh $(PYTHON) $(VENV) demo
+	@$(BIN)/python -m edge_agent.engine.compile --quiet || true
 
 venv-dev:
 	@sh scripts/install.sh $(PYTHON) $(VENV) dev
+	@$(BIN)/python -m edge_agent.engine.compile --quiet || true
 
 venv-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \

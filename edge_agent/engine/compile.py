@@ -3,7 +3,7 @@
 With the package ``ziglang`` (a C compiler for all of them, against glibc 2.28) where it is installed, else with ``cc``
 for this machine only. A library that was built from the same sources in the same way is left as it is.
 
-    python -m edge_agent.engine.compile [--all] [--into FOLDER]
+    python -m edge_agent.engine.compile [--all] [--into FOLDER] [--quiet]
 """
 
 import argparse
@@ -112,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="edge_agent.engine.compile", description="Compile the native engine.")
     parser.add_argument("--all", action="store_true", help=f"for {', '.join(ARCHITECTURES)}, not for this machine only")
     parser.add_argument("--into", type=Path, default=LIBRARIES, help="folder of the libraries")
+    parser.add_argument("--quiet", action="store_true", help="say only what failed")
     options = parser.parse_args(arguments)
     failed = False
     for name in ARCHITECTURES if options.all else (architecture(),):
@@ -120,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except CompilerError as error:
             failed = True
             print(f"native engine: {error}", file=sys.stderr)  # noqa: T201 - a command
-        else:
+            continue
+        if not options.quiet:
             print(f"native engine: {library}")  # noqa: T201 - a command
     return int(failed)
 

@@ -2,7 +2,9 @@
 
 import ctypes
 import struct
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,22 +65,23 @@ class _ForeignModel:
         self._unpack = struct.Struct(f"={self.n_outputs}f").unpack
         self._score = library.fl_score
         self._arguments = (1, ctypes.addressof(self._row), ctypes.addressof(self._answer))
+        # ctypes gives the interpreter's lock away while the engine runs.
+        self._use = threading.Lock()
 
     def score(self, row: "Sequence[float] | ReadableBuffer", /) -> list[float]:
         """Score one row; see `EngineModel.score`."""
-        pointer = self._open_pointer()
         if not isinstance(row, list | tuple):
             row = _numbers_of(row)
-        try:
-            self._pack(self._row, 0, *row)
-        except struct.error as error:
-            raise ValueError(f"row of {len(row)} values, the model takes {self.n_features}: {error}") from error
-        self._score(pointer, *self._arguments)
-        return list(self._unpack(self._answer))
+        with self._used() as pointer:
+            try:
+                self._pack(self._row, 0, *row)
+            except struct.error as error:
+                raise ValueError(f"row of {len(row)} values, the model takes {self.n_features}: {error}") from error
+            self._score(pointer, *self._arguments)
+            return list(self._unpack(self._answer))
 
     def score_into(self, rows: "ReadableBuffer", answers: "WriteableBuffer", /) -> None:
         """Score rows; see `EngineModel.score_into`."""
-        pointer = self._open_pointer()
         given, taken = memoryview(rows).cast("B"), memoryview(answers).cast("B")
         row_bytes, answer_bytes = self.n_features * _FLOAT_BYTES, self.n_outputs * _FLOAT_BYTES
         n_rows = given.nbytes // row_bytes
@@ -89,26 +92,36 @@ class _ForeignModel:
             )
         # ctypes takes the address of writable memory only.
         source = bytes(given) if given.readonly else (ctypes.c_char * given.nbytes).from_buffer(given)
-        self._score(pointer, n_rows, source, (ctypes.c_char * taken.nbytes).from_buffer(taken))
+        with self._used() as pointer:
+            self._score(pointer, n_rows, source, (ctypes.c_char * taken.nbytes).from_buffer(taken))
 
     def layout(self, operation: int, /) -> str:
         """Say how trees are walked; see `EngineModel.layout`."""
-        text: bytes = self._library.fl_layout(self._open_pointer(), operation)
+        with self._used() as pointer:
+            text: bytes = self._library.fl_layout(pointer, operation)
         return text.decode()
 
     def close(self) -> None:
         """Give back the model's memory."""
-        pointer, self._pointer = self._pointer, None
-        if pointer is not None:
+        if self._pointer is None:
+            return
+        with self._used() as pointer:
+            self._pointer = None
             self._library.fl_close(pointer)
 
     def __del__(self) -> None:
         self.close()
 
-    def _open_pointer(self) -> int:
-        if self._pointer is None:
-            raise ValueError("the model is closed")
-        return self._pointer
+    @contextmanager
+    def _used(self) -> Iterator[int]:
+        if not self._use.acquire(blocking=False):
+            raise RuntimeError("the model is scoring for another caller: one model a thread")
+        try:
+            if self._pointer is None:
+                raise ValueError("the model is closed")
+            yield self._pointer
+        finally:
+            self._use.release()
 
 
 def _numbers_of(row: "Sequence[float] | ReadableBuffer") -> Sequence[float]:
@@ -117,7 +130,7 @@ def _numbers_of(row: "Sequence[float] | ReadableBuffer") -> Sequence[float]:
         view = memoryview(row)  # type: ignore[arg-type]  # what is no buffer says so
     except TypeError:
         return list(row)  # type: ignore[arg-type]  # then it is a sequence
-    if view.format not in _FORMATS:
+    if view.format not in _FORMATS or not view.c_contiguous:
         return list(row)  # type: ignore[arg-type]  # as above
     return view.cast("B").cast("f").tolist()
 

@@ -226,6 +226,8 @@ static void read_corpus(const char *folder)
         }
         free(entries[i]);
     }
+    if (n > 0)
+        free(entries);
 }
 
 int main(int argc, char **argv)

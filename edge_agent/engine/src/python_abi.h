@@ -90,6 +90,7 @@ typedef struct _ts PyThreadState;
 #define Py_T_ULONGLONG 18
 #define Py_READONLY 1
 
+#if !defined(FIELDLOOP_TYPES_ONLY) /* a test looks at the types alone */
 extern PyTypeObject PyList_Type, PyTuple_Type;
 extern PyObject *PyExc_ValueError, *PyExc_TypeError, *PyExc_RuntimeError, *PyExc_OverflowError, *PyExc_MemoryError;
 extern PyObject _Py_NoneStruct;
@@ -122,5 +123,6 @@ void PyErr_SetString(PyObject *, const char *);
 PyObject *PyErr_NoMemory(void);
 PyThreadState *PyEval_SaveThread(void);
 void PyEval_RestoreThread(PyThreadState *);
+#endif
 
 #endif

@@ -239,6 +239,8 @@ void fl_read_trees(fl_load *load, fl_operation *operation, const uint32_t *width
     fl_trees passing, *laid = fl_take(load, 1, sizeof *laid), *trees = laid ? laid : &passing;
     memset(trees, 0, sizeof *trees);
     const head head = read_head(load);
+    if (load->status != FL_OK) /* what the head says names places in tables */
+        return;
     fl_trees_source source = {.trees = trees, .n_trees = head.n_trees, .n_nodes = head.n_nodes, .most_leaves = head.most_leaves};
     trees->missing = (fl_missing)head.missing;
     trees->n_columns = head.n_columns;

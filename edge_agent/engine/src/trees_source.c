@@ -12,7 +12,7 @@ uint32_t fl_width_for(uint32_t n)
 
 uint32_t fl_take_bits(fl_bits *bits, uint32_t width)
 {
-    if (width > bits->n_bits - bits->at) {
+    if (bits->at > bits->n_bits || width > bits->n_bits - bits->at) {
         bits->at = bits->n_bits + 1;
         return 0;
     }
