@@ -39,7 +39,7 @@ def time_rows(runtime: Runtime, rows: PlainRows, clock: Clock) -> tuple[float, f
 
 
 def time_batches(runtime: Runtime, rows: PlainRows, size: int, clock: Clock) -> float:
-    """Score batches of ``size`` rows; return µs a row of the quickest: with few calls a median is one of the machine."""
+    """Score batches of ``size`` rows; return µs a row of the quickest: a median of few would be the machine's."""
     batch = list(islice(cycle(rows), size))
     runtime.score_batch(batch)
     times_us = []
