@@ -42,9 +42,9 @@ from exporter.program import (
 Floats = NDArray[np.float64]
 
 # libsvm's numbers (svm.cpp, multiclass_probability).
-_LEAST_PAIR: Final = 1e-7
-_LEAST_ROUNDS: Final = 100
-_COUPLING_ERROR: Final = 0.005
+COUPLING_LEAST_PAIR: Final = 1e-7
+COUPLING_LEAST_ROUNDS: Final = 100
+COUPLING_ERROR: Final = 0.005
 
 CURVES: Final[Mapping[CurveName, Callable[[Floats], Floats]]] = {
     "relu": lambda x: np.maximum(x, 0.0),
@@ -178,15 +178,17 @@ def _coupling(operation: Coupling, values: Rows) -> Floats:
 
 def _couple(n_classes: int, pairs: Floats) -> Floats:
     r = np.zeros((n_classes, n_classes))
-    for value, (i, j) in zip(np.clip(pairs, _LEAST_PAIR, 1 - _LEAST_PAIR), pairs_of(n_classes), strict=True):
+    for value, (i, j) in zip(
+        np.clip(pairs, COUPLING_LEAST_PAIR, 1 - COUPLING_LEAST_PAIR), pairs_of(n_classes), strict=True
+    ):
         r[i, j], r[j, i] = value, 1 - value
     q = -r.T * r
     np.fill_diagonal(q, np.square(r).sum(axis=0))
     p = np.full(n_classes, 1.0 / n_classes)
-    for _ in range(max(_LEAST_ROUNDS, n_classes)):
+    for _ in range(max(COUPLING_LEAST_ROUNDS, n_classes)):
         qp = q @ p
         pqp = float(p @ qp)
-        if np.max(np.abs(qp - pqp)) < _COUPLING_ERROR / n_classes:
+        if np.max(np.abs(qp - pqp)) < COUPLING_ERROR / n_classes:
             break
         for t in range(n_classes):
             step = (-qp[t] + pqp) / q[t, t]

@@ -9,8 +9,8 @@ from edge_agent.bundle import RuntimeName
 from exporter.errors import ExporterError
 from exporter.material import Material
 from exporter.native_target import convert_native
+from exporter.onnx_int8 import convert_onnx_int8
 from exporter.onnx_target import convert_onnx_fp32
-from exporter.quantise import convert_onnx_int8
 from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
 
 AUTO: Final = "auto"

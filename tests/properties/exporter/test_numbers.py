@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from exporter.float32 import not_above
 from exporter.references import bins_of, edges_of
 from exporter.serving import parse_range
 from exporter.tflite_target import quantisation_of, quantise_weights
-from exporter.trees import round_down
 
 FLOATS32 = st.floats(-(2.0**99), 2.0**99, width=32)
 MODERATE = st.floats(-1e6, 1e6, width=32)
@@ -19,7 +19,7 @@ MODERATE = st.floats(-1e6, 1e6, width=32)
 
 @given(threshold=st.floats(-(2.0**99), 2.0**99), value=FLOATS32)
 def test_a_threshold_rounded_down_sends_every_float32_the_same_way(threshold, value):
-    rounded = round_down(np.array([threshold]))[0]
+    rounded = not_above(np.array([threshold]))[0]
     assert (value <= rounded) == (value <= threshold)
     assert rounded == np.float32(rounded)
 
@@ -28,7 +28,7 @@ def test_a_threshold_rounded_down_sends_every_float32_the_same_way(threshold, va
 def test_the_float32_numbers_next_to_a_threshold_go_the_same_way_too(threshold, steps):
     between = threshold + abs(threshold) * 1e-9
     value = np.nextafter(np.float32(threshold), np.float32(steps * np.inf)) if steps else np.float32(threshold)
-    assert (float(value) <= round_down(np.array([between]))[0]) == (float(value) <= between)
+    assert (float(value) <= not_above(np.array([between]))[0]) == (float(value) <= between)
 
 
 @given(arrays.arrays(np.float32, st.integers(1, 50), elements=MODERATE))
