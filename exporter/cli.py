@@ -57,6 +57,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         job = ExportJob(
             model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
         )
+        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
 
         def tell(report: ExportReport) -> None:
             if as_json:

@@ -187,5 +187,12 @@ def parse_report(data: bytes) -> ExportReport:
 
 
 def report_schema() -> bytes:
-    """Return the JSON Schema of a report."""
-    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(ExportReport)), indent=1) + b"\n"
+    """Return the JSON Schema of a report; always the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(_in_order(msgspec.json.schema(ExportReport))), indent=1) + b"\n"
+
+
+def _in_order(schema: object) -> object:
+    """Sort the values of enumerations, which msgspec gives in the order of a set."""
+    if isinstance(schema, dict):
+        return {key: sorted(value) if key == "enum" else _in_order(value) for key, value in schema.items()}
+    return [_in_order(part) for part in schema] if isinstance(schema, list) else schema

@@ -40,7 +40,7 @@ tr:last-child td{border-bottom:0}th{color:var(--soft);font-weight:500}
 .name{white-space:nowrap}.number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 """
 _NONE: Final = "–"
-_NAMES: Final = ("variant", "library", "board")
+_NAMES: Final = ("variant", "library", "where", "board")
 
 
 def report_html(report: ExportReport) -> str:

@@ -105,7 +105,7 @@ def test_an_environment_is_found_by_its_variable_or_beside_this_one(tmp_path):
     usual = {"tflite-runtime": ".venv-tflite", "ai-edge-litert": ".venv-litert"}[other]
     (tmp_path / usual / "bin").mkdir(parents=True)
     (tmp_path / usual / "bin" / "python").touch()
-    beside = [p for p in find_places({}, tmp_path / "venv") if isinstance(p, PythonPlace)]
+    beside = [p for p in find_places({}, tmp_path / "venv") if isinstance(p, PythonPlace) and p.runtime == "tflite"]
     assert [p.python for p in beside] == [tmp_path / usual / "bin" / "python"]
 
 
