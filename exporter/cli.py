@@ -40,6 +40,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
     trust_pickle: Annotated[
         bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
     ] = False,
+    c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
@@ -66,5 +67,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         emulated = [name.strip() for names in on or [] for name in names.split(",")]
         outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
+        if c_array:
+            from exporter.c_array import write_accepted
+
+            write_accepted(outcome.report, out / "variants")
         if not as_json:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")

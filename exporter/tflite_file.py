@@ -1,10 +1,11 @@
-"""Writes TFLite flatbuffers: tensors, operators and constants of one subgraph, nothing about models.
+"""Writes TFLite flatbuffers: subgraphs of tensors and operators, with their constants; nothing about models.
 
-Operator versions are the lowest that have the types used here, so that tflite-runtime 2.14 runs the files as well as
-its successor. Constants lie at multiples of 16 bytes, as the schema demands and its Python writer forgets.
+Constants lie at multiples of 16 bytes, as the schema demands and its Python writer forgets. What is equal is written
+once: constants, shapes, options. Tensors have no names but the input and the output: a lowered forest has hundreds.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import flatbuffers
@@ -12,150 +13,253 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from exporter.quantisation import Quantisation
+
 _FILE_IDENTIFIER: Final = b"TFL3"
 _SCHEMA_VERSION: Final = 3
 _ALIGNMENT: Final = 16
 # Operators above this number go into the newer of the schema's two fields only.
 _OLD_CODES_END: Final = 127
 
-_Codes = schema.BuiltinOperator
-_TYPES: Final = {
+TENSOR_TYPES: Final = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.bool_): schema.TensorType.BOOL,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Quantisation:
-    """``real = (stored - zero_point) * scale``; one scale, or one for each index of the first axis."""
+class Tensor:
+    """A tensor of a subgraph: its number there, and what it holds."""
 
-    scales: tuple[float, ...]
-    zero_point: int = 0
+    place: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    quantisation: Quantisation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of an operator: a table of the schema, by its name there, and the values of its fields.
+
+    A vector of floats is a tuple.
+    """
+
+    table: str
+    fields: tuple[tuple[str, int | bool | float | tuple[float, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator of TFLite: its code, version, and options of the schema, if it has any."""
+    """An operator of TFLite: its name in the schema, version, and options."""
 
-    code: int
-    version: int = 1
-    options_type: int = 0
-    options: Any = None
-
-
-def fully_connected(*, is_int8: bool, has_relu: bool) -> Operator:
-    """Return FULLY_CONNECTED with a fused activation."""
-    options = schema.FullyConnectedOptionsT()
-    kinds = schema.ActivationFunctionType
-    options.fusedActivationFunction = kinds.RELU if has_relu else kinds.NONE
-    return Operator(_Codes.FULLY_CONNECTED, 4 if is_int8 else 1, schema.BuiltinOptions.FullyConnectedOptions, options)
+    name: str
+    version: int
+    options: Options | None = None
 
 
-def activation(kind: str, *, is_int8: bool) -> Operator:
-    """Return TANH or LOGISTIC."""
-    return Operator(_Codes.TANH if kind == "tanh" else _Codes.LOGISTIC, 2 if is_int8 else 1)
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    tensor: Tensor
+    buffer: int
+    name: str
 
 
-def softmax() -> Operator:
-    """Return SOFTMAX over float32."""
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
-    return Operator(_Codes.SOFTMAX, 1, schema.BuiltinOptions.SoftmaxOptions, options)
+class Subgraph:
+    """One subgraph under way; its tensors are numbered in the order in which they are added."""
 
+    def __init__(self, file: "TfliteFile") -> None:
+        self.file = file
+        self.tensors: list[_Stored] = []
+        self.operators: list[tuple[Operator, tuple[int, ...], tuple[int, ...]]] = []
+        self._constants: dict[Hashable, Tensor] = {}
 
-SUB: Final = Operator(_Codes.SUB, 1, schema.BuiltinOptions.SubOptions, schema.SubOptionsT())
-DIV: Final = Operator(_Codes.DIV, 1, schema.BuiltinOptions.DivOptions, schema.DivOptionsT())
-NOT_EQUAL: Final = Operator(_Codes.NOT_EQUAL, 1, schema.BuiltinOptions.NotEqualOptions, schema.NotEqualOptionsT())
-SELECT: Final = Operator(_Codes.SELECT_V2, 1, schema.BuiltinOptions.SelectV2Options, schema.SelectV2OptionsT())
-QUANTIZE: Final = Operator(_Codes.QUANTIZE, 1, schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT())
-DEQUANTIZE: Final = Operator(_Codes.DEQUANTIZE, 2, schema.BuiltinOptions.DequantizeOptions, schema.DequantizeOptionsT())
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any] | type[np.generic] = np.float32,
+        quantisation: Quantisation | None = None,
+        name: str = "",
+    ) -> Tensor:
+        """Add a tensor that an operator will fill."""
+        return self._add(Tensor(len(self.tensors), shape, np.dtype(dtype), quantisation), 0, name)
+
+    def constant(self, values: NDArray[Any], quantisation: Quantisation | None = None) -> Tensor:
+        """Add a constant of the dtype that its array has; an equal one is taken again."""
+        stored = np.asarray(values, order="C")
+        key = (stored.shape, stored.dtype, stored.tobytes(), quantisation)
+        found = self._constants.get(key)
+        if found is None:
+            tensor = Tensor(len(self.tensors), stored.shape, stored.dtype, quantisation)
+            found = self._constants[key] = self._add(tensor, self.file.buffer(stored.tobytes()), "")
+        return found
+
+    def apply(self, operator: Operator, inputs: tuple[Tensor, ...], *outputs: Tensor) -> Tensor:
+        """Add an operator; return its first output."""
+        self.operators.append((operator, tuple(t.place for t in inputs), tuple(t.place for t in outputs)))
+        return outputs[0]
+
+    def is_computed(self, tensor: Tensor) -> bool:
+        """Tell whether an operator fills a tensor."""
+        return any(tensor.place in outputs for _, _, outputs in self.operators)
+
+    def rename(self, tensor: Tensor, name: str) -> Tensor:
+        """Name a tensor that is there."""
+        self.tensors[tensor.place] = replace(self.tensors[tensor.place], name=name)
+        return tensor
+
+    def _add(self, tensor: Tensor, buffer: int, name: str) -> Tensor:
+        self.tensors.append(_Stored(tensor, buffer, name))
+        return tensor
 
 
 class TfliteFile:
-    """One subgraph under way; tensors are numbers, in the order in which they are added."""
+    """A file under way."""
 
     def __init__(self, description: str) -> None:
-        self._description = description
-        self._tensors: list[Any] = []
+        self.description = description
         # Buffer 0 is empty by convention: it stands for tensors without constant data.
-        self._buffers: list[Any] = [schema.BufferT()]
-        self._codes: dict[tuple[int, int], int] = {}
-        self._operators: list[Any] = []
+        self._buffers: dict[bytes, int] = {b"": 0}
+        self._subgraphs: list[tuple[Subgraph, tuple[Tensor, ...], tuple[Tensor, ...]]] = []
 
-    def tensor(
-        self, name: str, width: int, dtype: type[np.generic] = np.float32, quantisation: Quantisation | None = None
-    ) -> int:
-        """Add a tensor of one row, ``(1, width)``."""
-        return self._add(name, (1, width), np.dtype(dtype), 0, quantisation)
+    def buffer(self, data: bytes) -> int:
+        """Return the number of the buffer that holds these bytes."""
+        return self._buffers.setdefault(data, len(self._buffers))
 
-    def constant(self, name: str, values: NDArray[Any], quantisation: Quantisation | None = None) -> int:
-        """Add a constant of the dtype that its array has."""
-        buffer = _AlignedBuffer()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), dtype=np.uint8)
-        self._buffers.append(buffer)
-        return self._add(name, values.shape, values.dtype, len(self._buffers) - 1, quantisation)
+    def close(self, graph: Subgraph, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> int:
+        """Add a finished subgraph, and return its number; number 0 is the one that `encode` is given."""
+        self._subgraphs.append((graph, inputs, outputs))
+        return len(self._subgraphs)
 
-    def apply(self, operator: Operator, inputs: tuple[int, ...], output: int) -> int:
-        """Add an operator; return its output."""
-        code = self._codes.setdefault((operator.code, operator.version), len(self._codes))
-        node = schema.OperatorT()
-        node.opcodeIndex, node.inputs, node.outputs = code, list(inputs), [output]
-        node.builtinOptionsType, node.builtinOptions = operator.options_type, operator.options
-        self._operators.append(node)
-        return output
+    def encode(self, main: Subgraph, first: Tensor, last: Tensor) -> bytes:
+        """Return the file whose input is the tensor ``first`` of ``main`` and whose output is ``last``."""
+        packer = _Packer(flatbuffers.Builder(1 << 16))
+        subgraphs = [(main, (first,), (last,)), *self._subgraphs]
+        return packer.pack(self.description, subgraphs, tuple(self._buffers))
 
-    def encode(self, first: int, last: int) -> bytes:
-        """Return the file whose input is the tensor ``first`` and whose output is ``last``."""
-        graph = schema.SubGraphT()
-        graph.name, graph.tensors, graph.operators = "main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [first], [last]
-        model = schema.ModelT()
-        model.version, model.description, model.subgraphs = _SCHEMA_VERSION, self._description, [graph]
-        model.operatorCodes = [_code_of(code, version) for code, version in self._codes]
-        model.buffers = self._buffers
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), _FILE_IDENTIFIER)
+
+class _Packer:
+    """Packs a file from its end to its start, as flatbuffers are built, and shares what is equal."""
+
+    def __init__(self, builder: Any) -> None:  # noqa: ANN401 - flatbuffers ships no types
+        self._builder = builder
+        self._shared: dict[Hashable, int] = {}
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def pack(
+        self,
+        description: str,
+        subgraphs: list[tuple[Subgraph, tuple[Tensor, ...], tuple[Tensor, ...]]],
+        buffers: tuple[bytes, ...],
+    ) -> bytes:
+        """Return the whole file."""
+        builder = self._builder
+        data = self._offsets([self._buffer(content) for content in buffers])
+        graphs = self._offsets([self._subgraph(*subgraph) for subgraph in subgraphs])
+        codes = self._offsets([self._code(name, version) for name, version in self._codes])
+        text = builder.CreateString(description)
+        schema.ModelStart(builder)
+        schema.ModelAddVersion(builder, _SCHEMA_VERSION)
+        schema.ModelAddOperatorCodes(builder, codes)
+        schema.ModelAddSubgraphs(builder, graphs)
+        schema.ModelAddDescription(builder, text)
+        schema.ModelAddBuffers(builder, data)
+        builder.Finish(schema.ModelEnd(builder), _FILE_IDENTIFIER)
         return bytes(builder.Output())
 
-    def _add(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: np.dtype[Any],
-        buffer: int,
-        quantisation: Quantisation | None,
-    ) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), _TYPES[dtype], buffer
-        if quantisation is not None:
-            parameters = schema.QuantizationParametersT()
-            parameters.scale = list(quantisation.scales)
-            parameters.zeroPoint = [quantisation.zero_point] * len(quantisation.scales)
-            parameters.quantizedDimension = 0
-            tensor.quantization = parameters
-        self._tensors.append(tensor)
-        return len(self._tensors) - 1
-
-
-class _AlignedBuffer(schema.BufferT):  # type: ignore[misc] # the schema ships no types
-    """A buffer whose bytes lie at a multiple of 16 in the file."""
-
-    def Pack(self, builder: Any) -> Any:  # noqa: ANN401, N802 - named by the schema's writer
-        """Write the buffer from its end to its start, as flatbuffers are built."""
-        size = len(self.data)
-        builder.StartVector(1, size, _ALIGNMENT)
-        builder.head -= size
-        builder.Bytes[builder.head : builder.head + size] = self.data.tobytes()
-        data = builder.EndVector()
+    def _buffer(self, content: bytes) -> int:
+        builder, size = self._builder, len(content)
+        data = 0
+        if size:
+            builder.StartVector(1, size, _ALIGNMENT)
+            builder.head -= size
+            builder.Bytes[builder.head : builder.head + size] = content
+            data = builder.EndVector()
         schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
+        if size:
+            schema.BufferAddData(builder, data)
+        return int(schema.BufferEnd(builder))
 
+    def _subgraph(self, graph: Subgraph, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]) -> int:
+        builder = self._builder
+        tensors = self._offsets([self._tensor(stored) for stored in graph.tensors])
+        operators = self._offsets([self._operator(*operator) for operator in graph.operators])
+        ends = [self._ints(tuple(tensor.place for tensor in side)) for side in (inputs, outputs)]
+        schema.SubGraphStart(builder)
+        schema.SubGraphAddTensors(builder, tensors)
+        schema.SubGraphAddInputs(builder, ends[0])
+        schema.SubGraphAddOutputs(builder, ends[1])
+        schema.SubGraphAddOperators(builder, operators)
+        return int(schema.SubGraphEnd(builder))
 
-def _code_of(code: int, version: int) -> Any:  # noqa: ANN401 - a value of the schema's writer
-    entry = schema.OperatorCodeT()
-    entry.builtinCode, entry.version = code, version
-    entry.deprecatedBuiltinCode = min(code, _OLD_CODES_END)
-    return entry
+    def _tensor(self, stored: _Stored) -> int:
+        builder, tensor = self._builder, stored.tensor
+        shape = self._ints(tensor.shape)
+        name = builder.CreateString(stored.name) if stored.name else 0
+        scale = self._quantisation(tensor.quantisation) if tensor.quantisation is not None else 0
+        schema.TensorStart(builder)
+        schema.TensorAddShape(builder, shape)
+        schema.TensorAddType(builder, TENSOR_TYPES[tensor.dtype])
+        schema.TensorAddBuffer(builder, stored.buffer)
+        if name:
+            schema.TensorAddName(builder, name)
+        if scale:
+            schema.TensorAddQuantization(builder, scale)
+        return int(schema.TensorEnd(builder))
+
+    def _quantisation(self, quantisation: Quantisation) -> int:
+        builder, scales = self._builder, np.array(quantisation.scales, dtype=np.float32)
+        zeros = np.full(len(scales), quantisation.zero_point, dtype=np.int64)
+        scale = self._once(scales.tobytes(), lambda: builder.CreateNumpyVector(scales))
+        zero_point = self._once(zeros.tobytes(), lambda: builder.CreateNumpyVector(zeros))
+        schema.QuantizationParametersStart(builder)
+        schema.QuantizationParametersAddScale(builder, scale)
+        schema.QuantizationParametersAddZeroPoint(builder, zero_point)
+        return int(schema.QuantizationParametersEnd(builder))
+
+    def _operator(self, operator: Operator, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> int:
+        builder = self._builder
+        code = self._codes.setdefault((operator.name, operator.version), len(self._codes))
+        taken, given = self._ints(inputs), self._ints(outputs)
+        options = self._options(operator.options) if operator.options is not None else 0
+        schema.OperatorStart(builder)
+        schema.OperatorAddOpcodeIndex(builder, code)
+        schema.OperatorAddInputs(builder, taken)
+        schema.OperatorAddOutputs(builder, given)
+        if operator.options is not None:
+            schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
+            schema.OperatorAddBuiltinOptions(builder, options)
+        return int(schema.OperatorEnd(builder))
+
+    def _options(self, options: Options) -> int:
+        def write() -> int:
+            table = getattr(schema, f"{options.table}T")()
+            for field, value in options.fields:
+                setattr(table, field, np.array(value, dtype=np.float32) if isinstance(value, tuple) else value)
+            return int(table.Pack(self._builder))
+
+        return self._once(options, write)
+
+    def _code(self, name: str, version: int) -> int:
+        entry = schema.OperatorCodeT()
+        entry.builtinCode, entry.version = getattr(schema.BuiltinOperator, name), version
+        entry.deprecatedBuiltinCode = min(entry.builtinCode, _OLD_CODES_END)
+        return int(entry.Pack(self._builder))
+
+    def _ints(self, values: tuple[int, ...]) -> int:
+        return self._once(values, lambda: self._builder.CreateNumpyVector(np.array(values, dtype=np.int32)))
+
+    def _once(self, key: Hashable, write: Callable[[], int]) -> int:
+        if key not in self._shared:
+            self._shared[key] = write()
+        return self._shared[key]
+
+    def _offsets(self, offsets: list[int]) -> int:
+        builder = self._builder
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return int(builder.EndVector())

@@ -57,15 +57,19 @@ def test_a_dense_network_takes_every_form_and_keeps_its_answers(family, data, tm
 
 
 @pytest.mark.parametrize(("family", "data"), TREES)
-def test_trees_go_to_onnx_exactly_and_are_refused_elsewhere_by_name(family, data, tmp_path):
+def test_trees_take_every_form_but_int8_onnx_exactly_where_it_is_float32(family, data, tmp_path):
     learnt = learn(family, data)
     report = export(learnt, tmp_path, "auto")
-    assert [v.name for v in report.accepted] == ["onnx-fp32"], [v.verdict for v in report.variants]
-    assert parity_of(report.variants[0]).max_abs_difference <= 1e-6 * max(1, parity_of(report.variants[0]).scale)
-    for variant in report.variants[1:]:
-        assert not variant.made
-        assert f"is not supported for {variant.name}" in variant.reason
-        assert variant.reason.endswith("onnx-fp32 is")
+    accepted = {variant.name: variant for variant in report.accepted}
+    assert set(accepted) >= {"onnx-fp32", "tflite-fp32", "tflite-int8"}, [v.verdict for v in report.variants]
+    for name in ("onnx-fp32", "tflite-fp32"):
+        assert parity_of(accepted[name]).max_abs_difference <= 2e-6 * max(1, parity_of(accepted[name]).scale)
+        assert parity_of(accepted[name]).label_flips == 0
+    assert parity_of(accepted["tflite-int8"]).max_abs_difference <= 1e-4 * max(
+        1, parity_of(accepted["tflite-int8"]).scale
+    )
+    (refused,) = (variant for variant in report.variants if variant.name == "onnx-int8")
+    assert "is not supported for onnx-int8" in refused.reason
 
 
 @pytest.mark.parametrize("family", ["imputed mlp", "imputed trees", "boosting", "forest"])
@@ -156,12 +160,11 @@ def test_a_variant_over_the_latency_limit_is_refused(tmp_path):
     assert variant.refusal == "one row takes 50.0 µs, at most 10 are allowed"
 
 
-def test_steps_without_a_dense_form_are_named(tmp_path):
+def test_a_projection_before_a_linear_model_goes_to_tflite_too(tmp_path):
     rows, truth = load("digits")
     learnt = fit(make_pipeline(StandardScaler(), PCA(10), LogisticRegression(max_iter=50)), rows, truth)
-    report = export(learnt, tmp_path, "auto")
-    assert [v.name for v in report.accepted] == ["onnx-fp32"]
-    assert report.variants[3].reason == "step `pca`: PCA is not supported for tflite-int8; onnx-fp32 is"
+    report = export(learnt, tmp_path, "tflite-fp32", "tflite-int8")
+    assert [v.name for v in report.accepted] == ["tflite-fp32", "tflite-int8"]
 
 
 def test_a_target_transformed_by_something_else_is_refused_by_name(tmp_path):
