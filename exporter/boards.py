@@ -6,7 +6,8 @@ within the bound of the best. Of these, one whose library was proved here before
 takes least memory; then the one that is fastest here; then the smallest. Figures within what a measurement is noisy by
 count as equal: memory in steps of 4 MiB, times in factors of two.
 
-A microcontroller has no operating system and no file: only a variant that is C source suits it.
+A microcontroller has no operating system and no file: only a variant that is C source suits it, and its code and tables
+must fit into the flash.
 """
 
 import math
@@ -25,11 +26,12 @@ _MEMORY_STEP: Final = 4 * _MIB
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """One kind of board; `memory_bytes` is of the smallest of the kind."""
+    """One kind of board; `memory_bytes` and `flash_bytes` (None: a disk) are of the smallest of the kind."""
 
     name: str
     architecture: Architecture
     memory_bytes: int
+    flash_bytes: int | None = None
 
 
 BOARDS: Final = (
@@ -38,7 +40,7 @@ BOARDS: Final = (
     Board("Raspberry Pi Zero 2 W, 3 (64 bit)", "aarch64", 512 * _MIB),
     Board("Raspberry Pi 4, 5", "aarch64", 1024 * _MIB),
     Board("x86-64 gateway", "x86-64", 2048 * _MIB),
-    Board("Cortex-M4, M33", "cortex-m", 256 << 10),
+    Board("Cortex-M4, M33", "cortex-m", 256 << 10, flash_bytes=_MIB),
 )
 # The architectures for which there is a wheel, or a build of ours.
 _LIBRARIES: Final[dict[str, frozenset[Architecture]]] = {
@@ -81,7 +83,21 @@ class _Candidate:
 
     @property
     def memory_bytes(self) -> int:
+        if self.variant.footprints:
+            return max(footprint.ram_bytes + footprint.stack_bytes for footprint in self.variant.footprints)
         return max(run.memory.peak_bytes if run.memory else 0 for run in self.runs)
+
+    @property
+    def flash_bytes(self) -> int:
+        return max((footprint.flash_bytes for footprint in self.variant.footprints), default=self.variant.size_bytes)
+
+    def refusal(self, board: Board) -> str:
+        """Return why it has no room on a board; empty where it has."""
+        if board.flash_bytes is not None and self.flash_bytes > board.flash_bytes:
+            return f"takes {_size(self.flash_bytes)} of flash, the board has {_size(board.flash_bytes)}"
+        if self.memory_bytes * _SHARE > board.memory_bytes:
+            return f"takes {_size(self.memory_bytes)}, a quarter of the board is {_size(board.memory_bytes // _SHARE)}"
+        return ""
 
     @property
     def latency_us(self) -> float:
@@ -111,7 +127,7 @@ def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) ->
         if board.architecture in _LIBRARIES.get(candidate.runs[0].name, ())
         and not any(run.refusal for run in candidate.runs)
     ]
-    fitting = [c for c in there if c.memory_bytes * _SHARE <= board.memory_bytes]
+    fitting = [candidate for candidate in there if not candidate.refusal(board)]
     if not fitting:
         return BoardChoice(board.name, "", "", _why_none(board, accepted, there))
     best = max(c.variant.quality or 0.0 for c in fitting)
@@ -126,10 +142,10 @@ def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) ->
 def _why(chosen: _Candidate, others: int, worse: int) -> str:
     parts = []
     if chosen.memory_bytes:
-        parts.append(f"{chosen.memory_bytes / 1e6:.0f} MB")
+        parts.append(_size(chosen.memory_bytes))
     if chosen.latency_us:
         parts.append(f"{chosen.latency_us:.1f} µs a row here")
-    parts.append(f"{chosen.variant.size_bytes / 1000:.1f} kB")
+    parts.append(_size(chosen.flash_bytes))
     reason = f"{', '.join(parts)}; " + (
         f"ranked first of {others + 1} variants as good as the best" if others else "the only one as good as the best"
     )
@@ -144,9 +160,11 @@ def _why_none(board: Board, accepted: Sequence[VariantReport], there: Sequence[_
     if not accepted:
         return "no variant was accepted"
     if there:
-        least = min(c.memory_bytes for c in there)
-        return (
-            f"the least takes {least / 1e6:.0f} MB, a quarter of the board is {board.memory_bytes / _SHARE / 1e6:.0f}"
-        )
+        least = min(there, key=lambda c: c.memory_bytes)
+        return f"{least.variant.name}, the least, {least.refusal(board)}"
     names = ", ".join(sorted(name for name, where in _LIBRARIES.items() if board.architecture in where))
     return f"{board.architecture} runs {names} only; accepted are {', '.join(v.name for v in accepted)}"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1000:.1f} kB" if n_bytes < _MIB else f"{n_bytes / 1000 / 1000:.0f} MB"

@@ -23,6 +23,7 @@ from exporter.errors import ConversionError
 FLAGS: Final = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-ffp-contract=off")
 CORTEX_M4: Final = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
 CORTEX_M0: Final = ("-mcpu=cortex-m0plus", "-mthumb")
+MICROCONTROLLERS: Final = {"Cortex-M4": CORTEX_M4, "Cortex-M0+": CORTEX_M0}
 ARM_COMPILER: Final = "arm-none-eabi-gcc"
 _TIMEOUT_S: Final = 300
 _SIZES: Final = re.compile(r"#define (\w+)_N_FEATURES (\d+)\n#define \1_N_OUTPUTS (\d+)\n")

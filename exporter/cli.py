@@ -71,5 +71,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
             from exporter.c_array import write_accepted
 
             write_accepted(outcome.report, out / "variants")
-        if not as_json:
+        if as_json:
+            return
+        if outcome.bundle is None:
+            typer.echo("no bundle: no agent runs what was asked for")
+        else:
             typer.echo(f"bundle: {outcome.bundle}; next: fieldloop publish {outcome.bundle}")

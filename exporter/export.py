@@ -16,18 +16,19 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError, RowError
 from exporter.boards import choose_boards
+from exporter.c_compile import MICROCONTROLLERS, measure_microcontroller
 from exporter.cost import gzip_bytes_of
 from exporter.ensemble import LEAF
 from exporter.errors import ConversionError, RowsError, UnsupportedError
 from exporter.gates import cost_refusal, doubt_of
 from exporter.intervals import Judge
 from exporter.material import Material
-from exporter.metrics import suits
+from exporter.metrics import is_classification_metric, suits
 from exporter.model import FittedModel, Rows, Truth
 from exporter.probes import SEED, make_probes
 from exporter.program import Program, Trees
 from exporter.proving import Proof, Prover, Surroundings
-from exporter.report import ExportReport, RuntimeRun, VariantReport
+from exporter.report import ExportReport, Footprint, RuntimeRun, VariantReport
 from exporter.sensitivity import matters_of, usual_row
 from exporter.steps import steps_of
 from exporter.thresholds import trees_on_row
@@ -191,6 +192,7 @@ class _Bench:
             latency=first.latency,
             memory=first.memory,
             runs=runs,
+            footprints=_weigh_source(data) if form.runtime == "c" else (),
         )
 
     def _explained(self, run: RuntimeRun) -> RuntimeRun:
@@ -203,6 +205,18 @@ class _Bench:
         matters = matters_of(model, probes.rows[[row.row for row in worst]], usual)
         explained = tuple(replace(row, matters=columns) for row, columns in zip(worst, matters, strict=True))
         return replace(run, parity=replace(run.parity, worst=explained))
+
+
+def _weigh_source(header: bytes) -> tuple[Footprint, ...]:
+    """Weigh a header for each kind of microcontroller."""
+    found = []
+    for machine, flags in MICROCONTROLLERS.items():
+        size = measure_microcontroller(header, flags)
+        if isinstance(size, str):
+            found.append(Footprint(machine, size))
+        else:
+            found.append(Footprint(machine, "", size.flash_bytes, size.ram_bytes, size.stack_bytes))
+    return tuple(found)
 
 
 def _told(run: RuntimeRun, first: RuntimeRun) -> str:
@@ -222,5 +236,5 @@ def _verify_rows(model: FittedModel, calibration: Rows, evaluation: Rows, truth:
         raise RowsError(f"the metric {metric!r} does not judge a {model.task}")
     if model.task == "classification" and not np.isin(truth, np.arange(model.n_outputs)).all():
         raise RowsError(f"truths must be indices of the {model.n_outputs} labels")
-    if model.task == "anomaly" and judges_labels and not np.isin(truth, (0, 1)).all():
+    if model.task == "anomaly" and is_classification_metric(metric) and not np.isin(truth, (0, 1)).all():
         raise RowsError("truths must be 1 for an anomaly, else 0")

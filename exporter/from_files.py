@@ -54,7 +54,7 @@ class ExportOutcome:
     """The report, and the bundle's folder."""
 
     report: ExportReport
-    bundle: Path
+    bundle: Path | None
 
 
 def export_files(
@@ -92,6 +92,9 @@ def export_files(
     replace_file(out / "report.html", report_html(report).encode())
     tell(report)
     blocks = np.arange(len(truth)) * _BLOCKS // len(truth)
+    if report.accepted and not report.bundled:
+        # Asked for source alone: there is nothing that an agent could take, and nothing is wrong.
+        return ExportOutcome(report, None)
     pack_bundle(
         out / "bundle",
         export_folder=out / "variants",

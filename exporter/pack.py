@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from msgspec import convert
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -16,6 +17,7 @@ from edge_agent.bundle import (
     LibraryTolerance,
     Lineage,
     Manifest,
+    RuntimeName,
     TrialRules,
     Variant,
     encode_manifest,
@@ -71,12 +73,12 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         ConversionError: a variant fails its golden rows here, or differs by more than its tolerance on too many rows.
         RowsError: no row can serve as a golden row.
     """
-    if not report.accepted:
+    if not report.bundled:
         reasons = "; ".join(f"{variant.name}: {variant.verdict}" for variant in report.variants)
         raise NothingToPackError(f"no variant was accepted: {reasons}")
 
     def agrees(rows: Rows, expected: Outputs) -> NDArray[np.bool_]:
-        return _agrees(report.accepted, export_folder, model, rows, expected)
+        return _agrees(report.bundled, export_folder, model, rows, expected)
 
     output_edges, output_blocks = output_reference(evidence, len(model.labels))
     manifest = Manifest(
@@ -91,8 +93,8 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         output_blocks=output_blocks,
         references=references_of(evidence, model.features),
         estimation=estimation_of(evidence, model),
-        golden=choose_golden(model, evidence.rows, max(v.tolerance for v in report.accepted), agrees),
-        variants=_variants_of(report.accepted),
+        golden=choose_golden(model, evidence.rows, max(v.tolerance for v in report.bundled), agrees),
+        variants=_variants_of(report.bundled),
         trial=trial,
         lineage=lineage,
         window_rows=window_rows,
@@ -113,7 +115,7 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
     return tuple(
         Variant(
             name=variant.name,
-            runtime="tflite" if variant.runtime == "tflite" else "onnx",
+            runtime=convert(variant.runtime, RuntimeName),
             file=variant.file,
             size_bytes=variant.size_bytes,
             sha256=variant.sha256,

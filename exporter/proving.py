@@ -135,7 +135,8 @@ class Prover:
             return error
 
     def _weigh(self, runtime: str, implementation: str, path: Path) -> Memory | None:
-        if not self.surroundings.weighs:
+        # What a header takes here says nothing of a microcontroller; it is weighed for one.
+        if not self.surroundings.weighs or runtime == "c":
             return None
         job = Job(runtime, path, self._evaluation, self.model.n_outputs, scores=False, times=False)
         return PythonPlace(runtime, implementation, Path(sys.executable)).run(job).memory

@@ -1,9 +1,10 @@
 """What an export found, as values, and as JSON that later versions still read. It measures nothing and tells nobody."""
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
+from edge_agent.bundle import RuntimeName
 from exporter.cost import Latency, Memory
 from exporter.intervals import Estimate
 from exporter.parity import Parity
@@ -40,6 +41,31 @@ class RuntimeRun(msgspec.Struct, frozen=True):
         return self.implementation.split(" ", maxsplit=1)[0]
 
 
+class Footprint(msgspec.Struct, frozen=True):
+    """What a header takes on a microcontroller.
+
+    Attributes:
+        machine: the processor that it was compiled for.
+        not_weighed: why there are no figures; empty where there are.
+        flash_bytes: code and tables; `ram_bytes`: variables that live for ever; `stack_bytes`: of the deepest call,
+            without what the functions of ``math.h`` take.
+    """
+
+    machine: str
+    not_weighed: str = ""
+    flash_bytes: int = 0
+    ram_bytes: int = 0
+    stack_bytes: int = 0
+
+    def __str__(self) -> str:
+        if self.not_weighed:
+            return f"{self.machine}: {self.not_weighed}"
+        return (
+            f"{self.machine}: {self.flash_bytes / 1000:.1f} kB of flash, {self.ram_bytes} bytes of RAM, "
+            f"{self.stack_bytes} bytes of stack"
+        )
+
+
 class VariantReport(msgspec.Struct, frozen=True):
     """One requested variant.
 
@@ -54,6 +80,7 @@ class VariantReport(msgspec.Struct, frozen=True):
         accepted: whether it may go into a bundle; where it was made and may not, `refusal` says which gate and by how
             much, and `worst` of `failed` shows the rows that differ most.
         doubt: what the interval of an accepted loss leaves open.
+        footprints: of source for microcontrollers.
     """
 
     name: str
@@ -77,6 +104,12 @@ class VariantReport(msgspec.Struct, frozen=True):
     latency: Latency | None = None
     memory: Memory | None = None
     runs: tuple[RuntimeRun, ...] = ()
+    footprints: tuple[Footprint, ...] = ()
+
+    @property
+    def is_for_agent(self) -> bool:
+        """Whether the agent has a runtime for it: else it is source for a microcontroller."""
+        return self.runtime in get_args(RuntimeName)
 
     @property
     def latency_us(self) -> float:
@@ -134,8 +167,13 @@ class ExportReport(msgspec.Struct, frozen=True):
 
     @property
     def accepted(self) -> tuple[VariantReport, ...]:
-        """The variants that may go into a bundle, in the order in which they were asked for."""
+        """The variants that passed their gates, in the order in which they were asked for."""
         return tuple(variant for variant in self.variants if variant.accepted)
+
+    @property
+    def bundled(self) -> tuple[VariantReport, ...]:
+        """Those of them that go into a bundle."""
+        return tuple(variant for variant in self.variants if variant.accepted and variant.is_for_agent)
 
 
 def report_json(report: ExportReport) -> bytes:

@@ -7,7 +7,7 @@ from typing import Final
 from exporter.parity import CLOSE
 from exporter.report import ExportReport, VariantReport
 from exporter.report_plots import Bar, Interval, Quantiles, draw_bars, draw_intervals, draw_quantiles
-from exporter.report_text import interval_text, kind_rows, probes_text, run_rows, title_of, worst_cells
+from exporter.report_text import footprints_of, interval_text, kind_rows, probes_text, run_rows, title_of, worst_cells
 
 _STYLE: Final = """
 :root{color-scheme:light dark;--page:#fafaf8;--card:#fff;--ink:#1d2126;--soft:#5b6570;--line:#dfe2e6;
@@ -49,7 +49,7 @@ def report_html(report: ExportReport) -> str:
     parts = [
         f"<h1>{escape(title_of(report))}</h1>",
         f'<p class="soft">{_summary(report)}</p>',
-        *(f'<p class="soft">{escape(note)}</p>' for note in report.notes),
+        *(f'<p class="soft">{escape(note)}</p>' for note in (*report.notes, *footprints_of(report))),
         f'<div class="cards">{"".join(_card(variant) for variant in report.variants)}</div>',
     ]
     parts += _board_part(report)

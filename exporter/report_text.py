@@ -40,6 +40,7 @@ def report_view(report: ExportReport) -> Group:
                 table.add_row(variant.name, *_run_cells(run), style="red" if run.refusal else None)
         parts += ["", table]
         parts += [Text(line) for line in _not_run(report)]
+    parts += [Text(line) for line in footprints_of(report)]
     parts += [Text(line, style="yellow") for line in doubts_of(report)]
     for variant in report.variants:
         if variant.failed is not None and variant.failed.worst:
@@ -66,7 +67,7 @@ def report_markdown(report: ExportReport) -> str:
     lines = [f"**{_plain(title_of(report))}**", ""]
     lines += _markdown(_COLUMNS, (_cells(variant) for variant in report.variants))
     lines += ["", f"Compared on {probes_text(report)}.", ""]
-    lines += [f"- {_plain(note)}" for note in (*report.notes, *doubts_of(report))]
+    lines += [f"- {_plain(note)}" for note in (*report.notes, *footprints_of(report), *doubts_of(report))]
     runs = [(variant, run) for variant in report.variants for run in variant.runs]
     if runs:
         lines += ["", "## Quality, with 95 % confidence", ""]
@@ -97,6 +98,11 @@ def title_of(report: ExportReport) -> str:
 def probes_text(report: ExportReport) -> str:
     """Return how many rows of each kind were compared."""
     return ", ".join(f"{n} {kind}" for kind, n in report.probes.items()) + " rows"
+
+
+def footprints_of(report: ExportReport) -> list[str]:
+    """Return what source takes on each microcontroller."""
+    return [f"{variant.name} on {footprint}" for variant in report.variants for footprint in variant.footprints]
 
 
 def doubts_of(report: ExportReport) -> list[str]:

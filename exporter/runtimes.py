@@ -20,6 +20,8 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
     "onnx": Adapter("edge_agent.scoring.onnx_runtime", "OnnxRuntime"),
     "tflite": Adapter("edge_agent.scoring.tflite_runtime", "TfliteRuntime"),
     "native": Adapter("edge_agent.scoring.native_runtime", "NativeRuntime"),
+    # No device runs it so: it is compiled for this machine, to prove it.
+    "c": Adapter("exporter.c_compile", "CompiledHeader"),
 }
 # What a variant claims to run on, by runtime: every one is tried, or named as not tried.
 CLAIMS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, Literal
 
 from edge_agent.bundle import RuntimeName
+from exporter.c_target import convert_c
 from exporter.errors import ExporterError
 from exporter.material import Material
 from exporter.native_target import convert_native, convert_native_quantised
@@ -27,13 +28,14 @@ class Form:
     """One executable form.
 
     Attributes:
+        runtime: of the agent that runs its file; ``c``: no agent does, it is source for a microcontroller.
         file: name of its file in a bundle.
         convert: from a model and calibration rows to the file's bytes; raises UnsupportedError or ConversionError. The
             same input gives the same bytes.
     """
 
     name: str
-    runtime: RuntimeName
+    runtime: RuntimeName | Literal["c"]
     file: str
     is_quantised: bool
     convert: Callable[[Material], bytes]
@@ -48,6 +50,7 @@ FORMS: Final[Mapping[str, Form]] = {
         Form("tflite-int8", "tflite", "model.int8.tflite", is_quantised=True, convert=convert_tflite_int8),
         Form("native", "native", "model.native", is_quantised=False, convert=convert_native),
         Form("native-int8", "native", "model.int8.native", is_quantised=True, convert=convert_native_quantised),
+        Form("c", "c", "model.h", is_quantised=False, convert=convert_c),
     )
 }
 

@@ -80,7 +80,7 @@ def export_candidate(  # noqa: PLR0913 - most by name
         replace_file(folder / name, data)
     registry.attach(project.name, version, [folder / name for name in reports], REPORT_PLACE)
     bundle: Path | None = None
-    if any(variant.accepted for variant in report.variants):
+    if report.bundled:
         bundle = folder / BUNDLE_NAME
         pack_bundle(
             bundle,

@@ -73,5 +73,6 @@ def _evidence(project: Project, evaluation: Evaluation, exported: Exported) -> G
                 parity_loss=(variant.original_quality or 0.0) - (variant.quality or 0.0),
             )
             for variant in exported.report.variants
+            if variant.is_for_agent
         ),
     )
