@@ -11,19 +11,20 @@ from edge_agent.bundle import Task
 from exporter.answers import labels_of_estimator, task_of
 from exporter.errors import ModelError, RowsError
 from exporter.known_texts import known_texts
-from exporter.metrics import labels_of
+from exporter.metrics import decisions_of
 from exporter.model import Estimator, FittedModel, Outputs, Rows, Truth
 from exporter.model_formats import load_model
 from exporter.onnx_contract import Asked
 from exporter.onnx_graph import OnnxEstimator
-from exporter.rows_file import Wanted, load_rows, truth_of
+from exporter.rows_file import LabelledRows, Wanted, anomalies_of, load_rows, truth_of
 
 MIN_ROWS: Final = 50
 # What judges when nothing else is asked for: with a truth, and without.
 _METRICS: Final[dict[Task, tuple[str, str]]] = {
     "classification": ("accuracy", "agreement"),
     "regression": ("r2", "r2"),
-    "anomaly": ("agreement", "agreement"),
+    # Anomalies are rare: a detector that never calls one is right on nearly every row.
+    "anomaly": ("balanced_accuracy", "agreement"),
 }
 
 
@@ -33,7 +34,7 @@ class Intake:
 
     Attributes:
         rows: ``(n, n_features) float32``, in the file's order.
-        truth: ``(n,)``: index of the label, the value, or for an anomaly detector a number below 0 for an anomaly.
+        truth: ``(n,)``: index of the label, or the value; for an anomaly detector 1 for an anomaly, else 0.
         metric: what judges.
     """
 
@@ -77,12 +78,17 @@ def take_in(
         raise RowsError(f"{rows_file}: {len(loaded.rows)} rows; a proof needs at least {MIN_ROWS}")
     labels = labels_of_estimator(estimator) if task == "classification" else ()
     model = FittedModel(estimator, task, loaded.features, labels)
-    if loaded.truth is not None:
-        truth: Truth = truth_of(loaded.truth, labels, rows_file)
-    else:
-        outputs = _outputs_of(model, loaded.rows)
-        truth = labels_of(outputs) if labels else outputs[:, 0]
+    truth = _truth_of(model, loaded, rows_file)
     return Intake(model, loaded.rows, truth, metric or _METRICS[task][int(loaded.truth is None)])
+
+
+def _truth_of(model: FittedModel, loaded: LabelledRows, path: Path) -> Truth:
+    if loaded.truth is None:
+        answers = _outputs_of(model, loaded.rows)
+        return answers[:, 0] if model.task == "regression" else decisions_of(model.task, answers)
+    if model.task == "anomaly":
+        return anomalies_of(loaded.truth, path)
+    return truth_of(loaded.truth, model.labels, path)
 
 
 def _wanted_by(estimator: Estimator) -> Wanted:

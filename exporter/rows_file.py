@@ -93,6 +93,24 @@ def truth_of(truth: tuple[Cell, ...], labels: tuple[str, ...], path: Path) -> ND
     return np.array(found, dtype=np.float64)
 
 
+def anomalies_of(truth: tuple[Cell, ...], path: Path) -> NDArray[np.float64]:
+    """Return 1 for an anomaly, else 0.
+
+    Raises:
+        RowsError: truths that are neither 1 and 0 nor, as scikit-learn predicts, -1 and 1; or only 1, which is either.
+    """
+    found = np.array([_number(cell, path, n, "target") for n, cell in enumerate(truth, start=1)])
+    values = set(found.tolist())
+    if values <= {0.0, 1.0} and values != {1.0}:
+        return found
+    if values <= {-1.0, 1.0} and values != {1.0}:
+        return (found < 0).astype(np.float64)
+    raise RowsError(
+        f"{path}: truths are {', '.join(f'{value:g}' for value in sorted(values)[:5])}; write 1 for an anomaly and 0 "
+        "for others, or -1 and 1 as scikit-learn predicts"
+    )
+
+
 def _truth_in(table: Table, target: str, path: Path) -> tuple[Cell, ...]:
     if target not in table.columns:
         raise RowsError(f"{path}: no column {target!r}; there are: {', '.join(table.columns)}")

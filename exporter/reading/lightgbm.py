@@ -21,6 +21,7 @@ from exporter.interpreter import run_program
 from exporter.model import Rows
 from exporter.planting import Nodes, joined, plant
 from exporter.program import Affine, Average, Bins, Complement, Curve, Lookup, Product, Softmax, Trees
+from exporter.reading.encoding import keys_of
 from exporter.reading.lightgbm_format import (
     CATEGORY,
     DEFAULT_LEFT,
@@ -133,9 +134,32 @@ def _reader(response: Response) -> Reader:
         width = reading.builder.width(place)
         if model.n_features != width:
             raise reading.refuse(estimator, f"of {model.n_features} columns, given {width},")
+        place = _add_codes(reading, estimator, model, place)
         return _add_link(reading, estimator, model, _add_scores(reading, model, place), response)
 
     return read
+
+
+def _add_codes(reading: Reading, estimator: Any, model: LightGbmModel, place: int) -> int:
+    """Add what makes LightGBM's codes of a data frame's categories out of those of the row."""
+    if not any(isinstance(category, str) for column in model.frame_categories for category in column):
+        return place
+    texts = reading.texts(place)
+    columns = [column for column, names in enumerate(texts) if names is not None]
+    if len(columns) != len(model.frame_categories):
+        known = len(model.frame_categories)
+        raise reading.refuse(estimator, f"trained on {known} columns of texts, given {len(columns)},")
+    coded: dict[int, int] = {}
+    for column, categories in zip(columns, model.frame_categories, strict=True):
+        keys = keys_of(reading, estimator, categories, texts[column])
+        if keys != list(range(len(keys))):
+            codes = tuple(float(code) for code in range(len(keys)))
+            # A text that LightGBM never met is missing to it.
+            taken = reading.columns(place, [column])
+            coded[column] = reading.builder.add(Lookup(taken, tuple(keys), codes, float("nan")))
+    if not coded:
+        return place
+    return reading.join([coded.get(column) or reading.columns(place, [column]) for column in range(len(texts))])
 
 
 def _objective_of(model: LightGbmModel) -> tuple[str, dict[str, str]]:

@@ -56,6 +56,7 @@ class LightGbmModel:
         objective: name, then options as LightGBM writes them (``binary sigmoid:1``); empty for one of the user's own.
         n_outputs: trees of an iteration.
         is_averaged: whether the sum is divided by the number of iterations (random forest mode).
+        frame_categories: of each category column of the data frame that it was trained on; empty for no frame.
     """
 
     objective: str
@@ -63,6 +64,7 @@ class LightGbmModel:
     n_outputs: int
     is_averaged: bool
     trees: tuple[LightGbmTree, ...] = field(repr=False)
+    frame_categories: tuple[tuple[Any, ...], ...] = ()
 
 
 def parse_text(text: str, where: str) -> LightGbmModel:
@@ -72,6 +74,7 @@ def parse_text(text: str, where: str) -> LightGbmModel:
         ModelError: it is no model of LightGBM, contradicts itself, or has linear models in its leaves.
     """
     head, trees = _sections(text)
+    _, has_frame, frame = text.rpartition("\npandas_categorical:")
     try:
         if head.get("tree") != "":
             raise ModelError(f"{where}: no model file of LightGBM: it does not start with `tree`")
@@ -83,10 +86,11 @@ def parse_text(text: str, where: str) -> LightGbmModel:
                 n_outputs=int(head["num_tree_per_iteration"]),
                 is_averaged="average_output" in head,
                 trees=parsed,
+                frame_categories=_frame_categories(json.loads(frame.splitlines()[0]) if has_frame else None),
             ),
             where,
         )
-    except (KeyError, ValueError, OverflowError) as error:
+    except (KeyError, ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise ModelError(f"{where}: not a model file of LightGBM ({type(error).__name__}: {error})") from error
 
 
@@ -108,11 +112,16 @@ def parse_dump(text: str, where: str) -> LightGbmModel:
                 n_outputs=int(dump["num_tree_per_iteration"]),
                 is_averaged=bool(dump.get("average_output", False)),
                 trees=parsed,
+                frame_categories=_frame_categories(dump.get("pandas_categorical")),
             ),
             where,
         )
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{where}: not a model dump of LightGBM ({type(error).__name__}: {error})") from error
+
+
+def _frame_categories(found: Any) -> tuple[tuple[Any, ...], ...]:
+    return tuple(tuple(column) for column in found or ())
 
 
 def _sections(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:

@@ -29,6 +29,7 @@ from exporter.reading import (
     target,
     thresholds,
     trees,
+    xgboost,
 )
 from exporter.reading.linear import add_sigmoid_pair
 from exporter.reading.reading import Readers, Reading
@@ -57,6 +58,7 @@ _FAMILIES: Final = (
     target,
     thresholds,
     trees,
+    xgboost,
 )
 READERS: Final[Readers] = ChainMap(*(dict(family.READERS) for family in _FAMILIES))
 

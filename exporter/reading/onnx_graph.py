@@ -16,7 +16,7 @@ from exporter.errors import ConversionError, UnsupportedError
 from exporter.onnx_graph import OnnxEstimator
 from exporter.onnx_nodes import INPUT, OUTPUT
 from exporter.onnx_normalised import normalised
-from exporter.reading import onnx_arithmetic, onnx_learners, onnx_shapes
+from exporter.reading import onnx_arithmetic, onnx_learners, onnx_shapes, onnx_trees
 from exporter.reading.onnx_values import ROWS, GraphReading, Operator, Value, Vector
 from exporter.reading.reading import Readers, Reading
 
@@ -24,6 +24,7 @@ _OPERATORS: Final[Mapping[str, Operator]] = {
     **onnx_shapes.OPERATORS,
     **onnx_arithmetic.OPERATORS,
     **onnx_learners.OPERATORS,
+    **onnx_trees.OPERATORS,
 }
 # The label is their first output, and nothing that a program computes.
 _SECOND: Final = frozenset({"LinearClassifier", "TreeEnsembleClassifier"})

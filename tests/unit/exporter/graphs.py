@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -25,7 +25,9 @@ def model(nodes, inputs, outputs, tensors, *, opset=17, ir=8, ml=0) -> onnx.Mode
     """Return a model as an exporter writes one."""
     opsets = [helper.make_opsetid("", opset), *([helper.make_opsetid("ai.onnx.ml", ml)] if ml else [])]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, tensors)
-    return helper.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="pytorch", producer_version="2.9")
+    return helper.make_model(
+        graph, opset_imports=opsets, ir_version=ir, producer_name="pytorch", producer_version="2.9"
+    )
 
 
 @cache
@@ -71,8 +73,8 @@ def _cnn_weights():
     filters = rng.normal(size=(8, 1, 3, 3)).astype(np.float32) / 3
     bias = np.zeros(8, np.float32)
     features = _convolved(rows, filters, bias)
-    head = LogisticRegression(max_iter=200).fit(features[:1200], truth[:1200])
-    return filters, bias, head.coef_, head.intercept_
+    head = RidgeClassifier().fit(features[:1200], truth[:1200])
+    return filters, bias, head.coef_ * 5, head.intercept_ * 5
 
 
 def _convolved(rows, filters, bias):
@@ -93,7 +95,12 @@ def cnn_graph(*, opset=17, batch="batch", ends_in="logits") -> onnx.ModelProto:
     nodes = [
         helper.make_node("Div", ["image", "sixteen"], ["scaled"], name="/Div"),
         helper.make_node(
-            "Conv", ["scaled", "conv.weight", "conv.bias"], ["maps"], name="/conv/Conv", pads=[1] * 4, kernel_shape=[3, 3]
+            "Conv",
+            ["scaled", "conv.weight", "conv.bias"],
+            ["maps"],
+            name="/conv/Conv",
+            pads=[1] * 4,
+            kernel_shape=[3, 3],
         ),
         helper.make_node("Relu", ["maps"], ["active"], name="/relu/Relu"),
         helper.make_node("MaxPool", ["active"], ["pooled"], name="/pool/MaxPool", kernel_shape=[2, 2], strides=[2, 2]),

@@ -10,7 +10,7 @@ from exporter.interpreter import run_program, trace_program
 from exporter.model import Rows
 from exporter.program import Program, Trees
 from exporter.reading.models import READERS
-from exporter.reading.reading import Reading, Response
+from exporter.reading.reading import Reading
 from exporter.thresholds import threshold_rows
 
 LOADERS = {"digits": load_digits, "cancer": load_breast_cancer, "diabetes": load_diabetes, "wine": load_wine}
@@ -31,7 +31,7 @@ def with_gaps(rows: Rows, share: float = 0.1) -> Rows:
     return gappy
 
 
-def read(estimator, n_features: int, response: Response) -> Program:
+def read(estimator, n_features: int, response) -> Program:
     features = tuple(Feature(f"f{i}") for i in range(n_features))
     reading = Reading(features, READERS)
     return reading.builder.build(reading.read("model", estimator, 0, response))
@@ -43,12 +43,12 @@ def around(program: Program, rows: Rows, limit: int, *, missing: bool = False) -
     return np.concatenate([rows, threshold_rows(program, rows, np.random.default_rng(0), limit, may_miss)])
 
 
-def answers(estimator, rows: Rows, response: Response) -> np.ndarray:
+def answers(estimator, rows: Rows, response) -> np.ndarray:
     method = {"probabilities": "predict_proba", "decision": "decision_function", "value": "predict"}[response]
     return np.asarray(getattr(estimator, method)(rows), dtype=np.float64).reshape(len(rows), -1)
 
 
-def assert_same(program: Program, estimator, rows: Rows, response: Response) -> None:
+def assert_same(program: Program, estimator, rows: Rows, response) -> None:
     """Assert equal answers, 1e-6 of their size at most, and equal labels but for ties."""
     expected, got = answers(estimator, rows, response), run_program(program, rows).astype(np.float64)
     scale = np.maximum(1.0, np.abs(expected))

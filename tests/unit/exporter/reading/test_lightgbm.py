@@ -1,15 +1,18 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from edge_agent.bundle import Feature
 from exporter.ensemble import NUMERIC
 from exporter.errors import ModelError, UnsupportedError
 from exporter.folding import fold_into_thresholds
 from exporter.interpreter import run_program
-from exporter.program import Trees
+from exporter.program import Row, Trees
 from exporter.reading.lightgbm import load_model_file
-from exporter.reading.reading import Response
+from exporter.reading.models import READERS
+from exporter.reading.reading import Reading
 
 from .reference import around, assert_same, data, read, scores_of, with_gaps
 
@@ -158,7 +161,7 @@ def test_a_file_is_an_estimator_that_answers_as_the_model_it_was_written_from(tm
         model.booster_.model_to_string() if form == "text" else json.dumps(model.booster_.dump_model()), "utf-8"
     )
     loaded = load_model_file(path)
-    response: Response = "value" if name == "diabetes" else "probabilities"
+    response = "value" if name == "diabetes" else "probabilities"
     program = read(loaded, rows.shape[1], response)
     tried = around(program, rows, 2000, missing=True)
     assert_same(program, model, tried, response)
@@ -181,6 +184,25 @@ def test_a_booster_of_its_own_is_read_too():
     rows, truth = data("diabetes")
     booster = lightgbm.train({"verbose": -1}, lightgbm.Dataset(rows, truth), 10)
     assert_same(read(booster, rows.shape[1], "value"), booster, rows, "value")
+
+
+def test_texts_of_a_data_frame_keep_their_meaning_in_another_order():
+    names = ("x", "never seen", "y", "z", "w")
+    codes = np.random.default_rng(0).integers(0, 5, 400)
+    table = pd.DataFrame({"b": np.arange(400.0), "a": pd.Categorical(np.array(names)[codes])})
+    truth = (codes >= 2) ^ (table["b"] > 250)
+    known = codes != 1
+    table["a"] = table["a"].cat.set_categories(["z", "y", "x", "w"])
+    model = classifier(min_data_per_group=2, cat_smooth=1).fit(table[known], truth[known])
+    reading = Reading((Feature("b"), Feature("a", "category", categories=names)), READERS)
+    program = reading.builder.build(reading.read("model", model, 0, "probabilities"))
+    rows = np.stack([table["b"], codes], axis=1).astype(np.float32)
+    assert np.max(np.abs(run_program(program, rows) - model.predict_proba(table))) < 1e-6
+    folded = fold_into_thresholds(program, {1: 5})
+    assert [type(node.operation) for node in folded.nodes[:2]] == [Row, Trees]
+    assert np.array_equal(run_program(folded, rows), run_program(program, rows))
+    with pytest.raises(UnsupportedError, match="trained on 1 columns of texts, given 0"):
+        read(model, 2, "probabilities")
 
 
 def test_what_has_no_exact_form_is_refused_by_name():
