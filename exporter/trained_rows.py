@@ -12,13 +12,18 @@ from numpy.typing import NDArray
 from sklearn.cluster._kmeans import _BaseKMeans
 
 from edge_agent.bundle import Feature
+from exporter.errors import ModelError
 
 # What lies deeper is not looked at: nothing that people build has so many levels.
 _MAX_DEPTH: Final = 40
 
 
 def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.floating[Any]]) -> Any:
-    """Return rows ``(n, n_features) float32`` as the estimator takes them."""
+    """Return rows ``(n, n_features) float32`` as the estimator takes them.
+
+    Raises:
+        ModelError: it wants a data frame, and there is no pandas.
+    """
     if _compares_in_float64(estimator):
         rows = rows.astype(np.float64)
     categories = {i: feature.categories for i, feature in enumerate(features) if feature.dtype == "category"}
@@ -26,7 +31,11 @@ def as_trained(estimator: Any, features: tuple[Feature, ...], rows: NDArray[np.f
     names = getattr(estimator, "feature_names_in_", None)
     if names is None:
         return _texts_of(estimator, categories, rows) if texts else rows
-    import pandas as pd  # noqa: PLC0415 - only for those who trained on a frame
+    try:
+        import pandas as pd  # noqa: PLC0415 - only for those who trained on a frame
+    except ImportError as error:
+        kind = type(estimator).__name__
+        raise ModelError(f"{kind} was trained on a data frame, and is asked with one: install pandas") from error
 
     columns: dict[str, Any] = {}
     for i, name in enumerate(names):

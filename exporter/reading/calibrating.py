@@ -8,7 +8,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from exporter.program import Affine, Complement, Curve, Interpolate, Linear, Proportions, Softmax
 from exporter.reading.constant import add_constant
-from exporter.reading.ensembles import add_mean
+from exporter.reading.merging import add_mean
 from exporter.reading.reading import Readers, Reading
 
 _BINARY: Final = 2

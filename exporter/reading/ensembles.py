@@ -1,6 +1,6 @@
 """Reads ensembles of estimators of any family: votes, stacks, bags, boosts by label, estimators behind one another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,9 @@ from sklearn.ensemble import (
 )
 from sklearn.semi_supervised import SelfTrainingClassifier
 
-from exporter.program import Affine, Average, Linear, Softmax
+from exporter.program import Affine, Linear, Softmax
 from exporter.reading.linear import add_sigmoid_pair
+from exporter.reading.merging import add_label_of_tree, add_mean
 from exporter.reading.reading import Reader, Readers, Reading, Response
 
 _BINARY: Final = 2
@@ -25,14 +26,6 @@ _RESPONSES: Final[dict[str, Response]] = {
     "decision_function": "decision",
     "predict": "label",
 }
-
-
-def add_mean(reading: Reading, places: Sequence[int], weights: Sequence[float] | None = None) -> int:
-    """Add the weighted mean of vectors of one width."""
-    if len(places) == 1:
-        return places[0]
-    given = np.ones(len(places)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return reading.builder.add(Average(tuple(places), tuple((given / given.sum()).tolist())))
 
 
 def _members(ensemble: Any) -> list[tuple[str, Any]]:
@@ -46,6 +39,8 @@ def _vote(response: Response) -> Reader:
         if (response == "label") == is_soft and response != "value":
             raise reading.refuse(ensemble, f"with {ensemble.voting} voting and {response}")
         answers = [reading.read(name, member, place, response) for name, member in _members(ensemble)]
+        if response == "label":
+            answers = [add_label_of_tree(reading, label) for label in answers]
         return add_mean(reading, answers, ensemble._weights_not_none)
 
     return read
@@ -110,6 +105,8 @@ def _bag(response: Response) -> Reader:
             if response == "probabilities" and not hasattr(member, "predict_proba"):
                 asked = "label"
             answer = reading.read(str(i), member, chosen, asked)
+            if asked == "label":
+                answer = add_label_of_tree(reading, answer)
             answers.append(_spread(reading, bag, member, answer) if response == "probabilities" else answer)
         return add_mean(reading, answers)
 
@@ -133,7 +130,7 @@ def _boosted(reading: Reading, boost: Any, place: int) -> int:
     n_classes = len(boost.classes_)
     answers = []
     for i, member in enumerate(boost.estimators_):
-        label = reading.read(str(i), member, place, "label")
+        label = add_label_of_tree(reading, reading.read(str(i), member, place, "label"))
         answers.append(_named(reading, boost, member, label))
     share = add_mean(reading, answers, boost.estimator_weights_[: len(answers)])
     miss = 1.0 / (n_classes - 1)

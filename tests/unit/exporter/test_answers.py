@@ -69,7 +69,7 @@ def test_the_greatest_answer_is_the_label_that_predict_names(classifier, n_class
     predicted = estimator.predict(GRID)
     assert np.array_equal(estimator.classes_[labels_of(outputs)], predicted)
     assert np.allclose(outputs.sum(axis=1), 1.0)
-    got = run_program(read_model(model), GRID)
+    got = run_program(read_model(model), GRID).astype(np.float64)
     ordered = np.sort(outputs, axis=1)
     is_clear = ordered[:, -1] - ordered[:, -2] > 1e-5
     assert np.mean(is_clear) > 0.9
@@ -96,7 +96,7 @@ def test_labels_change_at_the_threshold_also_for_rows_on_it(base, threshold, pos
     outputs, predicted = model.outputs(asked), estimator.predict(asked)
     assert np.array_equal(estimator.classes_[labels_of(outputs)], predicted)
     assert ((outputs >= 0) & (outputs <= 1)).all()
-    got = run_program(read_model(model), asked)
+    got = run_program(read_model(model), asked).astype(np.float64)
     assert np.mean(estimator.classes_[labels_of(got)] != predicted) <= 0.001
     assert np.quantile(np.abs(got - outputs), 0.999) <= 1e-5
 

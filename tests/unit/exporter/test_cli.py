@@ -5,8 +5,13 @@ import sys
 from datetime import timedelta
 from functools import partial
 
+import joblib
+import numpy as np
 import pytest
 import skops.io
+from sklearn.cluster import KMeans
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from typer.testing import CliRunner
 
 from edge_agent.bundle import parse_manifest
@@ -71,6 +76,21 @@ def test_the_report_is_json_for_machines(files):
     assert [v["name"] for v in report["variants"]] == ["onnx-fp32"]
     assert json.loads((files / "out" / "report.json").read_text()) == report
     assert parse_manifest((files / "out" / "bundle" / "manifest.json").read_bytes()).lineage.data_sha256
+
+
+def test_a_model_without_a_truth_is_judged_by_agreement(tmp_path):
+    learnt = learn("logistic", "cancer")
+    clustering = make_pipeline(StandardScaler(), KMeans(3, random_state=0)).fit(learnt.training)
+    joblib.dump(clustering, tmp_path / "model.joblib")
+    np.savetxt(tmp_path / "rows.csv", learnt.evaluation, "%.9g", ",", header=",".join(map(str, range(30))), comments="")
+    export = ("export", tmp_path / "model.joblib", "--rows", tmp_path / "rows.csv", "--to", "onnx-fp32")
+    refused = run(*export, "--out", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "--trust-pickle" in refused.output
+    result = run(*export, "--out", tmp_path / "out", "--trust-pickle")
+    assert result.exit_code == 0, result.output
+    manifest = parse_manifest((tmp_path / "out" / "bundle" / "manifest.json").read_bytes())
+    assert (manifest.metric, manifest.labels) == ("agreement", ("cluster_0", "cluster_1", "cluster_2"))
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +21,7 @@ from exporter.reading.models import read_model
 from tests.unit.exporter.reading.exactness import difference, features_of
 
 RNG = np.random.default_rng(29)
-ROWS = RNG.normal(size=(60, 2))
+ROWS = RNG.normal(size=(60, 2)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +96,18 @@ def pipeline():
 
 
 def test_a_model_that_was_trained_on_a_frame_is_handed_its_texts():
-    model = FittedModel(pipeline().fit(FRAME, TRUTH), "classification", FEATURES, ("a", "b"))
-    expected = model.estimator.predict_proba(AS_FRAME)
+    estimator = pipeline().fit(FRAME, TRUTH)
+    model = FittedModel(estimator, "classification", FEATURES, ("a", "b"))
+    expected = estimator.predict_proba(AS_FRAME)
     assert np.allclose(model.outputs(ASKED), expected, atol=1e-6)
     assert difference(run_program(read_model(model), ASKED), expected) <= 1e-5
+
+
+def test_without_pandas_it_is_said_what_is_missing(monkeypatch):
+    model = FittedModel(pipeline().fit(FRAME, TRUTH), "classification", FEATURES, ("a", "b"))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModelError, match="Pipeline was trained on a data frame, and is asked with one: install pandas"):
+        model.outputs(ASKED)
 
 
 def test_boosting_takes_the_categories_of_a_frame():

@@ -12,16 +12,21 @@ def write(tmp_path, text):
     return path
 
 
+def truth_in(found):
+    assert found.truth is not None
+    return found.truth
+
+
 def test_columns_besides_the_target_are_features_in_order(tmp_path):
     found = load_rows(write(tmp_path, "a,y,b\n1,no,2\n,yes,4\n"), "y")
     assert [(f.name, f.on_missing) for f in found.features] == [("a", "flag"), ("b", "refuse")]
     assert np.array_equal(found.rows, np.array([[1, 2], [np.nan, 4]], dtype=np.float32), equal_nan=True)
-    assert truth_of(found.truth, ("no", "yes"), tmp_path).tolist() == [0, 1]
+    assert truth_of(truth_in(found), ("no", "yes"), tmp_path).tolist() == [0, 1]
 
 
 def test_without_labels_the_truth_is_a_number(tmp_path):
     found = load_rows(write(tmp_path, "a,y\n1,2.5\n"), "y")
-    assert truth_of(found.truth, (), tmp_path).tolist() == [2.5]
+    assert truth_of(truth_in(found), (), tmp_path).tolist() == [2.5]
 
 
 def test_without_a_target_every_column_is_a_feature(tmp_path):
@@ -60,7 +65,7 @@ def test_parquet_is_read_with_its_types(tmp_path):
     found = load_rows(tmp_path / "rows.data", "y", Wanted(None, 5, {3: ("t", "u"), 4: ("v", "w")}))
     expected = np.array([[1, 0.5, 1, 1, 0], [2, np.nan, 0, np.nan, 1]], dtype=np.float32)
     assert np.array_equal(found.rows, expected, equal_nan=True)
-    assert truth_of(found.truth, ("3", "4"), tmp_path).tolist() == [0, 1]
+    assert truth_of(truth_in(found), ("3", "4"), tmp_path).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_rows_of_another_model_are_refused(wanted, target, message, tmp_path):
 def test_a_truth_that_is_no_label_is_refused_by_row(tmp_path):
     found = load_rows(write(tmp_path, "a,y\n1,no\n2,maybe\n"), "y")
     with pytest.raises(RowsError, match="row 2: 'maybe' is not a label of the model: no, yes"):
-        truth_of(found.truth, ("no", "yes"), tmp_path)
+        truth_of(truth_in(found), ("no", "yes"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +143,7 @@ def test_a_truth_that_is_no_label_is_refused_by_row(tmp_path):
 )
 def test_labels_are_known_however_they_are_written(labels, cells, tmp_path):
     found = load_rows(write(tmp_path, f"a,y\n1,{cells[0]}\n2,{cells[1]}\n"), "y")
-    assert truth_of(found.truth, labels, tmp_path).tolist() == [1, 0]
+    assert truth_of(truth_in(found), labels, tmp_path).tolist() == [1, 0]
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):
