@@ -11,7 +11,6 @@ from exporter.c_target import convert_c
 from exporter.errors import ExporterError
 from exporter.material import Material
 from exporter.native_target import convert_native, convert_native_quantised
-from exporter.native_target import convert_native
 from exporter.onnx_int8 import convert_onnx_int8
 from exporter.onnx_target import convert_onnx_fp32
 from exporter.runtimes import claims_of
