@@ -29,7 +29,7 @@ from edge_agent.settings import TelemetrySettings
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.update.engine import Engine
 from edge_agent.update.record import Content
-from exporter.model import Rows
+from exporter.models.model import Rows
 
 try:
     from tflite_runtime import interpreter as tflite

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from edge_agent.bundle import Feature
 from exporter.export import ExportLimits, export_model
-from exporter.model import FittedModel
-from exporter.outside import convert_with_onnx2tf
+from exporter.models.model import FittedModel
+from exporter.tflite.outside import convert_with_onnx2tf
 
 INT8_BYTES: Final = 0.45
 INT8_LOSS_POINTS: Final = 0.5

@@ -13,9 +13,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edge_agent.bundle import Feature, Lineage, Manifest, TrialRules
+from exporter.bundles.pack import pack_bundle
 from exporter.export import ExportLimits, export_model
-from exporter.model import Evidence, FittedModel, Rows
-from exporter.pack import pack_bundle
+from exporter.models.model import Evidence, FittedModel, Rows
 
 SEED: Final = 1
 WINDOW_ROWS: Final = 50

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from exporter.failures import exit_codes
-from exporter.repository_cli import app as repository_app
+from exporter.repository.cli import app as repository_app
 
 Outputs = Literal["probabilities", "logits"]
 
@@ -49,9 +49,9 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
 
         from exporter.export import ExportLimits
         from exporter.from_files import ExportJob, export_files
-        from exporter.proving import Surroundings
-        from exporter.report import ExportReport, report_json
-        from exporter.report_text import report_view
+        from exporter.proof.proving import Surroundings
+        from exporter.proof.report import ExportReport, report_json
+        from exporter.proof.report_text import report_view
 
         limits = ExportLimits(max_size_bytes=max_size_bytes, max_parity_loss=max_parity_loss)
         job = ExportJob(
@@ -69,7 +69,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         emulated = [name.strip() for names in on or [] for name in names.split(",")]
         outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
         if c_array:
-            from exporter.c_array import write_accepted
+            from exporter.c.array import write_accepted
 
             write_accepted(outcome.report, out / "variants")
         if as_json:

@@ -15,23 +15,23 @@ from msgspec.structs import replace
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError, RowError
-from exporter.boards import choose_boards
-from exporter.c_compile import MICROCONTROLLERS, measure_microcontroller
-from exporter.cost import gzip_bytes_of
-from exporter.ensemble import LEAF
+from exporter.c.compile import MICROCONTROLLERS, measure_microcontroller
 from exporter.errors import ConversionError, RowsError, UnsupportedError
-from exporter.gates import cost_refusal, doubt_of
-from exporter.intervals import Judge
 from exporter.material import Material
-from exporter.metrics import is_classification_metric, suits
-from exporter.model import FittedModel, Rows, Truth
-from exporter.probes import SEED, make_probes
-from exporter.program import Program, Trees
-from exporter.proving import Proof, Prover, Surroundings
-from exporter.report import ExportReport, Footprint, RuntimeRun, VariantReport
-from exporter.sensitivity import matters_of, usual_row
-from exporter.steps import steps_of
-from exporter.thresholds import trees_on_row
+from exporter.models.metrics import is_classification_metric, suits
+from exporter.models.model import FittedModel, Rows, Truth
+from exporter.models.steps import steps_of
+from exporter.programs.ensemble import LEAF
+from exporter.programs.program import Program, Trees
+from exporter.programs.thresholds import trees_on_row
+from exporter.proof.boards import choose_boards
+from exporter.proof.cost import gzip_bytes_of
+from exporter.proof.gates import cost_refusal, doubt_of
+from exporter.proof.intervals import Judge
+from exporter.proof.probes import SEED, make_probes
+from exporter.proof.proving import Proof, Prover, Surroundings
+from exporter.proof.report import ExportReport, Footprint, RuntimeRun, VariantReport
+from exporter.proof.sensitivity import matters_of, usual_row
 from exporter.variants import Form, choose_forms
 
 logger = logging.getLogger(__name__)
@@ -72,9 +72,9 @@ def export_model(  # noqa: PLR0913 - all by name
         calibration: ``(n, n_features) float32`` real rows that set the ranges of quantised variants.
         evaluation: ``(m, n_features) float32`` rows that the model was not trained on, in the order of time.
         truth: ``(m,)`` truth of the evaluation rows.
-        metric: see `exporter.metrics`.
+        metric: see `exporter.models.metrics`.
         requested: names of variants, or ``auto`` for all that one of the boards runs.
-        boards: keys of `exporter.boards`; none: all.
+        boards: keys of `exporter.proof.boards`; none: all.
         limits: gates of parity, size and latency.
         folder: made when it is not there.
         clock: times single rows; the machine's own unless given.

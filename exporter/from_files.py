@@ -11,15 +11,15 @@ import numpy as np
 
 from edge_agent.bundle import Lineage, TrialRules
 from edge_agent.durable import replace_file
+from exporter.bundles.pack import pack_bundle
 from exporter.export import ExportLimits, export_model
-from exporter.intake import take_in
-from exporter.model import Evidence
-from exporter.onnx_contract import Asked
-from exporter.pack import pack_bundle
-from exporter.proving import Surroundings
-from exporter.report import ExportReport, report_json
-from exporter.report_html import report_html
-from exporter.report_text import report_markdown
+from exporter.graphs.contract import Asked
+from exporter.models.intake import take_in
+from exporter.models.model import Evidence
+from exporter.proof.proving import Surroundings
+from exporter.proof.report import ExportReport, report_json
+from exporter.proof.report_html import report_html
+from exporter.proof.report_text import report_markdown
 
 _BLOCKS: Final = 5
 
@@ -29,7 +29,7 @@ class ExportJob:
     """What to export.
 
     Attributes:
-        model: of any format that `exporter.model_formats` knows.
+        model: of any format that `exporter.models.model_formats` knows.
         rows: CSV or Parquet in time order: rows that the model was not trained on. The first half calibrates, the
             second judges.
         target: column of the truth; None: the original's own answers stand for it.

@@ -2,9 +2,9 @@
 
 from functools import cached_property
 
-from exporter.folding import fold_into_thresholds
-from exporter.model import FittedModel, Rows
-from exporter.program import Program
+from exporter.models.model import FittedModel, Rows
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.program import Program
 from exporter.reading.models import read_model
 
 

@@ -6,15 +6,15 @@ from difflib import get_close_matches
 from typing import Final, Literal
 
 from edge_agent.bundle import RuntimeName
-from exporter.boards import libraries_of
-from exporter.c_target import convert_c
+from exporter.c.target import convert_c
 from exporter.errors import ExporterError
 from exporter.material import Material
-from exporter.native_target import convert_native, convert_native_quantised
-from exporter.onnx_int8 import convert_onnx_int8
-from exporter.onnx_target import convert_onnx_fp32
-from exporter.runtimes import claims_of
-from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
+from exporter.native.target import convert_native, convert_native_quantised
+from exporter.onnx.int8 import convert_onnx_int8
+from exporter.onnx.target import convert_onnx_fp32
+from exporter.proof.boards import libraries_of
+from exporter.proof.runtimes import claims_of
+from exporter.tflite.target import convert_tflite_fp32, convert_tflite_int8
 
 AUTO: Final = "auto"
 
@@ -62,7 +62,7 @@ def choose_forms(requested: tuple[str, ...], boards: tuple[str, ...] = ()) -> tu
 
     Args:
         requested: names; ``auto`` stands for all that one of the boards runs.
-        boards: keys of `exporter.boards`; none: all boards.
+        boards: keys of `exporter.proof.boards`; none: all boards.
 
     Raises:
         UnknownVariantError: a name that is not in the table, or none at all.

@@ -1,4 +1,4 @@
-"""Signs and lists what `exporter.repository.publish_bundle` never would: what somebody does who has stolen keys."""
+"""Signs and lists what `publish_bundle` never would: what somebody does who has stolen keys."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from tuf.api.metadata import TargetFile  # type: ignore[attr-defined] # documented there
 
 from edge_agent.clock import SystemClock
-from exporter.bundle_targets import write_targets
-from exporter.keys import open_keyring
-from exporter.lifetimes import DEFAULT_LIFETIMES, moment
-from exporter.listing import load_listing, renew_roles, write_listing
+from exporter.repository.bundle_targets import write_targets
+from exporter.repository.keys import open_keyring
+from exporter.repository.lifetimes import DEFAULT_LIFETIMES, moment
+from exporter.repository.listing import load_listing, renew_roles, write_listing
 
 
 def list_file(

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.isotonic import IsotonicRegression
 
-from exporter.program import Affine, Complement, Curve, Interpolate, Linear, Proportions, Softmax
+from exporter.programs.program import Affine, Complement, Curve, Interpolate, Linear, Proportions, Softmax
 from exporter.reading.constant import add_constant
 from exporter.reading.merging import add_mean
 from exporter.reading.reading import Readers, Reading

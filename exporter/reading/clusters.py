@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, KMeans, MeanShift, MiniBatchKMeans
 
-from exporter.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, TreeEnsemble
-from exporter.program import ArgMax, Curve, Linear, Scale, Trees
+from exporter.programs.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, TreeEnsemble
+from exporter.programs.program import ArgMax, Curve, Linear, Scale, Trees
 from exporter.reading.projecting import add_distances
 from exporter.reading.reading import Readers, Reading
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from exporter.program import Affine
+from exporter.programs.program import Affine
 from exporter.reading.reading import Reader, Readers, Reading, Response
 
 RESPONSES: Final[tuple[Response, ...]] = (

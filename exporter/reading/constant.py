@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.multiclass import _ConstantPredictor
 
-from exporter.program import Fill, Linear
+from exporter.programs.program import Fill, Linear
 from exporter.reading.reading import Readers, Reading
 
 

@@ -10,8 +10,8 @@ from sklearn.linear_model import SGDOneClassSVM
 from sklearn.naive_bayes import BernoulliNB, CategoricalNB, ComplementNB, GaussianNB, MultinomialNB
 from sklearn.neighbors import NearestCentroid
 
-from exporter.answers import LABEL_SHARE
-from exporter.program import Average, Bins, Curve, Linear, OneHot, Scale, Softmax
+from exporter.models.answers import LABEL_SHARE
+from exporter.programs.program import Average, Bins, Curve, Linear, OneHot, Scale, Softmax
 from exporter.reading.linear import add_linear, add_sigmoid_pair
 from exporter.reading.projecting import add_distances
 from exporter.reading.reading import Reader, Readers, Reading
@@ -88,7 +88,7 @@ def _nearest(reading: Reading, model: Any, place: int) -> int:
 
 
 def _nearest_and_scores(reading: Reading, model: Any, place: int) -> int:
-    """Add the label and the probabilities, in their shares: see `exporter.answers`."""
+    """Add the label and the probabilities, in their shares: see `exporter.models.answers`."""
     probabilities = _discriminant(_centroids)(reading, model, place)
     label = _nearest(reading, model, place)
     return reading.builder.add(Average((label, probabilities), (LABEL_SHARE, 1.0 - LABEL_SHARE)))

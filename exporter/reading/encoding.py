@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from exporter.program import Linear, Lookup, OneHot
+from exporter.programs.program import Linear, Lookup, OneHot
 from exporter.reading.imputing import is_missing
 from exporter.reading.reading import Readers, Reading, Texts
 

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
 )
 from sklearn.semi_supervised import SelfTrainingClassifier
 
-from exporter.program import Affine, Linear, Softmax
+from exporter.programs.program import Affine, Linear, Softmax
 from exporter.reading.linear import add_sigmoid_pair
 from exporter.reading.merging import add_label_of_tree, add_mean
 from exporter.reading.reading import Reader, Readers, Reading, Response

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.special import expit
 
-from exporter.program import Affine, Curve, CurveName
+from exporter.programs.program import Affine, Curve, CurveName
 from exporter.reading.reading import Reading
 
 # Each a chain of curves and of (factor, offset).

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from exporter.ensemble import NUMERIC, CategoryTest, members_of
-from exporter.float32 import not_above
-from exporter.planting import Nodes, joined, plant
-from exporter.program import Curve, Lookup, Trees
+from exporter.programs.ensemble import NUMERIC, CategoryTest, members_of
+from exporter.programs.float32 import not_above
+from exporter.programs.planting import Nodes, joined, plant
+from exporter.programs.program import Curve, Lookup, Trees
 from exporter.reading.encoding import keys_of
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import probabilities_of

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.impute import MissingIndicator, SimpleImputer
 
-from exporter.program import Fill, Flags
+from exporter.programs.program import Fill, Flags
 from exporter.reading.reading import Readers, Reading, Texts
 
 _NEVER: Final = -1.0  # an index of categories that no row holds

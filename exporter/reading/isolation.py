@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from sklearn.ensemble import IsolationForest
 
-from exporter.planting import Nodes, joined, plant
-from exporter.program import Affine, Curve, Trees
+from exporter.programs.planting import Nodes, joined, plant
+from exporter.programs.program import Affine, Curve, Trees
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.trees import nodes_of_tree
 

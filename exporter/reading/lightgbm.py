@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature
-from exporter.answers import Outputs
-from exporter.ensemble import NUMERIC, CategoryTest
 from exporter.errors import ModelError
-from exporter.float32 import Float32s, not_above
-from exporter.interpreter import run_program
-from exporter.model import Rows
-from exporter.planting import Nodes, joined, plant
-from exporter.program import Affine, Average, Bins, Complement, Curve, Lookup, Product, Softmax, Trees
+from exporter.models.answers import Outputs
+from exporter.models.model import Rows
+from exporter.programs.ensemble import NUMERIC, CategoryTest
+from exporter.programs.float32 import Float32s, not_above
+from exporter.programs.interpreter import run_program
+from exporter.programs.planting import Nodes, joined, plant
+from exporter.programs.program import Affine, Average, Bins, Complement, Curve, Lookup, Product, Softmax, Trees
 from exporter.reading.encoding import keys_of
 from exporter.reading.lightgbm_format import (
     CATEGORY,

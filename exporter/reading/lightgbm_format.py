@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.ensemble import members_of
 from exporter.errors import ModelError
+from exporter.programs.ensemble import members_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -9,7 +9,7 @@ from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.svm import LinearSVC, LinearSVR
 
-from exporter.program import Affine, Clip, Complement, Curve, Linear, Proportions, Softmax
+from exporter.programs.program import Affine, Clip, Complement, Curve, Linear, Proportions, Softmax
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.scaling import add_scale
 

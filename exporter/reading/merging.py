@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, TreeEnsemble
-from exporter.program import ArgMax, Average, Columns, Trees
+from exporter.programs.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, TreeEnsemble
+from exporter.programs.program import ArgMax, Average, Columns, Trees
 from exporter.reading.reading import Reading
 
 _ONE: Final = 1.0

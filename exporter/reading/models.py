@@ -3,9 +3,9 @@
 from collections import ChainMap
 from typing import Final
 
-from exporter.answers import answer_of
-from exporter.model import FittedModel
-from exporter.program import Program, Softmax
+from exporter.models.answers import answer_of
+from exporter.models.model import FittedModel
+from exporter.programs.program import Program, Softmax
 from exporter.reading import (
     calibrating,
     clusters,

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 
-from exporter.program import ArgMax, Complement, OvrOfOvo, Proportions
+from exporter.programs.program import ArgMax, Complement, OvrOfOvo, Proportions
 from exporter.reading.clusters import add_nearest
 from exporter.reading.reading import Readers, Reading
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from exporter.program import Complement, Curve, Softmax
+from exporter.programs.program import Complement, Curve, Softmax
 from exporter.reading.linear import add_linear
 from exporter.reading.reading import Readers, Reading
 

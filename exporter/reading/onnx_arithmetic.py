@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.program import (
+from exporter.programs.program import (
     Affine,
     Average,
     Clip,

@@ -1,6 +1,6 @@
 """Reads an ONNX graph from outside into a program, operator by operator; the first that has no form is named.
 
-It reads the graph as `exporter.onnx_normalised` brings it into form: one input, one output, nothing dead.
+It reads the graph as `exporter.graphs.normalised` brings it into form: one input, one output, nothing dead.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from exporter.errors import ConversionError, UnsupportedError
-from exporter.onnx_graph import OnnxEstimator
-from exporter.onnx_nodes import INPUT, OUTPUT
-from exporter.onnx_normalised import normalised
+from exporter.graphs.graph import OnnxEstimator
+from exporter.graphs.nodes import INPUT, OUTPUT
+from exporter.graphs.normalised import normalised
 from exporter.reading import onnx_arithmetic, onnx_learners, onnx_shapes, onnx_trees
 from exporter.reading.onnx_values import ROWS, GraphReading, Operator, Value, Vector
 from exporter.reading.reading import Readers, Reading

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from exporter.program import (
+from exporter.programs.program import (
     Affine,
     Bins,
     Columns,

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from onnx import TensorProto
 
-from exporter.program import Flags, Join
+from exporter.programs.program import Flags, Join
 from exporter.reading.onnx_values import ROWS, GraphReading, Mask, Operator, Value, Vector, Whole
 
 _FLOATS: Final = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE})

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.ensemble import LEAF, NUMERIC, TreeEnsemble
-from exporter.float32 import Float32s, below, not_above
-from exporter.planting import Nodes, plant
-from exporter.program import Columns, Complement, Join, Linear, OneHot, Softmax, Trees
+from exporter.programs.ensemble import LEAF, NUMERIC, TreeEnsemble
+from exporter.programs.float32 import Float32s, below, not_above
+from exporter.programs.planting import Nodes, plant
+from exporter.programs.program import Columns, Complement, Join, Linear, OneHot, Softmax, Trees
 from exporter.reading.onnx_branches import LEAF_MODE, Branches, integers, named_branches, numbers_of, tabled_branches
 from exporter.reading.onnx_values import GraphReading, Operator, Value, Vector
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from exporter.errors import UnsupportedError
-from exporter.program import Affine, Columns, Curve, CurveName, Operation, ProgramBuilder
+from exporter.programs.program import Affine, Columns, Curve, CurveName, Operation, ProgramBuilder
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from sklearn.neural_network import BernoulliRBM
 from sklearn.preprocessing import PolynomialFeatures, SplineTransformer
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 
-from exporter.program import Curve, Interpolate, Kernel, Linear, Product, Scale
+from exporter.programs.program import Curve, Interpolate, Kernel, Linear, Product, Scale
 from exporter.reading.linear import add_linear
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.scaling import add_scale

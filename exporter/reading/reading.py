@@ -7,7 +7,7 @@ import numpy as np
 
 from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
-from exporter.program import ArgMax, Columns, Join, Linear, ProgramBuilder
+from exporter.programs.program import ArgMax, Columns, Join, Linear, ProgramBuilder
 
 # What is asked of an estimator, in scikit-learn's words: transform; predict_proba, one probability a class;
 # decision_function, one number (two classes, anomaly) or one a class; predict of a regressor; the label or the

@@ -16,7 +16,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from exporter.program import Affine, Average, Bins, Clip, Curve, Normalise, OneHot, Scale
+from exporter.programs.program import Affine, Average, Bins, Clip, Curve, Normalise, OneHot, Scale
 from exporter.reading.functions import add_function, name_of
 from exporter.reading.reading import Readers, Reading
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
 
-from exporter.answers import LABEL_SHARE
-from exporter.program import Affine, Average, Bins, Coupling, Curve, Kernel, Linear, OvrOfOvo, Softmax
+from exporter.models.answers import LABEL_SHARE
+from exporter.programs.program import Affine, Average, Bins, Coupling, Curve, Kernel, Linear, OvrOfOvo, Softmax
 from exporter.reading.reading import Readers, Reading
 
 Floats = NDArray[np.float64]
@@ -81,7 +81,7 @@ def _voted(reading: Reading, scores: int, n_classes: int) -> int:
 
 
 def _answer(reading: Reading, machine: Any, place: int) -> int:
-    """Add the label and the softmax of the decisions, in their shares: see `exporter.answers`."""
+    """Add the label and the softmax of the decisions, in their shares: see `exporter.models.answers`."""
     n_classes = len(machine.classes_)
     scores = reading.builder.add(OvrOfOvo(_pairs(reading, machine, place, -1.0), n_classes))
     label = _voted(reading, scores, n_classes)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from exporter.program import Affine, Average, Clip, Curve
+from exporter.programs.program import Affine, Average, Clip, Curve
 from exporter.reading.functions import add_function, name_of
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.scaling import add_scale

@@ -5,8 +5,8 @@ from typing import Any, Final
 import numpy as np
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 
-from exporter.answers import MARGIN, Cut, cut_of
-from exporter.program import Affine, ArgMax, Complement, Curve, Interpolate
+from exporter.models.answers import MARGIN, Cut, cut_of
+from exporter.programs.program import Affine, ArgMax, Complement, Curve, Interpolate
 from exporter.reading.reading import Reader, Readers, Reading, Response
 
 
@@ -30,7 +30,7 @@ def _cut(reading: Reading, model: Any, place: int) -> int:
 
 
 def _moved(reading: Reading, place: int, cut: Cut) -> int:
-    """Add the curve of `exporter.answers.moved`, whose step lies between two neighbours in float32."""
+    """Add the curve of `exporter.models.answers.moved`, whose step lies between two neighbours in float32."""
     low, high = 0.5 - MARGIN, 0.5 + MARGIN
     # A probability of the very threshold is likely (7 of 10 trees), and is rounded as the threshold is.
     step = np.float32(cut.threshold)

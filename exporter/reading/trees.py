@@ -20,10 +20,10 @@ from sklearn.ensemble import (
 )
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
-from exporter.ensemble import NUMERIC
-from exporter.float32 import not_above
-from exporter.planting import Nodes, joined, plant
-from exporter.program import Affine, Average, Complement, Curve, Softmax, Trees
+from exporter.programs.ensemble import NUMERIC
+from exporter.programs.float32 import not_above
+from exporter.programs.planting import Nodes, joined, plant
+from exporter.programs.program import Affine, Average, Complement, Curve, Softmax, Trees
 from exporter.reading.reading import Readers, Reading
 
 Floats = NDArray[np.float64]

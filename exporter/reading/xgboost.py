@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.answers import Outputs
-from exporter.ensemble import NUMERIC, CategoryTest
 from exporter.errors import ModelError
-from exporter.float32 import below
-from exporter.model import Rows
-from exporter.planting import Nodes, joined, plant
-from exporter.program import Complement, Curve, Fill, Linear, Softmax, Trees
+from exporter.models.answers import Outputs
+from exporter.models.model import Rows
+from exporter.programs.ensemble import NUMERIC, CategoryTest
+from exporter.programs.float32 import below
+from exporter.programs.planting import Nodes, joined, plant
+from exporter.programs.program import Complement, Curve, Fill, Linear, Softmax, Trees
 from exporter.reading.reading import Reader, Readers, Reading, Response
 from exporter.reading.xgboost_format import XgBoostModel, XgBoostTree, parse_model
 

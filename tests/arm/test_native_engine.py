@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 
 from edge_agent.engine.compile import FLAGS, sources
 from edge_agent.engine.face import PORTABLE
-from exporter.interpreter import run_program
-from exporter.native_file import encode_program
-from exporter.program import Complement, Coupling, Curve, Linear, Program, ProgramBuilder, Scale, Softmax, Trees
+from exporter.native.file import encode_program
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import (
+    Complement,
+    Coupling,
+    Curve,
+    Linear,
+    Program,
+    ProgramBuilder,
+    Scale,
+    Softmax,
+    Trees,
+)
 from tests.unit.exporter.grown_trees import Shape, grow, rows_for
 
 RUNNER = Path(__file__).with_name("native_runner.c")

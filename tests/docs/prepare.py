@@ -81,7 +81,7 @@ def wait_for_labels() -> None:
 
 
 def _make_repository(folder: Path) -> None:
-    from exporter.repository import init_repository, publish_bundle
+    from exporter.repository.repository import init_repository, publish_bundle
 
     make_a_bundle()
     clock = SystemClock()

@@ -19,7 +19,7 @@ PARTS: Final = (
     Part("export", "Turn a model file into proven ONNX and TFLite.", "exporter.cli"),
     Part("bundle", "Pack bundles, look into them, check and compare them.", "exporter.bundles.cli"),
     Part("publish", "Sign a bundle and list it in the update repository.", "trainer.cli.publish"),
-    Part("repository", "Make and serve the update repository.", "exporter.repository_cli"),
+    Part("repository", "Make and serve the update repository.", "exporter.repository.cli"),
     Part("broker", "Run an MQTT broker on this machine.", "broker.cli"),
     Part("monitor", "Store what devices send, and drive the loop: ask, confirm, mend.", "trainer.cli.fleet"),
     Part("rollout", "Order a bundle to the fleet, ring by ring.", "trainer.cli.fleet"),

@@ -167,7 +167,7 @@ def devices(
 ) -> None:
     """Show the devices of the fleet: link, bundle, rows, when last seen, and their estimated quality."""
     from edge_agent.clock import SystemClock
-    from exporter.repository import load_listed_manifest
+    from exporter.repository.repository import load_listed_manifest
     from trainer.console.fleet import read_fleet
     from trainer.monitoring.fleet import list_devices, refused_by_device
     from trainer.monitoring.store import open_store
@@ -269,7 +269,7 @@ def _endpoint(text: str) -> "Endpoint":
 def _published_bundle(loaded: "LoadedProject", places: "Places", version: str) -> "BundleRef":
     """Return the bundle that a version or an alias names; it must be listed in the update repository."""
     from broker.messages import BundleRef
-    from exporter.repository import list_bundles
+    from exporter.repository.repository import list_bundles
     from trainer.errors import RegistryError
 
     bundle = BundleRef(loaded.project.name, _number_of(loaded, version))

@@ -163,7 +163,7 @@ def _facts(result: "RunResult") -> dict[str, object]:
 def _print_result(console: "Console", result: "RunResult", name: str) -> None:
     from rich.markup import escape
 
-    from exporter.report_text import report_table
+    from exporter.proof.report_text import report_table
 
     console.print(report_table(result.report))
     # What decided is told by the step `gate` already; a variant that failed is only left out of the bundle.

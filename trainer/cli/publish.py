@@ -34,7 +34,7 @@ def publish(
     """Sign a bundle and list it in the update repository; the project's own is made when it is first needed."""
     from edge_agent.clock import SystemClock
     from exporter.bundles.source import open_bundle
-    from exporter.repository import listed_sizes, publish_bundle
+    from exporter.repository.repository import listed_sizes, publish_bundle
 
     if (repository is None) == bool(keys):
         raise typer.BadParameter("give both --repository and --keys, or neither: each repository has its own keys")
@@ -66,8 +66,8 @@ def _bundle_of(project: Path, version: str) -> Path:
 
 def _places_of(project: Path, clock: "Clock") -> tuple[Path, list[Path]]:
     """Return the folder of the project's own update repository, and those of its keys."""
-    from exporter.listing import is_repository
-    from exporter.repository import init_repository
+    from exporter.repository.listing import is_repository
+    from exporter.repository.repository import init_repository
     from trainer.continuous.station import KEYS_NAME, REPOSITORY_NAME
     from trainer.project import FILE_NAME, load_project
 

@@ -14,9 +14,9 @@ from broker.messages import BundleRef
 from broker.topics import FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
-from exporter.listing import is_repository
-from exporter.refresh import Waiting, refresh_timestamp
-from exporter.repository import load_listed_manifest, publish_bundle
+from exporter.repository.listing import is_repository
+from exporter.repository.refresh import Waiting, refresh_timestamp
+from exporter.repository.repository import load_listed_manifest, publish_bundle
 from trainer.continuous.books import StoryEvent
 from trainer.continuous.loop import Loop, Surroundings
 from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner

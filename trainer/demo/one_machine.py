@@ -15,8 +15,8 @@ from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef
 from broker.topics import FleetId
 from edge_agent.clock import Clock
-from exporter.repository import init_repository, publish_bundle
-from exporter.serving import start_repository_server
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.serving import start_repository_server
 from trainer.continuous.books import StoryEvent
 from trainer.continuous.station import Station, usual_places
 from trainer.continuous.story import State

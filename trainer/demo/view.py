@@ -11,7 +11,7 @@ from rich.text import Text
 
 from broker.local import LocalBroker
 from broker.messages import BundleRef
-from exporter.report_text import report_table
+from exporter.proof.report_text import report_table
 from trainer.console.fleet import fleet_table, read_fleet
 from trainer.console.steps import StepLines
 from trainer.console.story import print_story

@@ -13,8 +13,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from exporter.metrics import quality
-from exporter.model import Evidence
+from exporter.models.metrics import quality
+from exporter.models.model import Evidence
 from trainer.features.table import row_keys
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.fitting import outputs_of

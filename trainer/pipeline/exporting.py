@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Lineage
 from edge_agent.durable import replace_file
+from exporter.bundles.pack import pack_bundle
 from exporter.export import ExportLimits, export_model
-from exporter.intervals import Estimate
-from exporter.model import FittedModel
-from exporter.pack import pack_bundle
-from exporter.report import ExportReport, parse_report, report_json
-from exporter.report_html import report_html
-from exporter.report_text import report_markdown
+from exporter.models.model import FittedModel
+from exporter.proof.intervals import Estimate
+from exporter.proof.report import ExportReport, parse_report, report_json
+from exporter.proof.report_html import report_html
+from exporter.proof.report_text import report_markdown
 from trainer.features.table import TrainingTable
 from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome

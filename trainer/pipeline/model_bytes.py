@@ -1,7 +1,7 @@
 """Writes a fitted estimator as skops, so that the same model gives the same bytes.
 
 skops names parts by their address in memory, and zip files carry the time of day; both are taken out here, because a
-model's hash stands in lineage and in the registry. Reading is ``exporter.model_file``'s.
+model's hash stands in lineage and in the registry. Reading is ``exporter.models.model_file``'s.
 """
 
 import io

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from msgspec.structs import replace
 
 from edge_agent.clock import Clock, SystemClock
-from exporter.model_file import load_estimator
-from exporter.report import ExportReport
+from exporter.models.model_file import load_estimator
+from exporter.proof.report import ExportReport
 from exporter.variants import choose_forms
 from trainer.errors import BusyError, RunError
 from trainer.pipeline import (

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 
 from edge_agent.durable import replace_file
-from exporter.metrics import quality
-from exporter.model_file import load_estimator
+from exporter.models.metrics import quality
+from exporter.models.model_file import load_estimator
 from trainer.features.table import TrainingTable
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.candidates import Choice, Circumstances, Family, Parameters, Value, Whole, families_of

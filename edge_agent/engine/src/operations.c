@@ -1,4 +1,4 @@
-/* The operations that look at a vector number by number; exporter/interpreter.py says what each one means. */
+/* The operations that look at a vector number by number; exporter/programs/interpreter.py says what each one means. */
 #include "operations.h"
 
 #include <math.h>

@@ -12,8 +12,8 @@ from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef, Desired
 from broker.topics import Channel
 from edge_agent.clock import SystemClock
-from exporter.repository import init_repository, publish_bundle
-from exporter.serving import RepositoryServer, start_repository_server
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.serving import RepositoryServer, start_repository_server
 from tests.bundles import make_bundle, write_rows
 from tests.forging import only_whole
 from tests.integration.agent.station import Station

@@ -18,9 +18,9 @@ from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
 from edge_agent.update.fetcher import BundleFetcher
-from exporter.lifetimes import Lifetimes
-from exporter.repository import init_repository, publish_bundle
-from exporter.serving import RepositoryServer, start_repository_server
+from exporter.repository.lifetimes import Lifetimes
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.serving import RepositoryServer, start_repository_server
 from tests.bundles import make_bundle
 from tests.forging import only_whole
 

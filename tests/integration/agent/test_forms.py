@@ -13,8 +13,8 @@ from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import RepositoryRefusedError, RepositoryUnreachableError
 from edge_agent.update.fetcher import BundleFetcher, Fetched
-from exporter.delta import compress, make_delta
-from exporter.repository import init_repository, publish_bundle
+from exporter.repository.delta import compress, make_delta
+from exporter.repository.repository import init_repository, publish_bundle
 from tests.forging import list_file
 from tests.integration.exporter.mirror import Mirror
 from tests.unit.exporter.repositories import write_bundle

@@ -24,8 +24,8 @@ from edge_agent.errors import (
 from edge_agent.update.stage import report_of, verify_room
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.staging import StageProcess, report_from
-from exporter.repository import init_repository, publish_bundle
-from exporter.serving import start_repository_server
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.serving import start_repository_server
 from tests.bundles import make_bundle
 from tests.forging import list_file
 from tests.integration.exporter.mirror import Mirror

@@ -9,9 +9,9 @@ from broker.messages import BundleRef
 from broker.topics import Channel
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
-from exporter.lifetimes import Lifetimes
-from exporter.refresh import refresh_timestamp
-from exporter.repository import init_repository, publish_bundle, unlist_bundle
+from exporter.repository.lifetimes import Lifetimes
+from exporter.repository.refresh import refresh_timestamp
+from exporter.repository.repository import init_repository, publish_bundle, unlist_bundle
 from tests.bundles import make_bundle
 from tests.integration.agent.conftest import Fleet
 from tests.integration.agent.station import Station

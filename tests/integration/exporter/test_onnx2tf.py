@@ -7,17 +7,17 @@ from onnx import numpy_helper
 
 from edge_agent.bundle import Feature
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
-from exporter import outside
 from exporter.errors import ConversionError, UnsupportedError
+from exporter.graphs.graph import OnnxEstimator, parse_model
+from exporter.graphs.normalised import normalised
 from exporter.material import Material
-from exporter.model import FittedModel
-from exporter.onnx_graph import OnnxEstimator, parse_model
-from exporter.onnx_normalised import normalised
-from exporter.outside import convert_with_onnx2tf
-from exporter.outside_environment import onnx2tf_python
-from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
+from exporter.models.model import FittedModel
+from exporter.tflite import outside
+from exporter.tflite.outside import convert_with_onnx2tf
+from exporter.tflite.outside_environment import onnx2tf_python
+from exporter.tflite.target import convert_tflite_fp32, convert_tflite_int8
+from tests.unit.exporter.example_graphs import cnn_graph, written
 from tests.unit.exporter.families import load
-from tests.unit.exporter.graphs import cnn_graph, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

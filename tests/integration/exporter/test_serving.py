@@ -11,8 +11,8 @@ import pytest
 from tuf.ngclient.updater import Updater
 
 from exporter.errors import ServingError
-from exporter.repository import init_repository, publish_bundle
-from exporter.serving import start_repository_server
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.serving import start_repository_server
 from tests.unit.exporter.repositories import SetClock, write_bundle
 from tests.waiting import wait_until
 
@@ -106,7 +106,7 @@ def test_it_stops_when_told_to(repository):
 
 def test_it_dies_with_a_parent_that_is_killed(repository):
     program = (
-        "import sys, signal; from pathlib import Path; from exporter.serving import start_repository_server;"
+        "import sys, signal; from pathlib import Path; from exporter.repository.serving import start_repository_server;"
         "print(start_repository_server(Path(sys.argv[1])).pid, flush=True); signal.pause()"
     )
     parent = subprocess.Popen([sys.executable, "-c", program, str(repository)], stdout=subprocess.PIPE)

@@ -17,12 +17,12 @@ from sklearn.svm import SVC
 
 import tests.integration.exporter.tflite_scores as program
 from edge_agent.bundle import Feature
-from exporter.interpreter import run_program
 from exporter.material import Material
-from exporter.metrics import labels_of, quality
-from exporter.model import FittedModel
-from exporter.tflite_target import convert_tflite_fp32, convert_tflite_int8
-from exporter.ties import margins_of
+from exporter.models.metrics import labels_of, quality
+from exporter.models.model import FittedModel
+from exporter.programs.interpreter import run_program
+from exporter.proof.ties import margins_of
+from exporter.tflite.target import convert_tflite_fp32, convert_tflite_int8
 from tests.unit.exporter.families import fit, learn, load
 from tests.unit.exporter.tflite_files import ENSEMBLES, PROGRAMS, answer, assert_close, float_file, small_file
 

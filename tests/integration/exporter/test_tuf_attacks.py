@@ -18,12 +18,12 @@ from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
 from edge_agent.update.fetcher import BundleFetcher
-from exporter.keys import open_keyring
-from exporter.listing import load_listing
-from exporter.repository import init_repository, publish_bundle
-from exporter.roles import Quorum, sign
-from exporter.root_changes import NO_CHANGES, prepare_root
-from exporter.rotation import rotate_key
+from exporter.repository.keys import open_keyring
+from exporter.repository.listing import load_listing
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.roles import Quorum, sign
+from exporter.repository.root_changes import NO_CHANGES, prepare_root
+from exporter.repository.rotation import rotate_key
 from tests.forging import list_file, only_whole
 from tests.integration.exporter.mirror import Mirror, by_the_byte, endlessly
 from tests.unit.exporter.repositories import write_bundle

@@ -10,7 +10,7 @@ import pytest
 from broker.messages import BundleRef, Desired, parse_as
 from broker.topics import Channel
 from edge_agent.clock import SystemClock
-from exporter.repository import init_repository, publish_bundle
+from exporter.repository.repository import init_repository, publish_bundle
 from tests.bundles import make_bundle
 from tests.waiting import wait_until
 from trainer.project import load_project

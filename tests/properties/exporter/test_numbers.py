@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from exporter.float32 import not_above
-from exporter.references import bins_of, edges_of
-from exporter.serving import parse_range
-from exporter.tflite_target import quantisation_of, quantise_weights
+from exporter.bundles.references import bins_of, edges_of
+from exporter.programs.float32 import not_above
+from exporter.repository.serving import parse_range
+from exporter.tflite.target import quantisation_of, quantise_weights
 
 FLOATS32 = st.floats(-(2.0**99), 2.0**99, width=32)
 MODERATE = st.floats(-1e6, 1e6, width=32)

@@ -27,8 +27,8 @@ from edge_agent.bundle import (
 from edge_agent.scoring.schema import EncodedRow
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.telemetry.window import WindowBuilder
-from exporter.native_file import encode_program
-from exporter.program import Linear, ProgramBuilder, Softmax
+from exporter.native.file import encode_program
+from exporter.programs.program import Linear, ProgramBuilder, Softmax
 
 # The model of every example: two features, two labels, softmax of a linear map.
 WEIGHTS = np.array([[-1.0, 1.0], [-0.5, 0.5]], dtype=np.float32)

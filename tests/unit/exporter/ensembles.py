@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, CategoryTest, TreeEnsemble
+from exporter.programs.ensemble import ALL_OUTPUTS, LEAF, NUMERIC, CategoryTest, TreeEnsemble
 
 
 class Planter:

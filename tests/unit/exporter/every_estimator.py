@@ -11,8 +11,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
-from exporter.answers import labels_of_estimator, task_of
-from exporter.model import FittedModel
+from exporter.models.answers import labels_of_estimator, task_of
+from exporter.models.model import FittedModel
 from tests.unit.exporter.reading.exactness import features_of
 
 CLASSES = dict(all_estimators())

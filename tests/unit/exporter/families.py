@@ -26,10 +26,10 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 
 from edge_agent.bundle import Feature, Rule
 from exporter.export import ExportLimits, export_model
-from exporter.model import Evidence, FittedModel, Rows, Truth
-from exporter.parity import Parity
-from exporter.proving import Surroundings
-from exporter.report import ExportReport, VariantReport
+from exporter.models.model import Evidence, FittedModel, Rows, Truth
+from exporter.proof.parity import Parity
+from exporter.proof.proving import Surroundings
+from exporter.proof.report import ExportReport, VariantReport
 
 _EVIDENCE: dict[tuple[int, int], tuple["Learnt", Evidence]] = {}
 HERE_ONLY = Surroundings((), weighs=False)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.messages import BundleRef
-from exporter.repository import init_repository, publish_bundle
-from exporter.roles import Quorum
+from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.roles import Quorum
 from tests.forging import list_file
 from tests.unit.exporter.repositories import SetClock, fetch, write_bundle
 

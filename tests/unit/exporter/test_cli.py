@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from exporter.cli import app
-from exporter.lifetimes import Lifetimes
-from exporter.refresh import refresh_timestamp
-from exporter.repository import publish_bundle
+from exporter.repository.lifetimes import Lifetimes
+from exporter.repository.refresh import refresh_timestamp
+from exporter.repository.repository import publish_bundle
 from tests.unit.exporter.families import learn
 
 
@@ -163,7 +163,7 @@ def test_keys_of_the_root_that_are_away_are_named_with_what_they_must_do(places,
 def test_a_refresh_warns_of_what_waits_for_keys_elsewhere(places, tmp_path, monkeypatch):
     (tmp_path / "keys" / "root").rename(tmp_path / "vault")
     long = Lifetimes(root=timedelta(days=3000))
-    monkeypatch.setattr("exporter.refresh.refresh_timestamp", partial(refresh_timestamp, lifetimes=long))
+    monkeypatch.setattr("exporter.repository.refresh.refresh_timestamp", partial(refresh_timestamp, lifetimes=long))
     result = run("repository", "refresh", *places)
     assert result.exit_code == 0
     assert result.stdout == "signed anew: timestamp\n"

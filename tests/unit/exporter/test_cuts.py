@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from broker.messages import BundleRef
-from exporter.lifetimes import Lifetimes
-from exporter.refresh import refresh_timestamp
-from exporter.repository import delegate_model, init_repository, list_bundles, publish_bundle, unlist_bundle
-from exporter.roles import Quorum
-from exporter.rotation import rotate_key
+from exporter.repository.lifetimes import Lifetimes
+from exporter.repository.refresh import refresh_timestamp
+from exporter.repository.repository import delegate_model, init_repository, list_bundles, publish_bundle, unlist_bundle
+from exporter.repository.roles import Quorum
+from exporter.repository.rotation import rotate_key
 from tests.unit.exporter.repositories import SetClock, fetch, write_bundle
 
 ONE, TWO = "digits/1/model.onnx", "digits/2/model.onnx"

@@ -14,12 +14,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from edge_agent.bundle import Feature
-from exporter.ensemble import LEAF
 from exporter.errors import ModelError, RowsError
 from exporter.export import ExportLimits, export_model
 from exporter.material import Material
-from exporter.model import FittedModel
-from exporter.program import Trees
+from exporter.models.model import FittedModel
+from exporter.programs.ensemble import LEAF
+from exporter.programs.program import Trees
 from exporter.variants import FORMS, UnknownVariantError
 from tests.unit.exporter.families import HERE_ONLY, export, fit, learn, load, parity_of
 from tests.unit.exporter.repositories import SetClock

@@ -22,9 +22,9 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from exporter.folding import fold_into_thresholds
-from exporter.interpreter import run_program
-from exporter.program import Linear, Row, Scale, Trees
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import Linear, Row, Scale, Trees
 
 from .reading.reference import around, assert_same, data, read, with_gaps
 

@@ -8,9 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
-from exporter.program import Program, ProgramBuilder, Trees
-from exporter.tflite_int8 import plan_int8
-from exporter.tflite_target import write_program
+from exporter.programs.program import Program, ProgramBuilder, Trees
+from exporter.tflite.int8 import plan_int8
+from exporter.tflite.target import write_program
 from tests.unit.exporter.ensembles import random_ensemble, rows_on_thresholds
 from tests.unit.exporter.test_onnx_program import CASES
 

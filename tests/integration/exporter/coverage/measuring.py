@@ -9,15 +9,15 @@ import numpy as np
 from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError, RowError
 from exporter.errors import ConversionError, UnsupportedError
-from exporter.gates import parity_refusal
 from exporter.material import Material
-from exporter.metrics import decisions_of
-from exporter.model import FittedModel
-from exporter.parity import compare
-from exporter.probes import ORDINARY, SEED, Probes, make_probes
-from exporter.proving import score_rows
-from exporter.runtimes import open_file
-from exporter.ties import TIE_MARGIN, StepTies, margins_of
+from exporter.models.metrics import decisions_of
+from exporter.models.model import FittedModel
+from exporter.proof.gates import parity_refusal
+from exporter.proof.parity import compare
+from exporter.proof.probes import ORDINARY, SEED, Probes, make_probes
+from exporter.proof.proving import score_rows
+from exporter.proof.runtimes import open_file
+from exporter.proof.ties import TIE_MARGIN, StepTies, margins_of
 from exporter.variants import FORMS, Form
 from tests.integration.exporter.coverage.cases import Case
 

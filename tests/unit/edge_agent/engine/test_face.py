@@ -11,8 +11,8 @@ import pytest
 
 from edge_agent.engine.face import Engine, EngineModel
 from edge_agent.engine.loading import FaceName, load_engine
-from exporter.native_file import encode_program
-from exporter.program import Linear, ProgramBuilder, Trees
+from exporter.native.file import encode_program
+from exporter.programs.program import Linear, ProgramBuilder, Trees
 from tests.unit.edge_agent.engine.tables import tree_table, trees
 from tests.unit.exporter.grown_trees import Shape, grow, rows_for
 

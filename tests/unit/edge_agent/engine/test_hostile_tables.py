@@ -8,8 +8,8 @@ import pytest
 
 from edge_agent.engine.face import PORTABLE
 from edge_agent.engine.loading import load_engine
-from exporter.native_file import encode_program
-from exporter.program import ProgramBuilder, Trees
+from exporter.native.file import encode_program
+from exporter.programs.program import ProgramBuilder, Trees
 from tests.unit.edge_agent.engine.tables import (
     AFFINE,
     AVERAGE,

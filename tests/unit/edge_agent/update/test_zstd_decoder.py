@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from edge_agent.update.zstd_decoder import _ADAPTERS, Decoder, FrameError, find_decoder
-from exporter.delta import compress, make_delta
+from exporter.repository.delta import compress, make_delta
 
 BASE = random.Random(2).randbytes(30_000)
 DATA = BASE[:10_000] + b"inserted" + BASE[10_000:]

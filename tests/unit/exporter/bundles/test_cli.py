@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 
 from edge_agent.bundle import Attachment, encode_manifest, parse_manifest
 from edge_agent.errors import BundleError
+from exporter.bundles.sbom import make_sbom
 from exporter.errors import BundlePlaceError, UnprovenError
-from exporter.sbom import make_sbom
 from tests.bundles import Toy, make_bundle
 from trainer.cli.application import app
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from edge_agent.bundle import Feature, FeatureReference, GoldenRow, Lineage, TrialRules
 from exporter.bundles.difference import Difference, compare_manifests, compare_materials
 from exporter.bundles.materials import parse_sbom
-from exporter.sbom import make_sbom
+from exporter.bundles.sbom import make_sbom
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest, variant_bytes
 
 OLD = classification_manifest()

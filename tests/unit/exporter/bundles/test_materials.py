@@ -7,7 +7,7 @@ import pytest
 from edge_agent.bundle import MAX_SBOM_BYTES
 from edge_agent.errors import BundleError
 from exporter.bundles.materials import parse_sbom, verify_sbom
-from exporter.sbom import make_sbom
+from exporter.bundles.sbom import make_sbom
 from tests.unit.edge_agent.examples import classification_manifest, variant_bytes
 
 MANIFEST = classification_manifest()

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 
 from edge_agent.bundle import Feature
-from exporter.interpreter import run_program
-from exporter.model import FittedModel
+from exporter.models.model import FittedModel
+from exporter.programs.interpreter import run_program
 from exporter.reading.models import READERS, read_model
 from exporter.reading.reading import METHODS, Reading
 

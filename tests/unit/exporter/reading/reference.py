@@ -6,12 +6,12 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from edge_agent.bundle import Feature
-from exporter.interpreter import run_program, trace_program
-from exporter.model import Rows
-from exporter.program import Program, Trees
+from exporter.models.model import Rows
+from exporter.programs.interpreter import run_program, trace_program
+from exporter.programs.program import Program, Trees
+from exporter.programs.thresholds import threshold_rows
 from exporter.reading.models import READERS
 from exporter.reading.reading import Reading
-from exporter.thresholds import threshold_rows
 
 LOADERS = {"digits": load_digits, "cancer": load_breast_cancer, "diabetes": load_diabetes, "wine": load_wine}
 CLOSE = 1e-6

@@ -10,7 +10,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from exporter.errors import UnsupportedError
-from exporter.interpreter import run_program
+from exporter.programs.interpreter import run_program
 from tests.unit.exporter.reading.exactness import assert_exact, difference, original_of, program_of
 
 RNG = np.random.default_rng(11)

@@ -4,7 +4,7 @@ import pytest
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from exporter.errors import UnsupportedError
-from exporter.interpreter import run_program
+from exporter.programs.interpreter import run_program
 from tests.unit.exporter.reading.exactness import assert_exact, difference, original_of, program_of
 
 RNG = np.random.default_rng(3)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from exporter.errors import ModelError, UnsupportedError
-from exporter.interpreter import run_program
-from exporter.metrics import labels_of
+from exporter.models.metrics import labels_of
+from exporter.models.trained_rows import as_trained
+from exporter.programs.interpreter import run_program
 from exporter.reading.models import READERS, read_model
-from exporter.trained_rows import as_trained
 from tests.unit.exporter.every_estimator import CLASSES, MULTIPLE, REFUSED, data, fitted, is_model, model_of
 from tests.unit.exporter.reading.exactness import difference, features_of, original_of, program_of
 

@@ -5,9 +5,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
-from exporter.folding import fold_into_thresholds
-from exporter.interpreter import run_program
-from exporter.program import Row, Trees
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import Row, Trees
 from exporter.reading.models import READERS
 from exporter.reading.reading import Reading
 

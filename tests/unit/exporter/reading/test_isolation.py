@@ -30,6 +30,6 @@ def test_what_is_abnormal_is_abnormal_in_the_program():
 
 
 def answers_of(model, rows):
-    from exporter.interpreter import run_program
+    from exporter.programs.interpreter import run_program
 
     return run_program(read(model, rows.shape[1], "decision"), rows)[:, 0]

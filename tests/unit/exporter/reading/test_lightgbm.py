@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 from edge_agent.bundle import Feature
-from exporter.ensemble import NUMERIC
 from exporter.errors import ModelError, UnsupportedError
-from exporter.folding import fold_into_thresholds
-from exporter.interpreter import run_program
-from exporter.program import Row, Trees
+from exporter.programs.ensemble import NUMERIC
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import Row, Trees
 from exporter.reading.lightgbm import load_model_file
 from exporter.reading.models import READERS
 from exporter.reading.reading import Reading

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from exporter.program import Trees
+from exporter.programs.program import Trees
 from tests.unit.exporter.reading.exactness import assert_exact, program_of
 
 IRIS, SPECIES = load_iris(return_X_y=True)

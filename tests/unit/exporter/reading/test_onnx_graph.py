@@ -11,14 +11,14 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 
 from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
-from exporter.interpreter import run_program
+from exporter.graphs.graph import parse_model
 from exporter.material import Material
-from exporter.model import FittedModel
-from exporter.onnx_graph import parse_model
-from exporter.onnx_target import convert_onnx_fp32
-from exporter.program import Linear, Scale
+from exporter.models.model import FittedModel
+from exporter.onnx.target import convert_onnx_fp32
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import Linear, Scale
+from tests.unit.exporter.example_graphs import cnn_graph, mlp_graph, model, tensor, value
 from tests.unit.exporter.families import learn, load
-from tests.unit.exporter.graphs import cnn_graph, mlp_graph, model, tensor, value
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(40, 6)).astype(np.float32)
@@ -30,7 +30,7 @@ C = RNG.normal(size=6)
 @pytest.fixture(autouse=True)
 def no_trial(monkeypatch):
     """These graphs are our own: that they load need not be tried in a process of its own."""
-    monkeypatch.setattr("exporter.onnx_file._try_elsewhere", lambda *_: None)
+    monkeypatch.setattr("exporter.graphs.file._try_elsewhere", lambda *_: None)
 
 
 def fitted(proto: onnx.ModelProto, *, asked="probabilities") -> FittedModel:

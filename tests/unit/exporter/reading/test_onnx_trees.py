@@ -14,9 +14,9 @@ from sklearn.ensemble import (
 )
 
 from exporter.errors import UnsupportedError
-from exporter.folding import fold_into_thresholds
-from exporter.interpreter import run_program
-from exporter.program import ProgramBuilder
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import ProgramBuilder
 from exporter.reading.onnx_trees import OPERATORS
 from exporter.reading.onnx_values import GraphReading, Vector
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from exporter.errors import UnsupportedError
-from exporter.program import Trees
+from exporter.programs.program import Trees
 
 from .reference import answers, around, assert_same, data, read, scores_of, with_gaps
 

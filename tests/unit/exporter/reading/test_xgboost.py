@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from exporter.ensemble import NUMERIC
 from exporter.errors import ModelError, UnsupportedError
-from exporter.folding import fold_into_thresholds
-from exporter.interpreter import run_program
-from exporter.program import Trees
+from exporter.programs.ensemble import NUMERIC
+from exporter.programs.folding import fold_into_thresholds
+from exporter.programs.interpreter import run_program
+from exporter.programs.program import Trees
 from exporter.reading.ubjson import UbjsonError, parse_ubjson
 from exporter.reading.xgboost import load_model_file
 

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from exporter.errors import RepositoryError
-from exporter.repository import list_bundles
+from exporter.repository.repository import list_bundles
 from tests.bundles import Toy, make_bundle
 from tests.unit.trainer.cli.projects import write_small_project
 from trainer.cli.application import app

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edge_agent.bundle import Feature
-from exporter.model_file import parse_estimator
+from exporter.models.model_file import parse_estimator
 from trainer.errors import DataError
 from trainer.pipeline.candidates import FAMILIES, Circumstances
 from trainer.pipeline.fitting import fit, outputs_of

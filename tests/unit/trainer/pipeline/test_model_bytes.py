@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from exporter.model_file import parse_estimator
+from exporter.models.model_file import parse_estimator
 from trainer.pipeline.model_bytes import model_bytes
 
 

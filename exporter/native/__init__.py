@@ -1,0 +1,1 @@
+"""Model tables for the engine that the agent carries, written from programs."""

@@ -1,0 +1,1 @@
+"""ONNX: written from programs, quantised, and taken from elsewhere."""

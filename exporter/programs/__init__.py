@@ -1,0 +1,1 @@
+"""A model as a value: programs of a few operations, read once, written to every form."""

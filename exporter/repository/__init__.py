@@ -1,0 +1,1 @@
+"""The signed update repository (TUF): made, filled, renewed and served."""
