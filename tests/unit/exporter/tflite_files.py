@@ -12,7 +12,7 @@ from exporter.programs.program import Program, ProgramBuilder, Trees
 from exporter.tflite.int8 import plan_int8
 from exporter.tflite.target import write_program
 from tests.unit.exporter.ensembles import random_ensemble, rows_on_thresholds
-from tests.unit.exporter.test_onnx_program import CASES
+from tests.unit.exporter.onnx.test_program import CASES
 
 NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 

@@ -1,9 +1,14 @@
-from exporter.proof.boards import BOARDS, Board, choose_boards
+from dataclasses import replace
+
+import pytest
+from msgspec import structs
+
+from exporter.proof.boards import BOARDS, Board, UnknownBoardError, choose_boards, libraries_of
 from exporter.proof.cost import Latency, Memory
-from exporter.proof.report import RuntimeRun, VariantReport
+from exporter.proof.report import Footprint, RuntimeRun, VariantReport
 
 MIB = 1 << 20
-SMALL = Board("small", "armv7", 128 * MIB)
+SMALL = Board("small", "small board", "armv7", 128 * MIB)
 
 
 def run(library, *, mb=10, us=5.0, **changes):
@@ -11,7 +16,7 @@ def run(library, *, mb=10, us=5.0, **changes):
 
 
 def variant(name, *runs, quality=0.9, size_bytes=1000, accepted=True):
-    return VariantReport(name, "any", made=True, accepted=accepted, quality=quality, size_bytes=size_bytes, runs=runs)
+    return VariantReport(name, "onnx", made=True, accepted=accepted, quality=quality, size_bytes=size_bytes, runs=runs)
 
 
 def chosen(*variants, board=SMALL, max_loss=0.005):
@@ -30,7 +35,7 @@ def test_where_there_is_no_library_the_board_gets_nothing_and_is_told_why():
 
 
 def test_a_microcontroller_gets_only_what_is_source():
-    board = Board("tiny", "cortex-m", 256 << 10)
+    board = Board("tiny", "tiny board", "cortex-m", 256 << 10)
     assert chosen(variant("native", run("native", mb=0)), board=board).variant == ""
     assert chosen(variant("native", run("native")), variant("c", RuntimeRun("c")), board=board).variant == "c"
 
@@ -38,7 +43,7 @@ def test_a_microcontroller_gets_only_what_is_source():
 def test_what_takes_more_than_a_quarter_of_the_memory_does_not_suit():
     fits, too_large = variant("a", run("native", mb=32)), variant("b", run("native", mb=33), quality=1.0)
     assert chosen(fits, too_large).variant == "a"
-    assert chosen(too_large).reason == "the least takes 35 MB, a quarter of the board is 34"
+    assert chosen(too_large).reason == "b, the least, takes 35 MB, a quarter of the board is 34 MB"
 
 
 def test_quality_decides_before_memory_but_only_beyond_the_bound():
@@ -72,3 +77,19 @@ def test_what_was_not_proved_here_comes_after_what_was_and_is_said_to_be_unprove
 
 def test_every_architecture_that_the_agent_is_built_for_has_a_board():
     assert {board.architecture for board in BOARDS} == {"armv6", "armv7", "aarch64", "x86-64", "cortex-m"}
+
+
+def test_a_microcontroller_gets_source_only_if_its_tables_fit_into_the_flash():
+    board = Board("tiny", "tiny board", "cortex-m", 256 << 10, flash_bytes=100_000)
+    weighed = {"flash_bytes": 100_001, "stack_bytes": 1000}
+    header = structs.replace(variant("c", RuntimeRun("c")), footprints=(Footprint("Cortex-M4", **weighed),))
+    assert chosen(header, board=board).reason == "c, the least, takes 100.0 kB of flash, the board has 100.0 kB"
+    roomy = replace(board, flash_bytes=MIB)
+    assert chosen(header, board=roomy).variant == "c"
+
+
+def test_boards_are_known_by_the_keys_that_projects_use():
+    assert libraries_of(("pi-zero",)) == {"native"}
+    assert libraries_of(("cortex-m",)) == {"c"}
+    with pytest.raises(UnknownBoardError, match="pi-5"):
+        libraries_of(("pi-5",))

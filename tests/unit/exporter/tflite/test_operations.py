@@ -18,7 +18,7 @@ from exporter.programs.program import (
     Softmax,
 )
 from exporter.tflite.operations import WRITERS
-from tests.unit.exporter.test_onnx_program import CASES
+from tests.unit.exporter.onnx.test_program import CASES
 from tests.unit.exporter.tflite_files import PROGRAMS, alone, answer, assert_close, float_file, operators_of
 
 # These round every step to float32, where the program rounds twice from float64, and exp and the like differ by a bit.

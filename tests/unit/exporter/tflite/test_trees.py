@@ -8,7 +8,7 @@ from exporter.programs.program import Trees
 from exporter.tflite.int8 import plan_int8
 from exporter.tflite.tree_walk import lay_out
 from tests.unit.exporter.ensembles import random_ensemble, rows_on_thresholds
-from tests.unit.exporter.test_tree_walk import one_node
+from tests.unit.exporter.tflite.test_tree_walk import one_node
 from tests.unit.exporter.tflite_files import (
     ENSEMBLES,
     alone,
