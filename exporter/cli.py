@@ -1,7 +1,7 @@
 """The command ``fieldloop export``, and the others of this package beside it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -9,6 +9,34 @@ from exporter.failures import exit_codes
 from exporter.repository.cli import app as repository_app
 
 Outputs = Literal["probabilities", "logits"]
+
+# The options of an export; the command that also knows the registry has the same.
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for the variants, the report and the bundle.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Column of the truth; without, variants are judged by agreement.")
+]
+ToOption = Annotated[list[str] | None, typer.Option("--to", help="Variant to make, repeatable; auto: all.")]
+NameOption = Annotated[str, typer.Option("--name", help="Name of the bundle.")]
+VersionOption = Annotated[int, typer.Option("--version", min=1, help="Version of the bundle.")]
+MetricOption = Annotated[
+    str | None, typer.Option("--metric", help="Metric of quality; by default accuracy, r2 or agreement.")
+]
+LossOption = Annotated[float, typer.Option("--max-parity-loss", help="Quality that an int8 variant may lose.")]
+SizeOption = Annotated[int, typer.Option("--max-size-bytes", help="Greatest size of a variant.")]
+OutputsOption = Annotated[
+    Outputs | None,
+    typer.Option("--outputs", help="What an ONNX graph answers; without, it is found out on the rows."),
+]
+OnOption = Annotated[
+    list[str] | None, typer.Option("--on", help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
+]
+ArrayOption = Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")]
+ReportJsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+MAX_LOSS: Final = 0.005
+MAX_BYTES: Final = 4 << 20
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(repository_app, name="repository")
@@ -20,28 +48,20 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         Path, typer.Argument(help="A fitted model: skops, ONNX, or LightGBM's or XGBoost's own; pickle if trusted.")
     ],
     rows: Annotated[Path, typer.Option(help="CSV or Parquet in time order: rows the model was not trained on.")],
-    out: Annotated[Path, typer.Option(help="Folder for the variants, the report and the bundle.")],
-    target: Annotated[
-        str | None, typer.Option(help="Column of the truth; without, variants are judged by agreement.")
-    ] = None,
-    to: Annotated[list[str] | None, typer.Option(help="Variant to make, repeatable; auto: all.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "model",
-    version: Annotated[int, typer.Option(min=1, help="Version of the bundle.")] = 1,
-    metric: Annotated[str | None, typer.Option(help="Metric of quality; by default accuracy, r2 or agreement.")] = None,
-    max_parity_loss: Annotated[float, typer.Option(help="Quality that an int8 variant may lose.")] = 0.005,
-    max_size_bytes: Annotated[int, typer.Option(help="Greatest size of a variant.")] = 4 << 20,
-    outputs: Annotated[
-        Outputs | None, typer.Option(help="What an ONNX graph answers; without, it is found out on the rows.")
-    ] = None,
-    on: Annotated[
-        list[str] | None, typer.Option(help="Also run under emulation, for correctness: arm64, armhf; repeatable.")
-    ] = None,
+    out: OutOption,
+    target: TargetOption = None,
+    to: ToOption = None,
+    name: NameOption = "model",
+    version: VersionOption = 1,
+    metric: MetricOption = None,
+    max_parity_loss: LossOption = MAX_LOSS,
+    max_size_bytes: SizeOption = MAX_BYTES,
+    outputs: OutputsOption = None,
+    on: OnOption = None,
     *,
-    trust_pickle: Annotated[
-        bool, typer.Option("--trust-pickle", help="Load a pickle or joblib file, which RUNS CODE that the file brings.")
-    ] = False,
-    c_array: Annotated[bool, typer.Option("--c-array", help="Write tflite-int8 as a C header, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    trust_pickle: TrustOption = False,
+    c_array: ArrayOption = False,
+    as_json: ReportJsonOption = False,
 ) -> None:
     """Convert a model for devices, prove each variant against the original, and pack a bundle from those that pass."""
     with exit_codes():
@@ -57,7 +77,6 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         job = ExportJob(
             model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle, outputs
         )
-        job = ExportJob(model, rows, target, tuple(to or ["auto"]), name, version, metric, limits, trust_pickle)
 
         def tell(report: ExportReport) -> None:
             if as_json:
