@@ -136,7 +136,7 @@ def test_a_conversion_that_is_wrong_without_a_word_is_refused_with_its_worst_row
     worst = variant.failed.worst
     assert len(worst) == 10
     assert all(len(row.features) == 64 and len(row.matters) == 5 for row in worst)
-    assert all(np.argmax(row.expected) != np.argmax(row.got) for row in worst)
+    assert all(np.argmax(row.expected) != np.argmax([v or 0.0 for v in row.got]) for row in worst)
 
 
 def test_a_threshold_that_is_off_by_one_float_step_is_refused(tmp_path, monkeypatch):
@@ -153,6 +153,7 @@ def test_a_threshold_that_is_off_by_one_float_step_is_refused(tmp_path, monkeypa
     monkeypatch.setitem(FORMS, form.name, replace(form, convert=convert))
     (variant,) = export(learnt, tmp_path, "native").variants
     assert "rows get another label than from the original" in variant.refusal
+    assert variant.failed is not None
     assert {row.kind for row in variant.failed.worst} <= {"threshold", "boundary"}
 
 

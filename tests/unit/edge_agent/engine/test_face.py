@@ -59,7 +59,7 @@ def test_a_row_may_be_any_sequence_or_buffer_of_numbers(model: EngineModel):
     doubles = array.array("d", row.tolist())
     for given in (tuple(row.tolist()), row, singles, singles.tobytes(), memoryview(singles), doubles):
         assert model.score(given) == expected
-    assert model.score(np.repeat(row, 2)[::2]) == expected
+    assert model.score(np.repeat(row, 2)[::2]) == expected  # type: ignore[arg-type]  # an array is a buffer; numpy says so from Python 3.12 on
 
 
 def test_whole_numbers_are_numbers(model: EngineModel):
@@ -89,7 +89,7 @@ def test_what_is_no_number_is_an_error_and_the_next_row_scores(model: EngineMode
 def test_rows_of_a_buffer_are_scored_into_another_one(model: EngineModel):
     rows = rows_for(ENSEMBLE, 100)
     answers = np.zeros((100, 3), dtype=np.float32)
-    model.score_into(rows, answers)
+    model.score_into(rows, answers)  # type: ignore[arg-type]  # an array is a buffer; numpy says so from Python 3.12 on
     assert answers.tolist() == [model.score(row) for row in rows.tolist()]
     as_bytes = bytearray(1200)
     model.score_into(rows.tobytes(), as_bytes)
@@ -148,7 +148,7 @@ def test_a_row_that_runs_code_cannot_pull_the_model_away(model: EngineModel):
                     refused.append(str(error))
             return 1.0
 
-    assert len(model.score([Meddler()] + [0.0] * 7)) == 3  # type: ignore[list-item]  # it has __float__
+    assert len(model.score([Meddler()] + [0.0] * 7)) == 3  # it has __float__  # type: ignore[arg-type]  # an array is a buffer; numpy says so from Python 3.12 on
     assert len(refused) == 3
     assert all("another caller" in text for text in refused)
 

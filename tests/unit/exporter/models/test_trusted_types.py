@@ -3,7 +3,7 @@ import skops.io
 
 from exporter.models.model_file import parse_estimator
 from exporter.models.trusted_types import trusted_types
-from tests.unit.exporter.reading.test_every_estimator import CLASSES, MULTIPLE, REFUSED, fitted, is_model
+from tests.unit.exporter.every_estimator import CLASSES, MULTIPLE, REFUSED, fitted, is_model
 
 # skops itself cannot dump these.
 UNSUPPORTED = {"Birch"}

@@ -59,7 +59,7 @@ def odd_rows(width: int) -> NDArray[np.float32]:
 def answers(program: Program, rows: NDArray[np.float32], flags: int = 0, **options: bool) -> NDArray[np.float32]:
     model = load_engine().open(encode_program(program, **options), flags)  # type: ignore[arg-type]
     found = np.zeros((len(rows), program.n_outputs), dtype=np.float32)
-    model.score_into(np.ascontiguousarray(rows, dtype=np.float32).tobytes(), found)
+    model.score_into(np.ascontiguousarray(rows, dtype=np.float32).tobytes(), found)  # type: ignore[arg-type]  # an array is a buffer; numpy says so from Python 3.12 on
     np.testing.assert_array_equal(np.array([model.score(row) for row in rows.tolist()], dtype=np.float32), found)
     model.close()
     return found
@@ -67,9 +67,7 @@ def answers(program: Program, rows: NDArray[np.float32], flags: int = 0, **optio
 
 def program_of(width: int, *operations: Operation) -> Program:
     builder = ProgramBuilder(width)
-    for operation in operations:
-        last = builder.add(operation)
-    return builder.build(last)
+    return builder.build([builder.add(operation) for operation in operations][-1])
 
 
 OPERATIONS: dict[str, tuple[int, tuple[Operation, ...]]] = (
@@ -118,7 +116,7 @@ OPERATIONS: dict[str, tuple[int, tuple[Operation, ...]]] = (
         for kind in ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal")
     }
     | {f"{norm} norm": (W, (Normalise(0, norm),)) for norm in ("l1", "l2", "max")}
-)  # type: ignore[arg-type, dict-item]
+)
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))

@@ -46,7 +46,7 @@ def table_of(ensemble: TreeEnsemble, leaves: LeafCoding = "float32") -> bytes:
 def answers(table: bytes, rows: NDArray[np.float32], n_outputs: int, flags: int = 0) -> NDArray[np.float32]:
     model = load_engine().open(table, flags)
     found = np.zeros((len(rows), n_outputs), dtype=np.float32)
-    model.score_into(rows.tobytes(), found)
+    model.score_into(rows.tobytes(), found)  # type: ignore[arg-type]  # an array is a buffer; numpy says so from Python 3.12 on
     model.close()
     return found
 

@@ -81,8 +81,9 @@ def test_every_architecture_that_the_agent_is_built_for_has_a_board():
 
 def test_a_microcontroller_gets_source_only_if_its_tables_fit_into_the_flash():
     board = Board("tiny", "tiny board", "cortex-m", 256 << 10, flash_bytes=100_000)
-    weighed = {"flash_bytes": 100_001, "stack_bytes": 1000}
-    header = structs.replace(variant("c", RuntimeRun("c")), footprints=(Footprint("Cortex-M4", **weighed),))
+    header = structs.replace(
+        variant("c", RuntimeRun("c")), footprints=(Footprint("Cortex-M4", flash_bytes=100_001, stack_bytes=1000),)
+    )
     assert chosen(header, board=board).reason == "c, the least, takes 100.0 kB of flash, the board has 100.0 kB"
     roomy = replace(board, flash_bytes=MIB)
     assert chosen(header, board=roomy).variant == "c"

@@ -153,6 +153,7 @@ def test_a_variant_that_fails_on_one_library_only_is_refused_with_its_name(tmp_p
     first, second = variant.runs
     assert (first.refusal, second.from_first > 0.1) == ("", True)
     assert variant.failed is second.parity
+    assert variant.failed is not None
     assert all(row.matters for row in variant.failed.worst)
 
 
