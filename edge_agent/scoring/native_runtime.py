@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -64,7 +65,7 @@ class NativeRuntime:
             self._model.score_into(given, answers)
         except (struct.error, *_SCORE_ERRORS) as error:
             raise RowError("runtime", f"native engine, {len(rows)} rows: {error}") from error
-        numbers: list[float] = memoryview(answers).cast("f").tolist()
+        numbers = array("f", bytes(answers)).tolist()
         return [numbers[at : at + n_outputs] for at in range(0, len(numbers), n_outputs)]
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ from tests.unit.exporter.families import fit
 
 def probes(expected, *kinds: Kind):
     rows = np.zeros((len(expected), 1), dtype=np.float32)
-    own: tuple[Kind, ...] = kinds or ("evaluation",) * len(expected)
+    usual: Kind = "evaluation"
+    own = kinds or (usual,) * len(expected)
     return Probes(rows, own, np.asarray(expected, dtype=np.float64))
 
 
@@ -83,8 +84,8 @@ def step():
 
 def at(learnt, *values):
     rows = np.array(values, dtype=np.float32)[:, np.newaxis]
-    kinds: tuple[Kind, ...] = ("threshold",) * len(rows)
-    return Probes(rows, kinds, learnt.model.outputs(rows))
+    kind: Kind = "threshold"
+    return Probes(rows, (kind,) * len(rows), learnt.model.outputs(rows))
 
 
 def test_a_row_within_two_float_steps_of_a_threshold_is_a_tie_for_who_computes_before_comparing(step):
