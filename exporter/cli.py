@@ -88,7 +88,7 @@ def export_command(  # noqa: PLR0913, PLR0917 - typer calls it by name
         emulated = [name.strip() for names in on or [] for name in names.split(",")]
         outcome = export_files(job, out, tell, Surroundings.with_emulated(emulated))
         if c_array:
-            from exporter.c.array import write_accepted
+            from exporter.c_arrays import write_accepted
 
             write_accepted(outcome.report, out / "variants")
         if as_json:

@@ -14,7 +14,7 @@ from edge_agent.durable import replace_file
 from exporter.bundles.pack import pack_bundle
 from exporter.export import ExportLimits, export_model
 from exporter.graphs.contract import Asked
-from exporter.models.intake import take_in
+from exporter.intake import take_in
 from exporter.models.model import Evidence
 from exporter.proof.proving import Surroundings
 from exporter.proof.report import ExportReport, report_json

@@ -6,27 +6,11 @@ from typing import Final
 
 from edge_agent.durable import replace_file
 from exporter.errors import ConversionError
-from exporter.proof.report import ExportReport
 
-_VARIANT: Final = "tflite-int8"
 _BYTES_A_LINE: Final = 16
 # What TensorFlow Lite for Microcontrollers, and every reader of flatbuffers, asks of a model's address.
 _ALIGNMENT: Final = 16
 _IDENTIFIER: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
-
-def write_accepted(report: ExportReport, folder: Path) -> Path:
-    """Write the ``tflite-int8`` variant of an export in ``folder`` as a C header.
-
-    Raises:
-        ConversionError: the export has no such variant that was accepted.
-    """
-    for variant in report.accepted:
-        if variant.name == _VARIANT:
-            return write_c_array(folder / variant.file)
-    reasons = [variant.verdict for variant in report.variants if variant.name == _VARIANT]
-    why = reasons[0] if reasons else f"it was not asked for: add --to {_VARIANT}"
-    raise ConversionError(f"no C array, for there is no {_VARIANT}: {why}")
 
 
 def write_c_array(file: Path) -> Path:

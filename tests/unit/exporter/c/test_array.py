@@ -4,7 +4,8 @@ import subprocess
 import pytest
 from typer.testing import CliRunner
 
-from exporter.c.array import c_array, write_accepted
+from exporter.c.array import c_array
+from exporter.c_arrays import write_accepted
 from exporter.cli import app
 from exporter.errors import ConversionError
 from tests.unit.exporter.families import export, learn

@@ -11,7 +11,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import OneClassSVM
 
 from exporter.errors import ModelError, RowsError
-from exporter.models.intake import take_in
+from exporter.intake import take_in
 from exporter.models.known_texts import known_texts
 
 RNG = np.random.default_rng(31)
