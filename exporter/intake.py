@@ -12,11 +12,11 @@ from exporter.errors import ModelError, RowsError
 from exporter.graphs.contract import Asked
 from exporter.graphs.graph import OnnxEstimator
 from exporter.models.answers import labels_of_estimator, task_of
-from exporter.models.known_texts import known_texts
 from exporter.models.metrics import decisions_of
 from exporter.models.model import Estimator, FittedModel, Outputs, Rows, Truth
 from exporter.models.model_formats import load_model
 from exporter.models.rows_file import LabelledRows, Wanted, anomalies_of, load_rows, truth_of
+from exporter.reading.known_texts import known_texts
 
 MIN_ROWS: Final = 50
 # What judges when nothing else is asked for: with a truth, and without.

@@ -12,7 +12,7 @@ from sklearn.svm import OneClassSVM
 
 from exporter.errors import ModelError, RowsError
 from exporter.intake import take_in
-from exporter.models.known_texts import known_texts
+from exporter.reading.known_texts import known_texts
 
 RNG = np.random.default_rng(31)
 FRAME = pd.DataFrame({"a": RNG.normal(size=80), "b": RNG.normal(size=80), "c": RNG.choice(["x", "y", "z"], 80)})
