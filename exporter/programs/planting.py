@@ -85,11 +85,8 @@ def plant(
     """
     order, places = _preorder(nodes)
     is_leaf = nodes.feature[order] == LEAF
-    # A sum that starts with 0.0 never sees the sign of a zero.
-    values = np.ascontiguousarray(nodes.values[order][is_leaf] + 0.0)
-    leaves, which = np.unique(values, axis=0, return_inverse=True)
     leaf = np.full(len(order), -1)
-    leaf[is_leaf] = which.reshape(-1)
+    leaves, leaf[is_leaf] = distinct(nodes.values[order[is_leaf]])
     is_numeric = nodes.category[order] == NUMERIC
     category, tests = _distinct_tests(np.where(is_leaf | is_numeric, NUMERIC, nodes.category[order]), nodes.tests)
     return TreeEnsemble(
@@ -130,19 +127,40 @@ def levels_of(nodes: Nodes) -> list[Places]:
     n_nodes = len(nodes.feature)
     if len(nodes.roots) == 0 or nodes.roots.min() < 0 or nodes.roots.max() >= n_nodes:
         raise ValueError(f"{len(nodes.roots)} trees in {n_nodes} nodes")
-    is_seen = np.zeros(n_nodes, dtype=bool)
+    # Which node of its level each node is: of one that is there twice, the last would be.
+    place = np.full(n_nodes, -1)
     levels = [nodes.roots.astype(np.int64)]
     while len(levels[-1]):
         level = levels[-1]
-        if is_seen[level].any() or len(np.unique(level)) != len(level):
+        is_seen = (place[level] >= 0).any()
+        place[level] = np.arange(len(level))
+        if is_seen or (place[level] != np.arange(len(level))).any():
             raise ValueError("a node has two parents")
-        is_seen[level] = True
         branches = level[nodes.feature[level] != LEAF]
         children = np.concatenate([nodes.left[branches], nodes.right[branches]]).astype(np.int64)
         if len(children) and (children.min() < 0 or children.max() >= n_nodes):
             raise ValueError(f"a child outside of {n_nodes} nodes")
         levels.append(children)
     return levels[:-1]
+
+
+def distinct(table: NDArray[Any]) -> tuple[NDArray[Any], Places]:
+    """Return the different rows of a table, ascending, and which of them each row is; a zero has no sign.
+
+    A sum that starts with 0.0 never sees the sign of a zero.
+    """
+    unsigned = np.ascontiguousarray(table + 0)
+    if table.shape[1] == 1:  # so much faster that a large forest takes seconds less
+        rows, which = np.unique(unsigned[:, 0], return_inverse=True)
+        return rows[:, np.newaxis], which.reshape(-1)
+    if len(table) == 0:
+        return unsigned, np.zeros(0, dtype=np.int64)
+    order = np.lexsort(unsigned.T[::-1])
+    is_new = np.ones(len(table), dtype=bool)
+    is_new[1:] = (unsigned[order[1:]] != unsigned[order[:-1]]).any(axis=1)
+    which = np.empty(len(table), dtype=np.int64)
+    which[order] = np.cumsum(is_new) - 1
+    return unsigned[order[is_new]], which
 
 
 def _preorder(nodes: Nodes) -> tuple[Places, Places]:

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.programs.ensemble import LEAF, NUMERIC
+from exporter.programs.ensemble import LEAF, NUMERIC, CategoryTest
 from exporter.programs.float32 import LAST_ORDINAL, ordinals_of
-from exporter.programs.planting import Nodes, levels_of
+from exporter.programs.planting import Nodes, distinct, levels_of
 
 Places = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Digests = NDArray[np.uint64]
 
 
 def without_dead_nodes(nodes: Nodes) -> Nodes:
@@ -71,27 +72,58 @@ def _undecided(nodes: Nodes, levels: list[Places]) -> Places:
 def _equal_subtrees(nodes: Nodes, levels: list[Places]) -> Places:
     """Return for each node itself, or its left child where both children hold the same subtree."""
     instead = np.arange(len(nodes.feature))
-    values = np.ascontiguousarray(nodes.values + 0.0)
-    # Equal subtrees get equal names, from the leaves up.
-    names = np.zeros(len(nodes.feature), dtype=np.int64)
     reached = np.concatenate(levels)
     leaves = reached[nodes.feature[reached] == LEAF]
-    names[leaves] = np.unique(values[leaves], axis=0, return_inverse=True)[1].reshape(-1)
-    known: dict[tuple[object, ...], int] = {}
-    left, right = nodes.left.tolist(), nodes.right.tolist()
-    feature, threshold = nodes.feature.tolist(), nodes.threshold.tolist()
-    missing_left, category = nodes.missing_left.tolist(), nodes.category.tolist()
-    name = names.tolist()
+    leaf = np.full(len(nodes.feature), -1)
+    leaf[leaves] = distinct(nodes.values[leaves])[1]
+    test = _tests_of(nodes)
+    digests = leaf.astype(np.uint64)
     for level in reversed(levels):
-        for node in level[nodes.feature[level] != LEAF].tolist():
-            below = name[left[node]], name[right[node]]
-            if below[0] == below[1]:
-                instead[node], name[node] = left[node], below[0]
-                continue
-            test = threshold[node] if category[node] == NUMERIC else nodes.tests[category[node]]
-            key = (feature[node], test, missing_left[node], *below)
-            name[node] = known.setdefault(key, len(leaves) + len(known))
+        branches = level[nodes.feature[level] != LEAF]
+        left, right = nodes.left[branches], nodes.right[branches]
+        mixed = np.zeros(len(branches), dtype=np.uint64)
+        for part in (test[branches], digests[left], digests[right]):
+            mixed = _mix(mixed, part.astype(np.uint64))
+        digests[branches] = mixed
+        # Equal digests only suggest equal subtrees.
+        for node in branches[digests[left] == digests[right]].tolist():
+            below = int(nodes.left[node]), int(nodes.right[node])
+            if _are_equal(*below, nodes, instead, test, leaf):
+                instead[node], digests[node] = below[0], digests[below[0]]
     return instead
+
+
+def _tests_of(nodes: Nodes) -> Places:
+    """Return a number for what each node asks: equal numbers, equal questions."""
+    known: dict[CategoryTest, int] = {}
+    renamed = np.array([known.setdefault(test, len(known)) for test in nodes.tests] + [NUMERIC], dtype=np.int64)
+    threshold = np.where(nodes.category == NUMERIC, nodes.threshold, np.float32(0)).view(np.int32)
+    parts = (nodes.feature, renamed[nodes.category], threshold, nodes.missing_left)
+    return distinct(np.stack([np.asarray(part, dtype=np.int64) for part in parts], axis=1))[1]
+
+
+def _mix(digests: Digests, part: Digests) -> Digests:
+    """Return digests of a sequence with one more part (the finalizer of SplitMix64)."""
+    mixed = (digests ^ part) + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
+
+
+def _are_equal(first: int, second: int, nodes: Nodes, instead: Places, test: Places, leaf: Places) -> bool:
+    waiting = [(first, second)]
+    while waiting:
+        one, other = (int(instead[node]) for node in waiting.pop())
+        if one == other:
+            continue
+        if leaf[one] != leaf[other] or (leaf[one] < 0 and test[one] != test[other]):
+            return False
+        if leaf[one] < 0:
+            waiting += [
+                (int(nodes.left[one]), int(nodes.left[other])),
+                (int(nodes.right[one]), int(nodes.right[other])),
+            ]
+    return True
 
 
 def _led_past(nodes: Nodes, instead: Places) -> Nodes:
