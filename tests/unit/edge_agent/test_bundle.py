@@ -63,10 +63,17 @@ def wide(n_features: int, n_edges: int) -> Manifest:
     )
 
 
-@pytest.mark.parametrize("manifest", [RAIN, VALUE, wide(200, 20)])
+@pytest.mark.parametrize("manifest", [RAIN, VALUE, wide(200, 20), regression_manifest(task="anomaly")])
 def test_a_manifest_comes_back_from_its_file_as_it_was(manifest: Manifest):
     assert parse_manifest(encode_manifest(manifest)) == manifest
     assert encode_manifest(parse_manifest(encode_manifest(manifest))) == encode_manifest(manifest)
+
+
+def test_an_anomaly_detector_has_one_output_with_edges():
+    with pytest.raises(BundleError, match="anomaly with 2 labels"):
+        parse_manifest(encode_manifest(classification_manifest(task="anomaly")))
+    with pytest.raises(BundleError, match="output reference: edges do not ascend"):
+        parse_manifest(encode_manifest(regression_manifest(task="anomaly", output_edges=(2.0, 1.0))))
 
 
 @pytest.mark.parametrize(
