@@ -70,6 +70,19 @@ def test_a_model_file_becomes_a_published_bundle(files):
     assert run("repository", "list", *place).output == ""
 
 
+def test_a_c_array_stands_beside_the_variants(files):
+    result = export(files, "--to", "tflite-int8", "--max-parity-loss", "0.03", "--c-array")
+    assert result.exit_code == 0, result.output
+    header = files / "out" / "variants" / "model.int8.tflite.h"
+    assert f"unsigned char model_int8_tflite[{header.with_suffix('').stat().st_size}]" in header.read_text()
+
+
+def test_a_c_array_of_a_variant_that_nobody_asked_for_is_an_error(files):
+    result = export(files, "--to", "tflite-fp32", "--max-parity-loss", "0.03", "--c-array")
+    assert result.exit_code == 4
+    assert "add --to tflite-int8" in result.output
+
+
 def test_the_report_is_json_for_machines(files):
     result = export(files, "--to", "onnx-fp32", "--json")
     report = json.loads(result.stdout)

@@ -50,7 +50,10 @@ def test_an_int8_network_loses_half_a_point_at_most(loader, tmp_path):
 @pytest.mark.shared
 def test_an_int8_network_loses_half_a_point_at_most_on_gas_sensors(shared_data, tmp_path):
     table = pd.read_parquet(shared_data / "gas_drift_raw" / "gas_drift_raw.parquet").sample(2500, random_state=0)
-    rows, truth = table.drop(columns=["gas", "ppm", "batch"]).to_numpy(np.float32), table["gas"].to_numpy()
+    rows, truth = (
+        table.drop(columns=["gas", "concentration_ppm", "batch"]).to_numpy(np.float32),
+        table["gas"].to_numpy(),
+    )
     learnt = fit(make_pipeline(StandardScaler(), MLPClassifier((64,), max_iter=60, random_state=0)), rows, truth)
     got = answer(convert_tflite_int8(material_of(learnt)), learnt.evaluation, len(learnt.model.labels), tmp_path)
     expected = learnt.model.outputs(learnt.evaluation)
