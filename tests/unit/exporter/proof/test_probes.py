@@ -59,7 +59,9 @@ def test_boundary_rows_keep_categories_whole():
     found = probe(learnt)
     categories = found.rows[:, 0]
     assert set(categories[~np.isnan(categories)]) <= {0.0, 1.0, 2.0, 3.0}
-    assert {"boundary", "category"} <= set(found.kinds)
+    assert "category" in found.kinds
+    # Where categories were walked, most rows would be no rows of a device.
+    assert found.kinds.count("boundary") > 150
 
 
 def test_a_category_that_training_never_saw_comes_as_a_device_hands_it_on():
