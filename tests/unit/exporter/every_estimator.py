@@ -22,7 +22,7 @@ SETTINGS = {
     "BaggingClassifier": {"estimator": LogisticRegression(), "n_estimators": 3, "max_features": 0.6},
     "BaggingRegressor": {"estimator": Ridge(), "n_estimators": 3, "max_features": 0.6},
     "Birch": {"n_clusters": 3},
-    "BisectingKMeans": {"n_clusters": 5, "random_state": 0},
+    "BisectingKMeans": {"n_clusters": 5},
     "CalibratedClassifierCV": {"estimator": LogisticRegression(), "cv": 2},
     "CCA": {"n_components": 1},
     "ClassifierChain": {"estimator": LogisticRegression()},
@@ -39,25 +39,25 @@ SETTINGS = {
     "HalvingRandomSearchCV": {"estimator": LogisticRegression(), "param_distributions": {"C": [1, 2]}, "cv": 2},
     "HistGradientBoostingClassifier": {"max_iter": 5},
     "HistGradientBoostingRegressor": {"max_iter": 5},
-    "IsolationForest": {"n_estimators": 5, "random_state": 0},
+    "IsolationForest": {"n_estimators": 5},
     "KBinsDiscretizer": {"quantile_method": "averaged_inverted_cdf"},
-    "KMeans": {"n_clusters": 4, "random_state": 0},
+    "KMeans": {"n_clusters": 4},
     "KernelPCA": {"n_components": 3, "kernel": "rbf"},
     "LocalOutlierFactor": {"novelty": True},
-    "MiniBatchKMeans": {"n_clusters": 4, "random_state": 0},
+    "MiniBatchKMeans": {"n_clusters": 4},
     "LogisticRegressionCV": {"Cs": 2, "cv": 2},
     "MeanShift": {"bandwidth": 6, "bin_seeding": True},
-    "MLPClassifier": {"max_iter": 20, "random_state": 0},
-    "MLPRegressor": {"max_iter": 20, "random_state": 0},
+    "MLPClassifier": {"max_iter": 20},
+    "MLPRegressor": {"max_iter": 20},
     "MultiOutputClassifier": {"estimator": LogisticRegression()},
     "MultiOutputRegressor": {"estimator": Ridge()},
     "OneVsOneClassifier": {"estimator": LogisticRegression()},
     "OneVsRestClassifier": {"estimator": LogisticRegression()},
-    "OutputCodeClassifier": {"estimator": LogisticRegression(), "random_state": 0, "code_size": 3},
+    "OutputCodeClassifier": {"estimator": LogisticRegression(), "code_size": 3},
     "PLSCanonical": {"n_components": 1},
     "PLSSVD": {"n_components": 1},
     "Pipeline": {"steps": [("s", StandardScaler()), ("c", LogisticRegression())]},
-    "RANSACRegressor": {"estimator": LinearRegression(), "random_state": 0},
+    "RANSACRegressor": {"estimator": LinearRegression()},
     "RFE": {"estimator": Ridge(), "n_features_to_select": 2},
     "RFECV": {"estimator": Ridge(), "cv": 2},
     "RandomForestClassifier": {"n_estimators": 5},
@@ -77,7 +77,7 @@ SETTINGS = {
     "StackingClassifier": {"estimators": [("a", LogisticRegression()), ("b", LogisticRegression(C=9))], "cv": 2},
     "StackingRegressor": {"estimators": [("a", Ridge()), ("b", Ridge(9))], "cv": 2},
     "TSNE": {"perplexity": 5},
-    "TheilSenRegressor": {"max_subpopulation": 50, "random_state": 0},
+    "TheilSenRegressor": {"max_subpopulation": 50},
     "TransformedTargetRegressor": {"regressor": Ridge(), "transformer": StandardScaler()},
     "TruncatedSVD": {"n_components": 2},
     "TunedThresholdClassifierCV": {"estimator": LogisticRegression(), "cv": 2},
@@ -155,6 +155,8 @@ def fitted(name):
     if name in GAPS:
         rows = np.where(rows > 1, np.nan, rows)
     estimator = CLASSES[name](**SETTINGS.get(name, {}))
+    if "random_state" in estimator.get_params():
+        estimator.set_params(random_state=0)
     if name in ONE_COLUMN:
         estimator.set_params(out_of_bounds="clip")
         rows = rows[:, :1]

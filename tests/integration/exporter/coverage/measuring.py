@@ -19,7 +19,7 @@ from exporter.proof.proving import score_rows
 from exporter.proof.runtimes import open_file
 from exporter.proof.ties import TIE_MARGIN, StepTies, margins_of
 from exporter.variants import FORMS, Form
-from tests.integration.exporter.coverage.cases import Case
+from tests.integration.exporter.coverage.case import Case
 
 Kind = Literal["exact", "int8", "refused", "wrong"]
 _ANY_LOSS: Final = 1.0
