@@ -150,7 +150,9 @@ _ON_MANY: Final[dict[str, Callable[[], Any]]] = {
 }
 _UNTAUGHT: Final[dict[str, Callable[[], Any]]] = {
     "StandardScaler, isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
-    "isolation forest with a contamination": lambda: IsolationForest(n_estimators=30, contamination=0.05, max_features=0.5),
+    "isolation forest with a contamination": lambda: IsolationForest(
+        n_estimators=30, contamination=0.05, max_features=0.5
+    ),
     "StandardScaler, one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
     "StandardScaler, k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
     "PCA, k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
@@ -192,7 +194,11 @@ _ON_GAPS: Final[dict[str, Callable[[], Any]]] = {
 def _voters() -> list[tuple[str, Any]]:
     """Return three families that vote."""
     linear = make_pipeline(StandardScaler(), LogisticRegression())
-    return [("linear", linear), ("forest", _tree(max_depth=5)), ("boosting", GradientBoostingClassifier(n_estimators=9))]
+    return [
+        ("linear", linear),
+        ("forest", _tree(max_depth=5)),
+        ("boosting", GradientBoostingClassifier(n_estimators=9)),
+    ]
 
 
 def composite_cases() -> Iterator[Case]:
@@ -225,7 +231,7 @@ def _case(
     *,
     is_frame: bool = False,
 ) -> Case:
-    is_held = np.arange(len(rows)) % 3 == 2  # noqa: PLR2004 - the last of three
+    is_held = np.arange(len(rows)) % 3 == 2
     trained: Any = rows[~is_held]
     seed(estimator)
     with warnings.catch_warnings():
@@ -240,5 +246,3 @@ def seed(estimator: Any) -> None:
     """Take chance out of an estimator and of all that are in it."""
     parameters = estimator.get_params()
     estimator.set_params(**dict.fromkeys((key for key in parameters if key.endswith("random_state")), 0))
-
-

@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler
 
 from edge_agent.bundle import Feature
-from exporter.models.answers import labels_of_estimator, task_of
 from exporter.errors import ModelError
+from exporter.models.answers import labels_of_estimator, task_of
 from exporter.models.model import FittedModel, Rows
 from exporter.proof.probes import answers_of
 from tests.integration.exporter.coverage.case import Case
