@@ -63,7 +63,7 @@ class Parity(msgspec.Struct, frozen=True):
     Attributes:
         rows: how many rows were compared.
         not_numbers: rows that the variant answered with something that is no number.
-        max_abs_difference, p50, p90, p99: of the greatest difference of a row's outputs.
+        max_abs_difference, p50, p90, p99: of the greatest difference of a row's outputs, over rows that are no ties.
         label_flips: rows that are decided otherwise, without ties.
         ties: rows that are decided otherwise or differ far, but on which the original itself wavers
             (`exporter.proof.ties`).
@@ -111,7 +111,8 @@ def compare(task: Task, probes: Probes, got: Outputs, step_ties: StepTies | None
         ties[doubtful] = step_ties.among(probes.rows[doubtful], expected[doubtful], got[doubtful])
     flips, far = differs & ~ties, far & ~ties
     counted, ordinary = ~probes.of("huge"), probes.of(*ORDINARY)
-    p50, p90, p99, greatest = _quantiles(distance[ordinary & is_number])
+    # A tie may lie a whole decision apart, which says nothing of how well the variant computes.
+    p50, p90, p99, greatest = _quantiles(distance[ordinary & is_number & ~ties])
     # What is no number is the worst difference of all, and must not hide in a comparison.
     ranked = np.where(is_number, distance, np.inf)
     # A real row that is decided otherwise says more than one that was made.

@@ -62,8 +62,8 @@ def case_of(group: str, name: str, estimator: Any, rows: Rows, texts: tuple[str,
         texts: categories of every column; empty: they are numbers.
     """
     names = [f"f{i}" for i in range(rows.shape[1])]
-    dtype, task, labels = "category" if texts else "float32", task_of(estimator), labels_of_estimator(estimator)
-    strict = tuple(Feature(name, dtype, categories=texts) for name in names)
+    task, labels = task_of(estimator), labels_of_estimator(estimator)
+    strict = tuple(Feature(name, "category" if texts else "float32", categories=texts) for name in names)
     lenient = tuple(replace(feature, on_missing="flag") for feature in strict)
     features = lenient if _takes_gaps(FittedModel(estimator, task, lenient, labels), rows) else strict
     return Case(group, name, FittedModel(estimator, task, features, labels), rows)

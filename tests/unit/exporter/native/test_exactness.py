@@ -113,11 +113,11 @@ def test_a_model_decides_as_its_original(name: str):
     asked = np.concatenate([rows, rows_near_thresholds(model, rows)])
     with threadpool_limits(1):
         expected = model.outputs(asked)
-    table = convert_native(model, rows)
+    table = convert_native(Material(model, rows))
     for flags in (0, PORTABLE):
         opened = load_engine().open(table, flags)
         answers = np.zeros(expected.shape, dtype=np.float32)
-        opened.score_into(asked.tobytes(), answers)
+        opened.score_into(asked.tobytes(), answers)  # type: ignore[arg-type]  # an array is a buffer
         scale = 1.0 if is_classifier else float(np.abs(expected).max())
         assert np.abs(answers - expected).max() <= 1e-6 * scale
         if is_classifier:
