@@ -137,7 +137,7 @@ def _try_elsewhere(proto: onnx.ModelProto, where: str) -> None:
                 text=True,
                 timeout=_TRIAL_S,
                 check=False,
-                cwd=Path(__file__).parents[1],
+                cwd=Path(__file__).parents[2],
             )
         except subprocess.TimeoutExpired as error:
             raise ModelError(f"{where}: does not load within {_TRIAL_S:.0f} s") from error

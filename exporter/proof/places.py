@@ -27,7 +27,7 @@ from exporter.proof.runtimes import CLAIMS
 
 _TIMEOUT_S: Final = 600
 _PACKAGES: Final = ("broker", "edge_agent", "exporter")
-_FOLDER: Final = Path(__file__).resolve().parent.parent
+_FOLDER: Final = Path(__file__).resolve().parents[2]
 # By library: the variable that names the Python of its environment, and the environment's usual name.
 _ENVIRONMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "tflite-runtime": ("FIELDLOOP_TFLITE_PYTHON", ".venv-tflite"),
