@@ -222,8 +222,6 @@ def _problems_of(model: LightGbmModel) -> Iterator[str]:
         yield f"{len(model.trees)} trees of {model.n_outputs} outputs over {model.n_features} columns"
     for i, tree in enumerate(model.trees):
         n_nodes, n_leaves = len(tree.feature), len(tree.leaf_value)
-        if n_leaves != n_nodes + 1:
-            yield f"tree {i} has {n_nodes} nodes and {n_leaves} leaves"
         children = np.r_[tree.left, tree.right]
         if ((children >= n_nodes) | (children < -n_leaves)).any():
             yield f"tree {i} has a child outside of {n_nodes} nodes and {n_leaves} leaves"

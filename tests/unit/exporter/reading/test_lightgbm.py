@@ -257,6 +257,20 @@ def test_a_file_that_contradicts_itself_is_refused_with_the_reason(tmp_path, old
         load_model_file(path)
 
 
+@pytest.mark.parametrize("category", ["-1", "99999999"])
+def test_a_dump_with_an_absurd_category_or_linear_leaves_is_refused(tmp_path, category):
+    rows, truth = data("diabetes")
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(regressor(linear_tree=True).fit(rows, truth).booster_.dump_model()), "utf-8")
+    with pytest.raises(ModelError, match="linear models in its leaves"):
+        load_model_file(path)
+    dump = regressor(n_estimators=1).fit(rows, truth).booster_.dump_model()
+    dump["tree_info"][0]["tree_structure"].update(decision_type="==", threshold=f"1||{category}")
+    path.write_text(json.dumps(dump), "utf-8")
+    with pytest.raises(ModelError, match="a category outside of 0"):
+        load_model_file(path)
+
+
 @pytest.mark.parametrize("content", [b"{", b'{"tree_info": 3}', b"\xff\xfe", b"", b'{"tree_info": [{}]}'])
 def test_what_is_no_model_at_all_is_refused(tmp_path, content):
     path = tmp_path / "model"

@@ -227,6 +227,8 @@ TREE = [*MODEL, "trees", 0]
         ([*TREE, "split_type"], [1, 0, 0], "a category node without categories"),
         ([*TREE, "categories_nodes"], [0], "lists of categories do not fit"),
         ([*TREE, "tree_param", "size_leaf_vector"], "2", "several targets"),
+        ([*TREE, "categories"], [99999999], "a category outside of 0"),
+        ([*TREE, "categories"], [-1], "a category outside of 0"),
         ([*MODEL, "tree_info"], [1], "an output outside of 1"),
         ([*MODEL, "tree_info"], [], "1 trees, 0 outputs"),
         ([*MODEL, "iteration_indptr"], [0, 2], "do not cover its 1 trees"),
