@@ -14,8 +14,12 @@ from exporter.onnx.finish import finish_model
 from exporter.onnx.program import write_program
 from exporter.onnx.sklearn import WRITER as SKLEARN_WRITER
 from exporter.onnx.sklearn import convert_with_sklearn_onnx
+from exporter.programs.program import Trees
 
 WRITER: Final = "fieldloop"
+_COMPARED_ROWS: Final = 500
+# Of answers, relative to their size: sums of leaves in another order.
+_ALIKE: Final = 1e-6
 
 
 def convert_onnx_fp32(material: Material) -> bytes:
@@ -23,11 +27,11 @@ def convert_onnx_fp32(material: Material) -> bytes:
 
     Raises:
         UnsupportedError: a step has no form in ONNX, named.
-        ConversionError: sklearn-onnx failed otherwise.
+        ConversionError: sklearn-onnx failed otherwise, or a graph from outside cannot be brought into form.
     """
     model = material.model
     if isinstance(model.estimator, OnnxEstimator):
-        return finish_model(normalised(model.estimator), model, writer_of(model.estimator))
+        return _from_outside(material, model.estimator)
     try:
         program = material.program
     except UnsupportedError as refusal:
@@ -37,3 +41,25 @@ def convert_onnx_fp32(material: Material) -> bytes:
             raise ConversionError(f"{error}; our own writer: {refusal}") from error
         return finish_model(proto, model, SKLEARN_WRITER)
     return finish_model(write_program(program), model, WRITER)
+
+
+def _from_outside(material: Material, estimator: OnnxEstimator) -> bytes:
+    kept = finish_model(normalised(estimator), material.model, writer_of(estimator))
+    rewritten = _with_our_trees(material, estimator)
+    return kept if rewritten is None or len(rewritten) >= len(kept) else rewritten
+
+
+def _with_our_trees(material: Material, estimator: OnnxEstimator) -> bytes | None:
+    """Return a graph of trees as we write it, or None where it has none, or answers real rows otherwise."""
+    try:
+        program = material.program
+    except UnsupportedError:
+        return None
+    if not any(isinstance(node.operation, Trees) for node in program.nodes):
+        return None
+    places = np.unique(np.linspace(0, len(material.calibration) - 1, _COMPARED_ROWS).astype(np.int64))
+    rows = material.calibration[places]
+    expected, got = estimator.answers(rows), run_program(program, rows)
+    if not np.allclose(got, expected, rtol=_ALIKE, atol=_ALIKE):
+        return None
+    return finish_model(write_program(program), material.model, WRITER)

@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from skl2onnx import to_onnx
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer
@@ -29,6 +30,7 @@ from edge_agent.bundle import Feature
 from exporter.errors import ConversionError, UnsupportedError
 from exporter.material import Material
 from exporter.models.model import FittedModel
+from exporter.graphs.graph import load_model_file, parse_model
 from exporter.onnx.target import convert_onnx_fp32
 from exporter.programs.program import Trees
 from tests.unit.exporter.example_graphs import mlp_graph, written
@@ -231,8 +233,6 @@ def test_what_neither_route_takes_is_named():
 
 
 def test_a_graph_from_outside_keeps_its_operators(tmp_path):
-    from exporter.graphs.graph import load_model_file
-
     rows, _ = load("digits")
     estimator = load_model_file(written(mlp_graph(), tmp_path))
     labels = tuple(str(i) for i in range(10))
@@ -243,10 +243,24 @@ def test_a_graph_from_outside_keeps_its_operators(tmp_path):
     np.testing.assert_allclose(answer(data, rows), estimator.predict_proba(rows), atol=1e-6)
 
 
+@pytest.mark.parametrize("answers_alike", [True, False])
+def test_trees_from_outside_are_written_anew_where_they_answer_alike(answers_alike, monkeypatch):
+    rows, truth = load("cancer")
+    forest = RandomForestClassifier(10, random_state=0).fit(rows, truth)
+    proto = to_onnx(forest, rows[:1], options={id(forest): {"zipmap": False}}, target_opset={"": 18, "ai.onnx.ml": 3})
+    estimator = parse_model(proto.SerializeToString(), "m.onnx")
+    model = FittedModel(estimator, "classification", tuple(Feature(f"f{i}") for i in range(30)), ("0", "1"))
+    if not answers_alike:
+        monkeypatch.setattr("exporter.onnx.target.run_program", lambda _, rows: np.zeros((len(rows), 2)))
+    data = convert_onnx_fp32(Material(model, rows))
+    kinds = {node.op_type for node in onnx.load_from_string(data).graph.node}
+    assert ("TreeEnsemble" in kinds) == answers_alike
+    assert ("TreeEnsembleClassifier" in kinds) != answers_alike
+    np.testing.assert_allclose(answer(data, rows), forest.predict_proba(rows), atol=1e-6)
+
+
 def test_leaves_that_are_stored_once_make_a_forest_small():
     rows, truth = load_breast_cancer(return_X_y=True)
-    from skl2onnx import to_onnx
-
     forest = RandomForestClassifier(20, random_state=0)
     learnt = fit(forest, rows.astype(np.float32), truth)
     ours = convert_onnx_fp32(Material(learnt.model, learnt.training))
