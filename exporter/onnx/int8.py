@@ -12,7 +12,6 @@ from typing import Final
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import DTypeLike
 
 from exporter.errors import UnsupportedError
 from exporter.graphs.graph import OnnxEstimator
@@ -122,14 +121,14 @@ def _write_product(nodes: OnnxNodes, linear: Linear, x: str, quantisation: Quant
     scale, zero = nodes.constant(quantisation.scale), nodes.constant(quantisation.zero_point, np.int8)
     taken = nodes.node("DequantizeLinear", nodes.node("QuantizeLinear", x, scale, zero), scale, zero)
     scales = column_scales(linear.weights, linear.bias, quantisation.scale)
-    weights = _stored(nodes, linear.weights, scales, np.int8, axis=1)
-    bias = _stored(nodes, linear.bias, scales * np.float32(quantisation.scale), np.int32, axis=0)
-    return nodes.node("Gemm", taken, weights, bias)
-
-
-def _stored(nodes: OnnxNodes, values: Floats, scales: Floats, dtype: DTypeLike, axis: int) -> str:
-    rounded = np.round(values / scales)
-    stored = np.clip(rounded, -_GREATEST, _GREATEST) if dtype is np.int8 else rounded
+    weights = nodes.constant(np.clip(np.round(linear.weights / scales), -_GREATEST, _GREATEST), np.int8)
     # ONNX Runtime up to 1.24 cannot fuse weights that leave their zeros out.
-    zeros = [nodes.constant(np.zeros(scales.shape), dtype)] if dtype is np.int8 else []
-    return nodes.node("DequantizeLinear", nodes.constant(stored, dtype), nodes.constant(scales), *zeros, axis=axis)
+    zeros, column = nodes.constant(np.zeros(scales.shape), np.int8), nodes.constant(scales)
+    bias = nodes.constant(np.round(linear.bias / (scales * quantisation.scale)), np.int32)
+    return nodes.node(
+        "Gemm",
+        taken,
+        nodes.node("DequantizeLinear", weights, column, zeros, axis=1),
+        # Runtimes multiply the scales once, when they load the file: that is smaller than to store the products.
+        nodes.node("DequantizeLinear", bias, nodes.node("Mul", column, scale), axis=0),
+    )
