@@ -57,7 +57,8 @@ typedef struct {
     uint32_t steps, output;
 } fl_octet;
 
-/* Nodes: of 4, 8 or 16 bytes. Children lie side by side, `child` counts from the root; a leaf is its own child. */
+/* Nodes: of 4, 8 or 16 bytes. Children lie side by side, `child` places behind
+ * their parent; a leaf is its own child. */
 typedef struct {
     int32_t key;
     uint32_t slot, child, unused;

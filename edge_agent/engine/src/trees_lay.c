@@ -129,7 +129,7 @@ static void lay_walked_tree(const laying *all, const fl_tree *tree, uint64_t fir
     fl_node node;
     all->source->bits.at = tree->at;
     while (fl_next_node(all->load, all->source, leaf, &node)) {
-        put_node(all, first + position, node.is_leaf ? position : next, &node);
+        put_node(all, first + position, node.is_leaf ? 0 : next - position, &node);
         if (!node.is_leaf) {
             all->stack[waits++].position = next + 1;
             position = next;

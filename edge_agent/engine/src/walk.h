@@ -7,6 +7,32 @@
 
 #define FEW_KEYS 32u
 
+/* How many of a few keys lie below `key`. Columns begin at a multiple of 8 keys, the keys at one of 64 bytes. */
+#if defined(FL_HAS_AVX2)
+static inline uint32_t count_few(const int32_t *keys, uint32_t n, int32_t key)
+{
+    const __m256i all = _mm256_set1_epi32(key);
+    uint32_t passed = 0;
+    for (uint32_t i = 0; i < n; i += 8) {
+        const __m256i below = _mm256_cmpgt_epi32(all, _mm256_load_si256((const __m256i *)(const void *)(keys + i)));
+        passed += (uint32_t)_mm_popcnt_u32((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(below)));
+    }
+    return passed;
+}
+#else
+/* The compiler makes of it what the processor has. */
+typedef int32_t four_keys __attribute__((vector_size(16)));
+
+static inline uint32_t count_few(const int32_t *keys, uint32_t n, int32_t key)
+{
+    const four_keys *four = (const four_keys *)(const void *)keys;
+    four_keys counts = {0};
+    for (uint32_t i = 0; i < n / 4; i++)
+        counts -= four[i] < key; /* true is -1 */
+    return (uint32_t)(counts[0] + counts[1] + counts[2] + counts[3]);
+}
+#endif
+
 /* How many keys lie below `key`; n is a multiple of 8. */
 static inline uint32_t count_below(const int32_t *keys, uint32_t n, int32_t key)
 {
@@ -18,14 +44,7 @@ static inline uint32_t count_below(const int32_t *keys, uint32_t n, int32_t key)
         passed += is_above ? half : 0;
         n = is_above ? n - half : half;
     }
-    int32_t counts[8] = {0};
-    for (uint32_t i = 0; i < n; i += 8) {
-        for (uint32_t k = 0; k < 8; k++)
-            counts[k] += keys[i + k] < key;
-    }
-    for (uint32_t k = 0; k < 8; k++)
-        passed += (uint32_t)counts[k];
-    return passed;
+    return passed + count_few(keys, n, key);
 }
 
 static inline bool goes_left(const fl_test *test, float value)
@@ -88,6 +107,23 @@ static inline void key_slots(const fl_trees *trees, const float *row, int32_t *s
     *slots = FL_KEY_LEFT;
 }
 
+/* `add_leaves` for leaves of two numbers, which forests of two classes have: both at once. */
+typedef double two_numbers __attribute__((vector_size(16)));
+
+static inline void add_pairs(const fl_trees *trees, const uint32_t *places, double *totals)
+{
+    two_numbers leaf[FL_OCTET];
+    for (uint32_t i = 0; i < FL_OCTET; i++) {
+        const float *pair = trees->leaf_rows + 2 * (size_t)trees->rows[places[i]];
+        leaf[i] = (two_numbers){(double)pair[0], (double)pair[1]};
+    }
+    const two_numbers low = (leaf[0] + leaf[1]) + (leaf[2] + leaf[3]);
+    const two_numbers high = (leaf[4] + leaf[5]) + (leaf[6] + leaf[7]);
+    const two_numbers sum = low + high;
+    totals[0] += sum[0];
+    totals[1] += sum[1];
+}
+
 /* Add what eight trees reached, in float64 and always in this order. */
 static inline void add_leaves(const fl_trees *trees, const uint32_t *places, uint32_t output, double *totals)
 {
@@ -96,6 +132,10 @@ static inline void add_leaves(const fl_trees *trees, const uint32_t *places, uin
         for (uint32_t i = 0; i < FL_OCTET; i++)
             v[i] = (double)trees->values[places[i]];
         totals[output] += ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+        return;
+    }
+    if (trees->width == 2) {
+        add_pairs(trees, places, totals);
         return;
     }
     const float *leaf[FL_OCTET];
@@ -121,22 +161,23 @@ static inline double *cleared_totals(const fl_trees *trees, void *scratch)
     return scratch;
 }
 
-/* One step of one of eight trees; at a leaf the slot says left, and left is the leaf itself. */
-#define NARROW_STEP(i)                                                                                                 \
+/* One step of one of eight trees. At a leaf the slot says left, and left of it is the leaf itself. */
+#define NARROW_STEP(at)                                                                                                \
     do {                                                                                                               \
-        const uint32_t node = nodes[octet->first[i] + at[i]];                                                          \
-        at[i] = (node >> 16) + (slots[node & 0xff] > (node >> 8 & 0xff));                                              \
+        const uint32_t node = nodes[at];                                                                               \
+        at += (node >> FL_NARROW_CHILD) + (slots[node & 0xff] > (uint8_t)(node >> 8));                                 \
     } while (0)
-#define WIDE_STEP(i)                                                                                                   \
+#define WIDE_STEP(at)                                                                                                  \
     do {                                                                                                               \
-        const uint64_t node = nodes[octet->first[i] + at[i]];                                                          \
+        const uint64_t node = nodes[at];                                                                               \
         const uint32_t high = (uint32_t)(node >> 32);                                                                  \
-        at[i] = (high >> FL_WIDE_SLOT_BITS) + (slots[high & ((1u << FL_WIDE_SLOT_BITS) - 1)] > (int32_t)(uint32_t)node); \
+        const int32_t value = slots[high & ((1u << FL_WIDE_SLOT_BITS) - 1)];                                           \
+        at += (high >> FL_WIDE_SLOT_BITS) + (value > (int32_t)(uint32_t)node);                                         \
     } while (0)
-#define PLAIN_STEP(i)                                                                                                  \
+#define PLAIN_STEP(at)                                                                                                 \
     do {                                                                                                               \
-        const fl_plain_node node = nodes[octet->first[i] + at[i]];                                                     \
-        at[i] = node.child + (slots[node.slot] > node.key);                                                            \
+        const fl_plain_node node = nodes[at];                                                                          \
+        at += node.child + (slots[node.slot] > node.key);                                                              \
     } while (0)
 
 #define DEFINE_WALK(NAME, NODE, SLOT, PREPARE, STEP)                                                                   \
@@ -148,20 +189,21 @@ static inline double *cleared_totals(const fl_trees *trees, void *scratch)
         const NODE *nodes = trees->nodes;                                                                              \
         const fl_octet *end = trees->octets + trees->n_octets;                                                         \
         for (const fl_octet *octet = trees->octets; octet < end; octet++) {                                            \
-            uint32_t at[FL_OCTET] = {0};                                                                               \
-            for (uint32_t step = 0; step < octet->steps; step++) {                                                     \
-                STEP(0);                                                                                               \
-                STEP(1);                                                                                               \
-                STEP(2);                                                                                               \
-                STEP(3);                                                                                               \
-                STEP(4);                                                                                               \
-                STEP(5);                                                                                               \
-                STEP(6);                                                                                               \
-                STEP(7);                                                                                               \
+            /* Eight names, not an array: they must stay in registers. */                                              \
+            uint32_t a = octet->first[0], b = octet->first[1], c = octet->first[2], d = octet->first[3];               \
+            uint32_t e = octet->first[4], f = octet->first[5], g = octet->first[6], h = octet->first[7];               \
+            for (uint32_t step = octet->steps; step > 0; step--) {                                                     \
+                STEP(a);                                                                                               \
+                STEP(b);                                                                                               \
+                STEP(c);                                                                                               \
+                STEP(d);                                                                                               \
+                STEP(e);                                                                                               \
+                STEP(f);                                                                                               \
+                STEP(g);                                                                                               \
+                STEP(h);                                                                                               \
             }                                                                                                          \
-            for (uint32_t i = 0; i < FL_OCTET; i++)                                                                    \
-                at[i] += octet->first[i];                                                                              \
-            add_leaves(trees, at, octet->output, totals);                                                              \
+            const uint32_t places[FL_OCTET] = {a, b, c, d, e, f, g, h};                                                \
+            add_leaves(trees, places, octet->output, totals);                                                          \
         }                                                                                                              \
         answer_totals(trees, totals, answer);                                                                          \
     }

@@ -19,6 +19,9 @@
 #endif
 
 #if FL_LANES
+#if defined(__x86_64__)
+#define FL_HAS_AVX2
+#endif
 #include "walk.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))

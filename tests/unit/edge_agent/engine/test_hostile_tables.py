@@ -145,6 +145,8 @@ def test_a_table_cut_anywhere_is_refused_even_if_its_head_was_made_to_fit():
         (one(SOFTMAX, 2), SHAPE),
         (one(SOFTMAX, 0), SHAPE),
         (one(SOFTMAX, 1, b"x"), LENGTH),
+        # What is too much is a record itself.
+        (table(record(ROW, 1), record(SOFTMAX, 1, (0,), record(SOFTMAX, 1, (1,))), n_operations=3), LENGTH),
         (table(record(ROW, 1), struct.pack("<5I", SOFTMAX, 1, 1, 99, 0)), LENGTH),
         (table(record(ROW, 1), struct.pack("<4I", SOFTMAX, 1, 2**32 - 1, 0)), LARGE),
         (table(record(ROW, 1), struct.pack("<4I", COLUMNS, 2**32 - 1, 1, 0)), LARGE),
@@ -183,6 +185,7 @@ def test_records_that_do_not_fit_the_table_are_refused(data: bytes, reason: str)
         (one(LINEAR, 1, ints(2) + doubles(0.0) + floats(1.0)), LENGTH),
         (one(LINEAR, 2**20, ints(0), n_features=2**20), LARGE),
         (one(LINEAR, 1, ints(2), n_features=2**17), LENGTH),
+        (one(LINEAR, 1, ints(2) + doubles(0.0) + floats(1.0) + bytes(2**17), n_features=2**17), LARGE),
         (one(KERNEL, 1, ints(4, 0) + doubles(1.0, 0.0) + floats(1.0)), UNKNOWN),
         (one(KERNEL, 1, ints(2, 2**31) + doubles(1.0, 0.0) + floats(1.0)), UNKNOWN),
         (one(KERNEL, 1, ints(1, 0) + doubles(NAN, 0.0) + floats(1.0)), NUMBER),
