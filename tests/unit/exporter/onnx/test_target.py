@@ -28,9 +28,9 @@ from sklearn.svm import SVC
 
 from edge_agent.bundle import Feature
 from exporter.errors import ConversionError, UnsupportedError
+from exporter.graphs.graph import load_model_file, parse_model
 from exporter.material import Material
 from exporter.models.model import FittedModel
-from exporter.graphs.graph import load_model_file, parse_model
 from exporter.onnx.target import convert_onnx_fp32
 from exporter.programs.program import Trees
 from tests.unit.exporter.example_graphs import mlp_graph, written
