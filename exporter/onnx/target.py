@@ -1,10 +1,13 @@
-"""The variant ``onnx-fp32``: one input and one output of float32, by the first of three routes that the model can take.
+"""The variant ``onnx-fp32``: one input and one output of float32, by the first route that the model can take.
 
-A graph from outside keeps its operators (`exporter.graphs.graph`); a model that is read into a program is written by
-our own writer; sklearn-onnx converts the rest. The metadata of the file says which one it was (``writer``).
+A model that is read into a program is written by our own writer; sklearn-onnx converts the rest. A graph from outside
+keeps its operators, but for trees of the older operators, which ours are several times smaller than, where they answer
+alike. The metadata of the file says what wrote it (``writer``).
 """
 
 from typing import Final
+
+import numpy as np
 
 from exporter.errors import ConversionError, UnsupportedError
 from exporter.graphs.graph import OnnxEstimator
@@ -14,6 +17,7 @@ from exporter.onnx.finish import finish_model
 from exporter.onnx.program import write_program
 from exporter.onnx.sklearn import WRITER as SKLEARN_WRITER
 from exporter.onnx.sklearn import convert_with_sklearn_onnx
+from exporter.programs.interpreter import run_program
 from exporter.programs.program import Trees
 
 WRITER: Final = "fieldloop"
