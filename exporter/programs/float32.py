@@ -34,7 +34,8 @@ def below(thresholds: Float32s) -> Float32s:
 
     Below zero that is a denormal number; a unit that takes denormal numbers for zero takes it for zero, too.
     """
-    return np.nextafter(np.asarray(thresholds, dtype=np.float32), np.float32(-np.inf))
+    with np.errstate(over="ignore"):
+        return np.nextafter(np.asarray(thresholds, dtype=np.float32), np.float32(-np.inf))
 
 
 def ordinals_of(values: Float32s) -> Ordinals:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
 from edge_agent.bundle import Feature
 from exporter.errors import UnsupportedError
@@ -12,6 +13,14 @@ from exporter.reading.models import READERS
 from exporter.reading.reading import Reading
 
 from .reference import around, assert_same, data, read, scores_of, with_gaps
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small rows on several threads of OpenMP mostly wait for each other, when the machine has other work."""
+    with threadpool_limits(1):
+        yield
+
 
 OPTIONS = {"max_iter": 15, "random_state": 0}
 
