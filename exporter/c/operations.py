@@ -13,6 +13,7 @@ from exporter.c.text import doubles, float_text, floats, integers
 from exporter.c.trees import trees_function
 from exporter.programs.interpreter import pairs_of
 from exporter.programs.program import (
+    LEAST_NORM,
     Affine,
     ArgMax,
     Average,
@@ -256,7 +257,7 @@ def _normalise(_name: str, operation: Normalise, node: Node, _widths: list[int])
         "float norm = 0.0f;",
         _each(node, add),
         *root,
-        "if (norm == 0.0f) norm = 1.0f;",
+        f"if (norm < {float_text(LEAST_NORM)}) norm = 1.0f;",
         _each(node, "y[i] = x[i] / norm;"),
     ]
 

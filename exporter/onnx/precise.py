@@ -39,7 +39,7 @@ def write_normalise(arithmetic: Arithmetic, operation: Normalise, x: str) -> str
         norm = nodes.node("Sqrt", nodes.node("ReduceSum", nodes.node("Mul", taken, taken), along))
     else:
         norm = nodes.node("ReduceSum" if operation.norm == "l1" else "ReduceMax", nodes.node("Abs", taken), along)
-    is_zero = nodes.node("Equal", norm, wide.constant([0.0]))
+    is_zero = nodes.node("Less", norm, wide.constant([LEAST_NORM]))
     return wide.give(nodes.node("Div", taken, nodes.node("Where", is_zero, wide.constant([1.0]), norm)))
 
 

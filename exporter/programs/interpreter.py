@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from exporter.models.model import Rows
 from exporter.programs.program import (
+    LEAST_NORM,
     Affine,
     ArgMax,
     Average,
@@ -147,7 +148,7 @@ def _normalise(operation: Normalise, values: Rows) -> Floats:
         "l2": lambda: np.sqrt(np.square(exact).sum(axis=1)),
         "max": lambda: np.abs(exact).max(axis=1),
     }[operation.norm]()
-    return np.asarray(exact / np.where(norms == 0, 1.0, norms)[:, np.newaxis])
+    return np.asarray(exact / np.where(norms < LEAST_NORM, 1.0, norms)[:, np.newaxis])
 
 
 def _interpolate(operation: Interpolate, values: Rows) -> Floats:

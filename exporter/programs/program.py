@@ -12,7 +12,7 @@ meaning of every operation, written down once.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 CurveName = Literal["relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal"]
 KernelName = Literal["linear", "rbf", "poly", "sigmoid"]
 NormName = Literal["l1", "l2", "max"]
+
+LEAST_NORM: Final = 10.0 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,10 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Normalise:
-    """``x`` by its norm: l1 ``sum(|x|)``, l2 ``sqrt(sum(x²))``, max ``max(|x|)``; a vector of zeros stays."""
+    """``x`` by its norm: l1 ``sum(|x|)``, l2 ``sqrt(sum(x²))``, max ``max(|x|)``.
+
+    A vector whose norm is below `LEAST_NORM` stays: scikit-learn takes it for zero, in rows of float32.
+    """
 
     of: int
     norm: NormName

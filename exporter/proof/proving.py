@@ -147,7 +147,7 @@ class Prover:
         return self.probes.rows[self.probes.of("evaluation")]
 
     def _judged(self, answer: Answer, first: Outputs, *, is_quantised: bool, is_exact: bool) -> RuntimeRun:
-        forgives = None if is_quantised or is_exact else StepTies(self.model, SEED)
+        forgives = None if is_quantised or is_exact else StepTies(self.model, SEED, self._evaluation)
         parity = compare(self.model.task, self.probes, answer.outputs, forgives)
         is_evaluation = self.probes.of("evaluation")
         # A row without an answer is a wrong row; parity refuses the variant for it anyway.

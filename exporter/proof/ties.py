@@ -1,8 +1,9 @@
 """Tells rows on which no float32 runtime can be held to the original's answer: the original itself wavers there.
 
 Two kinds. Outputs whose best two are so close that the order of a sum decides. And inputs so close to a threshold or
-a boundary that the original answers otherwise one or two float32 steps away: what a variant computes before it
-compares (a scaler, a projection) is rounded by about as much.
+a boundary that the original answers otherwise a few float32 steps away: what a variant computes before it compares (a
+scaler, a projection, a sum over stored vectors) is rounded by about as much. A step is that of the feature's usual size
+where its number is smaller: beside the other numbers that enter a sum, the own step of a number near 0 is nothing.
 """
 
 from typing import Final
@@ -19,9 +20,12 @@ from exporter.proof.probes import answers_of
 
 # Outputs closer than this decide by the order of a sum, which no two libraries share.
 TIE_MARGIN: Final = 1e-5
-# So many neighbours of a row are asked: half of them one step away, half two, in random directions.
-_NEIGHBOURS: Final = 32
+# How far the neighbours of a row lie that are asked, in steps, each in a random direction: a millionth at most.
+_DISTANCES: Final = np.repeat(np.array([1.0, 2.0, 4.0, 16.0]), 10)
+# A number is usually as large as nine of ten.
+_USUAL: Final = 90
 _MAX_ROWS: Final = 300
+_GREATEST: Final = float(np.finfo(np.float32).max)
 
 Bools = NDArray[np.bool_]
 
@@ -41,13 +45,14 @@ def margins_of(task: Task, outputs: Outputs) -> NDArray[np.float64]:
 class StepTies:
     """Asks the original about the neighbours of rows on which a variant differs."""
 
-    def __init__(self, model: FittedModel, seed: int) -> None:
-        """Ask ``model``, always about the same neighbours."""
+    def __init__(self, model: FittedModel, seed: int, known: Rows | None = None) -> None:
+        """Ask ``model``, always about the same neighbours; ``known`` rows tell how large a feature usually is."""
         self._model = model
         self._seed = seed
+        self._usual = np.zeros(len(model.features)) if known is None else _usual_sizes(known)
 
     def among(self, rows: Rows, expected: Outputs, got: Outputs) -> Bools:
-        """Tell for each row whether the original, a step or two away, answers as far off as the variant does.
+        """Tell for each row whether the original, a few steps away, answers as far off as the variant does.
 
         At most 300 rows are asked about; the others are no ties.
 
@@ -62,7 +67,7 @@ class StepTies:
             return found
         near = self._neighbours(asked)
         with threadpool_limits(1):
-            answers = answers_of(self._model, near.reshape(-1, rows.shape[1])).reshape(len(asked), _NEIGHBOURS, -1)
+            answers = answers_of(self._model, near.reshape(-1, rows.shape[1])).reshape(len(asked), len(_DISTANCES), -1)
         expected, got = expected[: len(asked)], np.nan_to_num(got[: len(asked)])
         moved = np.abs(answers - expected[:, np.newaxis]).max(axis=2).max(axis=1)
         is_tie = moved >= np.abs(got - expected).max(axis=1) / 2
@@ -72,13 +77,20 @@ class StepTies:
         return found
 
     def _neighbours(self, rows: Rows) -> Rows:
-        """Return neighbours of each row, ``(n, _NEIGHBOURS, n_features)``."""
+        """Return neighbours of each row, ``(n, len(_DISTANCES), n_features)``."""
         rng = np.random.default_rng(self._seed)
-        directions = rng.integers(-1, 2, size=(len(rows), _NEIGHBOURS, rows.shape[1])).astype(np.float32)
+        directions = rng.integers(-1, 2, size=(len(rows), len(_DISTANCES), rows.shape[1]))
         directions[:, :, categories_of(self._model.features)] = 0
-        towards = np.where(directions > 0, np.float32(np.inf), np.float32(-np.inf))
-        near = np.nextafter(rows[:, np.newaxis], towards)
-        near[:, ::2] = np.nextafter(near[:, ::2], towards[:, ::2])
-        moved: Rows = np.where(directions == 0, rows[:, np.newaxis], near)
+        exact = rows[:, np.newaxis].astype(np.float64)
+        # Of the greatest number numpy has no step.
+        size = np.clip(np.abs(exact), self._usual, _GREATEST / 2)
+        step = np.spacing(size.astype(np.float32)).astype(np.float64)
+        moved = exact + directions * _DISTANCES[:, np.newaxis] * step
         # Beyond the greatest number there is none.
-        return np.clip(moved, -np.finfo(np.float32).max, np.finfo(np.float32).max)
+        return np.clip(moved, -_GREATEST, _GREATEST).astype(np.float32)
+
+
+def _usual_sizes(rows: Rows) -> NDArray[np.float64]:
+    sizes = np.where(np.isnan(rows), 0.0, np.abs(rows.astype(np.float64)))
+    usual: NDArray[np.float64] = np.minimum(np.percentile(sizes, _USUAL, axis=0), _GREATEST / 2)
+    return usual

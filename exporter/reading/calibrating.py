@@ -10,6 +10,7 @@ from exporter.programs.program import Affine, Complement, Curve, Interpolate, Li
 from exporter.reading.constant import add_constant
 from exporter.reading.merging import add_mean
 from exporter.reading.reading import Readers, Reading
+from exporter.reading.shares import add_shares
 
 _BINARY: Final = 2
 # What scikit-learn adds to a probability before its logarithm.
@@ -34,10 +35,11 @@ def _pair(reading: Reading, name: str, pair: Any, place: int) -> int:
     columns = [
         _calibrate(reading, calibrator, reading.columns(answer, [i])) for i, calibrator in enumerate(pair.calibrators)
     ]
-    joined = reading.join(columns)
-    if len(known) < n_classes:  # a fold without one of the classes
-        joined = reading.builder.add(Linear(joined, np.eye(n_classes)[known], np.zeros(n_classes)))
-    return reading.builder.add(Proportions(joined))
+    if len(known) == n_classes:
+        return add_shares(reading, columns)
+    # A fold without one of the classes.
+    spread = Linear(reading.join(columns), np.eye(n_classes)[known], np.zeros(n_classes))
+    return reading.builder.add(Proportions(reading.builder.add(spread)))
 
 
 def _calibrate(reading: Reading, calibrator: Any, place: int) -> int:

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from exporter.programs.program import Affine, Clip, Complement, Curve, Linear, Proportions, Softmax
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.scaling import add_scale
+from exporter.reading.shares import add_shares
 
 Floats = NDArray[np.float64]
 _BINARY: Final = 2
@@ -93,7 +94,7 @@ def _one_against_rest(reading: Reading, classifier: Any, place: int) -> int:
     decision = _decision(reading, classifier, place)
     if len(classifier.classes_) == _BINARY:
         return add_sigmoid_pair(reading, decision)
-    return reading.builder.add(Proportions(reading.builder.add(Curve(decision, "logistic"))))
+    return add_shares(reading, [reading.builder.add(Curve(decision, "logistic"))])
 
 
 def _stochastic(reading: Reading, classifier: Any, place: int) -> int:

@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 
-from exporter.programs.program import ArgMax, Complement, OvrOfOvo, Proportions
+from exporter.programs.program import ArgMax, Complement, OvrOfOvo
 from exporter.reading.clusters import add_nearest
 from exporter.reading.reading import Readers, Reading
+from exporter.reading.shares import add_shares
 
 _BINARY: Final = 2
 
@@ -33,7 +34,7 @@ def _probabilities(reading: Reading, rest: Any, place: int) -> int:
     second = [reading.columns(member, [1]) for member in members]
     if len(second) == 1:
         return reading.builder.add(Complement(second[0]))
-    return reading.builder.add(Proportions(reading.join(second)))
+    return add_shares(reading, second)
 
 
 def _decision(reading: Reading, rest: Any, place: int) -> int:

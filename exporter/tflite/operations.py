@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from exporter.programs.float32 import not_above
 from exporter.programs.interpreter import pairs_of
 from exporter.programs.program import (
+    LEAST_NORM,
     Affine,
     ArgMax,
     Average,
@@ -188,7 +189,7 @@ def _normalise(graph: Graph, operation: Normalise, x: Tensor) -> Tensor:
         norm = graph.function("SQRT", graph.reduce("SUM", graph.function("SQUARE", x), axis=1))
     else:
         norm = graph.reduce("SUM" if operation.norm == "l1" else "REDUCE_MAX", graph.function("ABS", x), axis=1)
-    is_zero = graph.compare("EQUAL", norm, graph.floats(0.0))
+    is_zero = graph.compare("LESS", norm, graph.floats(LEAST_NORM))
     return graph.arithmetic("DIV", x, graph.select(is_zero, graph.floats(1.0), norm))
 
 

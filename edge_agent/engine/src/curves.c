@@ -1,10 +1,14 @@
 /* Functions of each number, and those of a whole vector: softmax, proportions, norms, the greatest number. */
+#include <float.h>
 #include <math.h>
 
 #include "model.h"
 
 enum { RELU, TANH, LOGISTIC, EXP, LOG, SQRT, SQUARE, ABS, RECIPROCAL, CURVES };
 enum { L1, L2, MAX, NORMS };
+
+/* Ten float32 epsilons: scikit-learn takes the norm of a float32 row for zero below them. */
+#define LEAST_NORM (10.0 * FLT_EPSILON)
 
 static void read_kind(fl_load *load, fl_operation *operation, uint32_t kinds)
 {
@@ -123,7 +127,7 @@ void fl_run_normalise(const fl_operation *operation, void *scratch)
     if (operation->parts.kind == L2)
         norm = sqrt(norm);
     for (uint32_t i = 0; i < operation->width; i++)
-        operation->vector[i] = (float)(norm == 0.0 ? (double)x[i] : (double)x[i] / norm);
+        operation->vector[i] = (float)(norm < LEAST_NORM ? (double)x[i] : (double)x[i] / norm);
 }
 
 void fl_run_arg_max(const fl_operation *operation, void *scratch)

@@ -153,7 +153,7 @@ def _kernel(kind: KernelName) -> tuple[Program, Rows]:
 
 
 def _normalise(norm: NormName) -> tuple[Program, Rows]:
-    return chain(WIDTH, lambda p: Normalise(p, norm)), plain_rows()
+    return chain(WIDTH, lambda p: Normalise(p, norm)), np.concatenate([plain_rows(), plain_rows() * np.float32(1e-8)])
 
 
 def _two_sources(first: Callable[[int], Operation], second: Callable[[int, int], Operation]) -> Program:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from edge_agent.bundle import Feature
@@ -118,3 +119,16 @@ def test_a_category_is_not_moved_by_a_float_step():
     learnt = fit(DecisionTreeClassifier(), rows, rows[:, 0].astype(int), (feature,))
     found = at(learnt, 0.5)
     assert compare("classification", found, found.expected[:, ::-1], StepTies(learnt.model, 0)).label_flips == 1
+
+
+def test_a_step_of_a_small_number_is_that_of_its_usual_size_and_the_greatest_has_one():
+    rows = np.random.default_rng(0).normal(size=(90, 1)).astype(np.float32) * 1000
+    learnt = fit(LogisticRegression(), rows, (rows[:, 0] > 0).astype(int))
+    learnt.model.estimator.coef_[:], learnt.model.estimator.intercept_[:] = 1000.0, -0.01
+    found = at(learnt, 1.1e-5)
+    wrong = found.expected[:, ::-1]
+    assert compare("classification", found, wrong, StepTies(learnt.model, 0)).ties == 0
+    ties = StepTies(learnt.model, 0, rows)
+    assert compare("classification", found, wrong, ties).ties == 1
+    greatest = np.array([[np.finfo(np.float32).max]])
+    assert not ties.among(greatest, np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]]))[0]

@@ -6,6 +6,7 @@ from sklearn import linear_model
 from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import LinearSVC, LinearSVR
 
 from exporter.errors import UnsupportedError
@@ -116,3 +117,14 @@ def test_discriminants_and_latent_variables_transform(solver):
 def test_a_discriminant_that_cannot_transform_is_refused():
     with pytest.raises(UnsupportedError, match="as a transformer with the solver 'lsqr'"):
         program_of(LinearDiscriminantAnalysis(solver="lsqr").fit(IRIS, NAMES), IRIS)
+
+
+@pytest.mark.parametrize("model", [linear_model.SGDClassifier(loss="log_loss"), OneVsRestClassifier(linear_model.LogisticRegression())])
+def test_shares_are_kept_where_every_probability_is_too_small_for_float32(model):
+    rows = np.array([[0.0, 0], [1, 0], [0, 1]] * 10)
+    model.fit(rows, [0, 1, 2] * 10)
+    # Far from zero, every class says "not mine".
+    parts = model.estimators_ if hasattr(model, "estimators_") else [model]
+    for part in parts:
+        part.intercept_ = np.full_like(part.intercept_, -400.0)
+    assert_exact(model, rows, "probabilities")
