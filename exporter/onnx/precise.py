@@ -7,7 +7,7 @@ import numpy as np
 
 from exporter.graphs.nodes import Arithmetic, Floats, axes
 from exporter.programs.interpreter import pairs_of
-from exporter.programs.program import Interpolate, Kernel, Normalise, OvrOfOvo
+from exporter.programs.program import LEAST_NORM, Interpolate, Kernel, Normalise, OvrOfOvo
 
 
 def write_kernel(arithmetic: Arithmetic, operation: Kernel, x: str) -> str:

@@ -74,7 +74,8 @@ def mixed_data() -> tuple[Rows, Any]:
 def mixed_frame(rows: Rows) -> pd.DataFrame:
     """Return rows of `_MIXED` as people hand them to training: with names of places."""
     frame = pd.DataFrame(rows, columns=[feature.name for feature in _MIXED])
-    frame["place"] = pd.Categorical.from_codes(np.nan_to_num(rows[:, 2], nan=-1).astype(int).tolist(), list(PLACES))
+    codes: list[int] = np.nan_to_num(rows[:, 2], nan=-1).astype(int).tolist()
+    frame["place"] = pd.Categorical.from_codes(codes, categories=None, dtype=pd.CategoricalDtype(list(PLACES)))
     return frame
 
 

@@ -63,7 +63,9 @@ def _cell(material: Material, form: Form, probes: Probes, folder: Path) -> Cell:
             runtime.close()
     except (BundleError, RowError, ConversionError) as error:
         return Cell("wrong", reason=str(error))
-    parity = compare(model.task, probes, got, None if form.is_quantised else StepTies(model, SEED, material.calibration))
+    parity = compare(
+        model.task, probes, got, None if form.is_quantised else StepTies(model, SEED, material.calibration)
+    )
     difference = parity.max_abs_difference / parity.scale
     refusal = parity_refusal(parity, is_quantised=form.is_quantised, loss=0.0, max_loss=_ANY_LOSS)
     if refusal:

@@ -119,7 +119,9 @@ def test_a_discriminant_that_cannot_transform_is_refused():
         program_of(LinearDiscriminantAnalysis(solver="lsqr").fit(IRIS, NAMES), IRIS)
 
 
-@pytest.mark.parametrize("model", [linear_model.SGDClassifier(loss="log_loss"), OneVsRestClassifier(linear_model.LogisticRegression())])
+@pytest.mark.parametrize(
+    "model", [linear_model.SGDClassifier(loss="log_loss"), OneVsRestClassifier(linear_model.LogisticRegression())]
+)
 def test_shares_are_kept_where_every_probability_is_too_small_for_float32(model):
     rows = np.array([[0.0, 0], [1, 0], [0, 1]] * 10)
     model.fit(rows, [0, 1, 2] * 10)
