@@ -87,7 +87,8 @@ class StepTies:
         step = np.spacing(size.astype(np.float32)).astype(np.float64)
         moved = exact + directions * _DISTANCES[:, np.newaxis] * step
         # Beyond the greatest number there is none.
-        return np.clip(moved, -_GREATEST, _GREATEST).astype(np.float32)
+        bounded: Rows = np.clip(moved, -_GREATEST, _GREATEST).astype(np.float32)
+        return bounded
 
 
 def _usual_sizes(rows: Rows) -> NDArray[np.float64]:

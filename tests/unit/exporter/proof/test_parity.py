@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -124,7 +126,8 @@ def test_a_category_is_not_moved_by_a_float_step():
 def test_a_step_of_a_small_number_is_that_of_its_usual_size_and_the_greatest_has_one():
     rows = np.random.default_rng(0).normal(size=(90, 1)).astype(np.float32) * 1000
     learnt = fit(LogisticRegression(), rows, (rows[:, 0] > 0).astype(int))
-    learnt.model.estimator.coef_[:], learnt.model.estimator.intercept_[:] = 1000.0, -0.01
+    estimator: Any = learnt.model.estimator
+    estimator.coef_[:], estimator.intercept_[:] = 1000.0, -0.01
     found = at(learnt, 1.1e-5)
     wrong = found.expected[:, ::-1]
     assert compare("classification", found, wrong, StepTies(learnt.model, 0)).ties == 0

@@ -6,8 +6,8 @@ import pytest
 from exporter.onnx.program import write_program
 from exporter.programs.interpreter import run_program
 from exporter.reading.models import READERS, read_model
+from tests.unit.exporter.every_estimator import CLASSES, MULTIPLE, REFUSED, fitted, is_model, model_of
 from tests.unit.exporter.reading.exactness import difference, program_of
-from tests.unit.exporter.reading.test_every_estimator import CLASSES, MULTIPLE, REFUSED, fitted, is_model, model_of
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES.keys() - REFUSED - MULTIPLE))
