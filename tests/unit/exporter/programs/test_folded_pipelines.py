@@ -25,8 +25,7 @@ from sklearn.preprocessing import (
 from exporter.programs.folding import fold_into_thresholds
 from exporter.programs.interpreter import run_program
 from exporter.programs.program import Linear, Row, Scale, Trees
-
-from .reading.reference import around, assert_same, data, read, with_gaps
+from tests.unit.exporter.reading.reference import around, assert_same, data, read, with_gaps
 
 SEED = {"random_state": 0}
 PIPELINES = {
