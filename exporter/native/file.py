@@ -55,6 +55,8 @@ MOST_INT8_INPUTS: Final = 1 << 16
 
 # Up to this number, weights are kept in float64: linear models of unscaled columns lose digits otherwise.
 FEW_WEIGHTS: Final = 1024
+# Fewer than these are not worth the loss.
+LEAST_INT8_WEIGHTS: Final = 256
 _FLOAT32, _FLOAT64, _INT8 = 0, 1, 2
 _INT8_MAX: Final = 127.0
 
@@ -95,7 +97,7 @@ def _record(node: Node, *, leaves: LeafCoding, int8: bool) -> bytes:
     if isinstance(operation, Trees):
         payload = _encoded_trees(node, operation, leaves)
     elif isinstance(operation, Linear):
-        payload = _linear(operation, int8=int8 and operation.weights.size > FEW_WEIGHTS)
+        payload = _linear(operation, int8=int8 and operation.weights.size >= LEAST_INT8_WEIGHTS)
     elif isinstance(operation, Kernel) and operation.degree > MOST_DEGREE:
         raise _refused(node, f"a kernel of degree {operation.degree}, the native engine takes {MOST_DEGREE}")
     elif isinstance(operation, _WITHOUT_PARTS):

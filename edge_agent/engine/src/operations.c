@@ -67,7 +67,7 @@ static void run_join(const fl_operation *operation, void *scratch)
 static void read_fill(fl_load *load, fl_operation *operation, const uint32_t *widths)
 {
     fl_read_nothing(load, operation, widths);
-    operation->parts.fill.marker = fl_read_f32(load, FL_ANY_NUMBER);
+    operation->parts.fill.marker = fl_read_f32(load);
     operation->parts.fill.values = fl_read_f32s(load, operation->width, FL_ANY_NUMBER);
 }
 
@@ -82,7 +82,7 @@ static void run_fill(const fl_operation *operation, void *scratch)
 static void read_flags(fl_load *load, fl_operation *operation, const uint32_t *widths)
 {
     fl_read_nothing(load, operation, widths);
-    operation->parts.fill.marker = fl_read_f32(load, FL_ANY_NUMBER);
+    operation->parts.fill.marker = fl_read_f32(load);
 }
 
 static void run_flags(const fl_operation *operation, void *scratch)
@@ -172,7 +172,7 @@ static void read_lookup(fl_load *load, fl_operation *operation, const uint32_t *
     uint32_t *starts;
     const uint64_t n_keys = fl_read_starts(load, 1, &starts);
     operation->parts.keys.starts = starts;
-    operation->parts.keys.otherwise = fl_read_f32(load, FL_ANY_NUMBER);
+    operation->parts.keys.otherwise = fl_read_f32(load);
     operation->parts.keys.keys = fl_read_f32s(load, n_keys, FL_ANY_NUMBER);
     operation->parts.keys.values = fl_read_f32s(load, n_keys, FL_ANY_NUMBER);
     fl_add_work(load, n_keys);

@@ -83,14 +83,12 @@ static bool obeys(double value, fl_numbers rule)
     return rule == FL_ANY_NUMBER || (rule == FL_NO_NAN ? !isnan(value) : isfinite(value) != 0);
 }
 
-float fl_read_f32(fl_load *load, fl_numbers rule)
+float fl_read_f32(fl_load *load)
 {
     float value = 0;
     const uint8_t *found = fl_read_bytes(load, sizeof value);
     if (found)
         memcpy(&value, found, sizeof value);
-    if (!obeys((double)value, rule))
-        fl_refuse(load, FL_BAD_NUMBER);
     return value;
 }
 
@@ -108,10 +106,6 @@ double fl_read_f64(fl_load *load, fl_numbers rule)
 /* Copy `count` parts out of the table; NULL where there is nothing to look at (yet). */
 static void *copy(fl_load *load, uint64_t count, uint64_t size)
 {
-    if (count > FL_MOST_MEMORY) {
-        fl_refuse(load, FL_TOO_LARGE);
-        return NULL;
-    }
     const uint8_t *found = fl_read_bytes(load, count * size);
     void *laid = fl_take(load, count, size);
     if (found && laid && count)

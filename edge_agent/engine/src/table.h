@@ -48,7 +48,7 @@ void fl_add_work(fl_load *load, uint64_t steps);
 const uint8_t *fl_read_bytes(fl_load *load, uint64_t size);
 uint8_t fl_read_u8(fl_load *load);
 uint32_t fl_read_u32(fl_load *load);
-float fl_read_f32(fl_load *load, fl_numbers rule);
+float fl_read_f32(fl_load *load); /* any number */
 double fl_read_f64(fl_load *load, fl_numbers rule);
 
 /* Read arrays into the block; NULL while sizes are added up. */

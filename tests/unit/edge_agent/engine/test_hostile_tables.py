@@ -255,6 +255,7 @@ def test_parts_of_an_operation_are_verified(data: bytes, reason: str):
         (trees(nodes=CHAIN, n_nodes=41, most_leaves=20), TREE),
         (trees(nodes=CHAIN, n_nodes=41, most_leaves=21), TREE),
         (trees(n_nodes=5, nodes=packed("11 0 11 0 0"), leaves=floats(1.0, 2.0, 3.0), n_leaf_rows=3), TREE),
+        (trees(nodes=packed("11 0 11 0 0"), leaves=floats(1.0, 2.0, 3.0), n_leaf_rows=3), TREE),
         (trees(n_leaf_rows=1, leaves=floats(1.0)), TREE),
         (trees(n_leaf_rows=3, leaves=floats(1.0, 2.0, 3.0), modes=(0, 0, 0, 1), nodes=packed("11 0 11 0 00")), TREE),
         (
@@ -304,8 +305,16 @@ def test_trees_that_would_take_more_memory_than_a_device_has_are_refused_before_
     assert LARGE in refusal_of(tree_table(parts))
 
 
+def test_vectors_that_would_take_more_memory_than_a_device_has_are_refused():
+    wide = 2**20
+    records = [record(ROW, wide)] + [record(SOFTMAX, wide, (at,)) for at in range(70)]
+    data = table(*records, n_features=wide, n_outputs=wide)
+    assert len(data) < 2000
+    assert LARGE in refusal_of(data)
+
+
 def test_work_without_end_is_refused():
-    # Each layer is 1,000 x 1,000 multiplications; none is in the file twice, but vectors of one layer feed all others.
+    # The same two vectors of a million numbers, averaged 600 times over.
     wide = 2**20
     records = [record(ROW, 1)] + [record(COLUMNS, wide, (0,), bytes(4 * wide))] * 2
     records += [record(AVERAGE, wide, (1, 2) * 600, doubles(*[1.0] * 1200))]
