@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from exporter.model import FittedModel
+from exporter.native_target import convert_native, convert_native_quantised
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -12,8 +14,6 @@ from threadpoolctl import threadpool_limits
 
 from edge_agent.bundle import Feature
 from edge_agent.engine.loading import load_engine
-from exporter.model import FittedModel
-from exporter.native_target import convert_native, convert_native_quantised
 from exporter.variants import FORMS
 
 ROWS, TARGET = load_digits(return_X_y=True)
