@@ -30,13 +30,15 @@ def fitted(estimator: object) -> FittedModel:
 
 def answers(table: bytes) -> np.ndarray:
     found = np.zeros((len(ROWS), 10), dtype=np.float32)
-    load_engine().open(table, 0).score_into(ROWS, found)  # type: ignore[arg-type]  # an array is a buffer
+    load_engine().open(table, 0).score_into(ROWS, found)
     return found
 
 
 def test_native_is_a_form_like_the_others():
     form = FORMS["native"]
     assert (form.runtime, form.file, form.is_quantised) == ("native", "model.native", False)
+    small = FORMS["native-int8"]
+    assert (small.runtime, small.file, small.is_quantised) == ("native", "model.int8.native", True)
 
 
 @pytest.mark.parametrize("last", [LogisticRegression(max_iter=300), MLPClassifier((50,), max_iter=30, random_state=0)])
@@ -49,7 +51,7 @@ def test_what_stands_before_the_model_is_inside(last: object):
 
 def test_the_same_model_gives_the_same_bytes():
     model = fitted(make_pipeline(StandardScaler(), LogisticRegression(max_iter=100)))
-    assert convert_native(Material(model, ROWS)) == convert_native(model, ROWS[:10])
+    assert convert_native(Material(model, ROWS)) == convert_native(Material(model, ROWS[:10]))
 
 
 def test_a_quantised_network_is_small_and_loses_nothing_to_speak_of():
