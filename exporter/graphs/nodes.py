@@ -36,7 +36,9 @@ class OnnxNodes:
     def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:  # noqa: ANN401 - ONNX's own
         """Add a node with one output; return the name of that output."""
         output = f"{self._prefix}v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain or None, **attributes))
+        # ONNX Runtime 1.21 fuses gathers, and names what they become by their names, which must differ.
+        name = output if kind == "Gather" else None
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], name, domain=domain or None, **attributes))
         return output
 
     def constant(self, values: ArrayLike, dtype: DTypeLike = np.float32) -> str:

@@ -200,6 +200,16 @@ def test_both_sides_of_a_root_have_different_numbers():
             assert parts["nodes_truenodeids"][root] != parts["nodes_falsenodeids"][root]
 
 
+def test_gathers_have_names_of_their_own():
+    """ONNX Runtime 1.21 fuses several of one vector into nodes that it names by theirs."""
+    builder = ProgramBuilder(4)
+    once = builder.add(Interpolate(0, KNOTS, HEIGHTS))
+    proto = write_program(builder.build(builder.add(Interpolate(once, KNOTS, HEIGHTS))))
+    names = [node.name for node in proto.graph.node if node.op_type == "Gather"]
+    assert "" not in names
+    assert len(set(names)) == len(names)
+
+
 def test_the_same_program_gives_the_same_bytes():
     written = [
         write_program(program_of(Trees(0, ENSEMBLES["categories"]()), 5)).SerializeToString(deterministic=True)
