@@ -125,7 +125,8 @@ REFUSALS: Final = {
 REFUSED: Final = frozenset(name for names in REFUSALS.values() for name in names)
 # They answer several things at once unless they are given several.
 MULTIPLE = {"ClassifierChain", "MultiOutputClassifier", "MultiOutputRegressor", "RegressorChain"}
-MULTIPLE |= {"MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV"}
+MULTI_TASK = {"MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV"}
+MULTIPLE |= MULTI_TASK
 POSITIVE = {"CategoricalNB", "ComplementNB", "MultinomialNB", "AdditiveChi2Sampler", "LatentDirichletAllocation"}
 POSITIVE |= {"NMF", "MiniBatchNMF", "SkewedChi2Sampler", "SelectFdr", "SelectFpr", "SelectFwe", "SelectKBest"}
 ONE_COLUMN = {"IsotonicRegression"}

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -202,20 +202,22 @@ def _voters() -> list[tuple[str, Any]]:
     ]
 
 
-def composite_cases() -> Iterator[Case]:
-    """Yield every composite model; the last third of the rows judges it."""
-    for name, make in _ON_CLASSES.items():
-        yield _case(PIPELINES, name, make(), *real_data("cancer"))
-    for name, make in _UNTAUGHT.items():
-        yield _case(PIPELINES, name, make(), *real_data("wine"))
-    for name, make in _ON_VALUES.items():
-        yield _case(_group_of(name), name, make(), *real_data("diabetes"))
-    for name, make in _ON_MANY.items():
-        yield _case(_group_of(name), name, make(), *real_data("wine"))
-    for name, make in _ON_MIXED.items():
-        yield _case(GAPS_AND_CATEGORIES, name, make(), *mixed_data(), _MIXED, is_frame=True)
-    for name, make in _ON_GAPS.items():
-        yield _case(GAPS_AND_CATEGORIES, name, make(), *mixed_data(), _MIXED)
+def composite_makers() -> tuple[Callable[[], Iterator[Case]], ...]:
+    """Return what fits each composite model; the last of every three rows judges it."""
+    found: list[Callable[[], Iterator[Case]]] = []
+    for models, data in ((_ON_CLASSES, "cancer"), (_UNTAUGHT, "wine"), (_ON_VALUES, "diabetes"), (_ON_MANY, "wine")):
+        found += [partial(_on_real_data, _group_of(name), name, make, data) for name, make in models.items()]
+    for models, is_frame in ((_ON_MIXED, True), (_ON_GAPS, False)):
+        found += [partial(_on_mixed_data, name, make, is_frame=is_frame) for name, make in models.items()]
+    return tuple(found)
+
+
+def _on_real_data(group: str, name: str, make: Callable[[], Any], data: str) -> Iterator[Case]:
+    yield _case(group, name, make(), *real_data(data))
+
+
+def _on_mixed_data(name: str, make: Callable[[], Any], *, is_frame: bool) -> Iterator[Case]:
+    yield _case(GAPS_AND_CATEGORIES, name, make(), *mixed_data(), _MIXED, is_frame=is_frame)
 
 
 def _group_of(name: str) -> str:

@@ -1,7 +1,8 @@
 """scikit-learn's own list of estimators as rows of the table."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -37,18 +38,20 @@ DETECTORS: Final = "Anomaly detectors"
 TRANSFORMERS: Final = "Transformers"
 
 
-def estimator_cases() -> Iterator[Case]:
-    """Yield scikit-learn's own list: every estimator that is a model, and every transformer before a small model."""
-    for name in sorted(CLASSES):
-        if name in REFUSED or name in MULTIPLE:
-            continue
-        estimator, rows = fitted(name)
-        texts = ("0", "1", "2", "3") if name in CATEGORIES else ()
-        if is_model(estimator):
-            yield case_of(_group_of(estimator), name, estimator, rows, texts)
-        # The answers of IsotonicRegression are no rows of a table, which is what a step of a pipeline takes.
-        if hasattr(estimator, "transform") and name not in ONE_COLUMN:
-            yield case_of(TRANSFORMERS, name, _before_classifier(name, estimator, rows), rows, texts)
+def estimator_makers() -> tuple[Callable[[], Iterator[Case]], ...]:
+    """Return what fits each estimator of scikit-learn's own list that is not refused."""
+    return tuple(partial(_cases_of, name) for name in sorted(CLASSES) if name not in REFUSED and name not in MULTIPLE)
+
+
+def _cases_of(name: str) -> Iterator[Case]:
+    """Yield an estimator as a model, and as a transformer in front of a small model; it may be both."""
+    estimator, rows = fitted(name)
+    texts = ("0", "1", "2", "3") if name in CATEGORIES else ()
+    if is_model(estimator):
+        yield case_of(_group_of(estimator), name, estimator, rows, texts)
+    # The answers of IsotonicRegression are no rows of a table, which is what a step of a pipeline takes.
+    if hasattr(estimator, "transform") and name not in ONE_COLUMN:
+        yield case_of(TRANSFORMERS, name, _before_classifier(name, estimator, rows), rows, texts)
 
 
 def case_of(group: str, name: str, estimator: Any, rows: Rows, texts: tuple[str, ...] = ()) -> Case:

@@ -30,27 +30,27 @@ class Cell:
     """What came of one variant of one model.
 
     Attributes:
-        difference: greatest of an output on rows that a sensor may send, relative to the spread of the values.
-        agreement: share of those rows that are decided alike, without ties; 1 for regression.
+        difference: greatest one of an output on rows as a sensor sends them that are decided alike, relative to the
+            spread of the values.
+        agreement: share of those rows that are decided alike; 1 for regression.
         reason: why it was refused, or is wrong.
     """
 
-    kind: Kind
+    outcome: Outcome
     difference: float = 0.0
     agreement: float = 1.0
     reason: str = ""
 
 
 def measure(case: Case, folder: Path) -> dict[str, Cell]:
-    """Return the cells of a case, by variant."""
+    """Return the cells of a case, by variant; files are written into ``folder``."""
     material = Material(case.model, case.rows)
     probes = make_probes(case.model, case.rows, np.random.default_rng(SEED), program=material.program)
     return {name: _cell(material, form, probes, folder) for name, form in FORMS.items()}
 
 
 def _cell(material: Material, form: Form, probes: Probes, folder: Path) -> Cell:
-    model = material.model
-    path = folder / form.file
+    model, path = material.model, folder / form.file
     try:
         replace_file(path, form.convert(material))
     except (UnsupportedError, ConversionError) as error:
