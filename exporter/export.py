@@ -124,9 +124,17 @@ def _program_of(material: Material) -> tuple[Program | None, str]:
         return None, f"no rows on thresholds, which are not known: {error}"
 
 
-def _decides_on_row(program: Program) -> bool:
-    """Tell whether a program decides by trees, and every node of them looks at the row itself."""
-    n_trees = sum(isinstance(node.operation, Trees) for node in program.nodes)
+def decides_on_row(program: Program) -> bool:
+    """Tell whether nothing but trees looks at the row, and every node of them at a number of it as it is."""
+    given: set[int] = set()
+    n_trees = 0
+    for place, node in enumerate(program.nodes):
+        if isinstance(node.operation, Trees):
+            n_trees += 1
+        elif isinstance(node.operation, Row | Columns | Join) and given.issuperset(sources_of(node.operation)):
+            given.add(place)
+        elif not given.isdisjoint(sources_of(node.operation)):
+            return False
     looks = [
         (columns[ensemble.feature[ensemble.feature != LEAF]] >= 0).all() for ensemble, columns in trees_on_row(program)
     ]

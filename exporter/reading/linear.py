@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import linear_model
-from sklearn.cross_decomposition import CCA, PLSCanonical, PLSRegression
+from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical, PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.svm import LinearSVC, LinearSVR
 
@@ -109,6 +109,11 @@ def _stochastic(reading: Reading, classifier: Any, place: int) -> int:
     return reading.builder.add(Complement(shares) if width == 1 else Proportions(shares))
 
 
+def _first_block(reading: Reading, transformer: Any, place: int) -> int:
+    place = add_scale(reading, place, transformer._x_mean, transformer._x_std)
+    return add_linear(reading, place, transformer.x_weights_.T, 0.0)
+
+
 def _discriminant(reading: Reading, transformer: Any, place: int) -> int:
     if transformer.solver == "lsqr":
         raise reading.refuse(transformer, "as a transformer with the solver 'lsqr'")
@@ -163,6 +168,7 @@ READERS: Final[Readers] = {
     PLSRegression: {"value": _latent_value, "transform": _latent},
     PLSCanonical: {"value": _latent_value, "transform": _latent},
     CCA: {"value": _latent_value, "transform": _latent},
+    PLSSVD: {"transform": _first_block},
     **{kind: {"decision": _decision} for kind in _BY_DECISION},
     linear_model.LogisticRegression: {"decision": _decision, "probabilities": _logistic},
     linear_model.LogisticRegressionCV: {"decision": _decision, "probabilities": _logistic},

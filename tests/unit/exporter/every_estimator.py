@@ -116,11 +116,9 @@ REFUSALS: Final = {
         *("AdditiveChi2Sampler", "PolynomialCountSketch", "RBFSampler", "SkewedChi2Sampler"),
     ),
     "answers the weighted median of its members, which takes a sort of them for every row": ("AdaBoostRegressor",),
-    "answers in pairs of its two blocks of columns: it has no answer for rows alone": ("PLSSVD",),
     "answers a column for each leaf, thousands of them, which no model after it takes in a form for devices": (
         "RandomTreesEmbedding",
     ),
-    "maps by quantiles through the inverse of the normal distribution, which no runtime has": ("QuantileTransformer",),
 }
 REFUSED: Final = frozenset(name for names in REFUSALS.values() for name in names)
 # They answer several things at once unless they are given several.

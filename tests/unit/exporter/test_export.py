@@ -6,7 +6,12 @@ import onnx
 import pytest
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingRegressor,
+    IsolationForest,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -293,3 +298,14 @@ def test_exporting_leaves_the_root_logger_as_it_was(tmp_path):
     level = logging.getLogger().level
     export(learn("ridge", "diabetes"), tmp_path, "onnx-int8")
     assert logging.getLogger().level == level
+
+
+def test_only_a_model_of_trees_alone_must_decide_as_the_original_to_the_last_bit():
+    rows, truth = load("cancer")
+    forest, linear = RandomForestClassifier(5, random_state=0), LogisticRegression()
+    both = VotingClassifier([("forest", forest), ("linear", linear)], voting="soft")
+    found = [
+        decides_on_row(Material(fit(model, rows, truth).model, rows).program)
+        for model in (forest, make_pipeline(StandardScaler(), forest), both, linear)
+    ]
+    assert found == [True, True, False, False]
