@@ -22,7 +22,7 @@ from exporter.models.metrics import is_classification_metric, suits
 from exporter.models.model import FittedModel, Rows, Truth
 from exporter.models.steps import steps_of
 from exporter.programs.ensemble import LEAF
-from exporter.programs.program import Program, Trees
+from exporter.programs.program import Columns, Join, Program, Row, Trees, sources_of
 from exporter.programs.thresholds import trees_on_row
 from exporter.proof.boards import choose_boards
 from exporter.proof.cost import gzip_bytes_of
@@ -154,7 +154,7 @@ class _Bench:
     def export(self, form: Form) -> VariantReport:
         """Make one variant and judge it."""
         # Where nothing is computed before the trees, a float32 variant compares with the very thresholds of the model.
-        is_exact = not form.is_quantised and self.program is not None and _decides_on_row(self.program)
+        is_exact = not form.is_quantised and self.program is not None and decides_on_row(self.program)
         try:
             data = form.convert(self.material)
             path = self.folder / form.file

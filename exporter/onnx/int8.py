@@ -24,12 +24,12 @@ from exporter.onnx.finish import finish_model
 from exporter.onnx.program import deciding_places, graph_of, write_node
 from exporter.onnx.quantiser import quantise_graph
 from exporter.programs.interpreter import trace_program
-from exporter.programs.program import Kernel, Linear, Node, Program, Trees
+from exporter.programs.program import Affine, Curve, Kernel, Linear, Node, Program, Scale, Trees
+from exporter.programs.quantisation import Quantisation, quantisation_of, sizes_of
 
 WRITER: Final = "fieldloop"
 _CALIBRATION_ROWS: Final = 2000
 _GREATEST: Final = 127
-_LEVELS: Final = 255
 # A bias is int32 in steps of (input's scale × column's scale): this many must hold it, with room for the sum.
 _BIAS_STEPS: Final = float(1 << 30)
 _LEAST_SCALE: Final = float(np.finfo(np.float32).tiny)

@@ -13,7 +13,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from exporter.tflite.quantisation import Quantisation
+from exporter.programs.quantisation import Quantisation
 
 _FILE_IDENTIFIER: Final = b"TFL3"
 _SCHEMA_VERSION: Final = 3

@@ -25,11 +25,11 @@ from exporter.models.model import Rows
 from exporter.programs.dense_runs import Bend, DenseRun, Layer, weighty_parts
 from exporter.programs.interpreter import CURVES, run_program
 from exporter.programs.program import Affine, Kernel, Program, Scale, Trees, pruned
+from exporter.programs.quantisation import Quantisation, quantisation_of, quantise_weights, sizes_of
 from exporter.tflite.file import Tensor
 from exporter.tflite.kernels import write_stored_kernel, write_stored_linear
 from exporter.tflite.operations import WRITERS
 from exporter.tflite.operators import Function, Graph
-from exporter.tflite.quantisation import Quantisation, quantisation_of, quantise_weights, sizes_of
 from exporter.tflite.tree_storage import StoredTrees, small_storage
 from exporter.tflite.tree_walk import lay_out
 from exporter.tflite.trees import write_trees

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.programs.program import Kernel
+from exporter.programs.quantisation import Quantisation, quantise_columns, quantise_weights
 from exporter.tflite.file import Tensor
 from exporter.tflite.operators import Graph
-from exporter.tflite.quantisation import Quantisation, quantise_columns, quantise_weights
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from exporter.programs.quantisation import Quantisation
 from exporter.tflite.file import TENSOR_TYPES, Operator, Options, Subgraph, Tensor
-from exporter.tflite.quantisation import Quantisation
 
 Arithmetic: TypeAlias = Literal["ADD", "SUB", "MUL", "DIV", "MINIMUM", "MAXIMUM", "SQUARED_DIFFERENCE"]
 Comparison: TypeAlias = Literal["EQUAL", "NOT_EQUAL", "LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL"]

@@ -10,8 +10,8 @@ from hypothesis.extra import numpy as arrays
 
 from exporter.bundles.references import bins_of, edges_of
 from exporter.programs.float32 import not_above
+from exporter.programs.quantisation import quantisation_of, quantise_weights
 from exporter.repository.serving import parse_range
-from exporter.tflite.quantisation import quantisation_of, quantise_weights
 
 FLOATS32 = st.floats(-(2.0**99), 2.0**99, width=32)
 MODERATE = st.floats(-1e6, 1e6, width=32)

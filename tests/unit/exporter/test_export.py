@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from edge_agent.bundle import Feature
 from exporter.errors import ModelError, RowsError
-from exporter.export import ExportLimits, export_model
+from exporter.export import ExportLimits, decides_on_row, export_model
 from exporter.material import Material
 from exporter.models.model import FittedModel
 from exporter.programs.ensemble import LEAF

@@ -121,8 +121,8 @@ def _refused_families() -> Iterator[str]:
     yield "## Refused families\n"
     yield (
         "These have no form that devices run; an export says so by their name, in every variant: "
-        "``step `model`: KNeighborsClassifier has no form that devices run``. An estimator of another library is refused "
-        "so too, unless it is one of LightGBM or XGBoost; a graph in a file is taken as ONNX.\n"
+        "``step `model`: KNeighborsClassifier has no form that devices run``. An estimator of another library is "
+        "refused so too, unless it is one of LightGBM or XGBoost; a graph in a file is taken as ONNX.\n"
     )
     for reason, names in REFUSALS.items():
         yield f"- {', '.join(sorted((*names, *MULTI_TASK) if 'several things' in reason else names))}: {reason}."

@@ -37,6 +37,4 @@ def measure_lines(place: int) -> list[Line]:
     """Fit what one maker makes, and measure it."""
     with threadpool_limits(1), warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        return [
-            Line(case.group, case.name, case.model.task, measure(case, Path(folder))) for case in makers()[place]()
-        ]
+        return [Line(case.group, case.name, case.model.task, measure(case, Path(folder))) for case in makers()[place]()]

@@ -16,7 +16,7 @@ from exporter.errors import UnsupportedError
 from exporter.graphs.graph import parse_model
 from exporter.material import Material
 from exporter.models.model import FittedModel
-from exporter.onnx.int8 import column_scales, convert_onnx_int8, quantisation_of
+from exporter.onnx.int8 import column_scales, convert_onnx_int8
 from exporter.onnx.target import convert_onnx_fp32
 from tests.unit.exporter.example_graphs import cnn_graph, mlp_graph, model, tensor, value
 from tests.unit.exporter.families import fit, learn, load

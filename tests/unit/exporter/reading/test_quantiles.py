@@ -8,7 +8,12 @@ from tests.unit.exporter.reading.exactness import assert_exact, program_of
 RNG = np.random.default_rng(11)
 # A column of many numbers, one of few, one of a number that half of the rows have, and a constant one.
 TRAINED = np.stack(
-    [RNG.normal(size=300), RNG.integers(0, 4, 300) / 10, np.where(RNG.random(300) < 0.5, 0.3, RNG.random(300)), [7] * 300],
+    [
+        RNG.normal(size=300),
+        RNG.integers(0, 4, 300) / 10,
+        np.where(RNG.random(300) < 0.5, 0.3, RNG.random(300)),
+        [7] * 300,
+    ],
     axis=1,
 )
 

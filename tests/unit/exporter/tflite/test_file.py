@@ -3,9 +3,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from exporter.material import Material
+from exporter.programs.quantisation import Quantisation
 from exporter.tflite.file import TfliteFile
 from exporter.tflite.operators import Graph
-from exporter.tflite.quantisation import Quantisation
 from exporter.tflite.target import convert_tflite_fp32, convert_tflite_int8
 from tests.unit.exporter.families import learn
 from tests.unit.exporter.tflite_files import NAMES

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from exporter.tflite.quantisation import quantisation_of, quantise_columns, quantise_weights, sizes_of
+from exporter.programs.quantisation import quantisation_of, quantise_columns, quantise_weights, sizes_of
 
 RNG = np.random.default_rng(0)
 
