@@ -84,10 +84,12 @@ SETTINGS = {
     "VotingClassifier": {"estimators": [("a", LogisticRegression()), ("b", LogisticRegression(C=9))]},
     "VotingRegressor": {"estimators": [("a", Ridge()), ("b", Ridge(9))]},
 }
+# They are read, and refused for the number of their answers.
+MULTI_TASK: Final = ("MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV")
 # No form that devices run, by the reason.
 REFUSALS: Final = {
     "answers several things at once; fit one model for each": (
-        *("ClassifierChain", "MultiOutputClassifier", "MultiOutputRegressor", "RegressorChain"),
+        *("ClassifierChain", "MultiOutputClassifier", "MultiOutputRegressor", "RegressorChain", *MULTI_TASK),
     ),
     "answers from its stored training rows, by distances to or kernels over all of them: its size and time grow with "
     "them": (
@@ -120,11 +122,10 @@ REFUSALS: Final = {
         "RandomTreesEmbedding",
     ),
 }
-REFUSED: Final = frozenset(name for names in REFUSALS.values() for name in names)
+REFUSED: Final = frozenset(name for names in REFUSALS.values() for name in names if name not in MULTI_TASK)
 # They answer several things at once unless they are given several.
 MULTIPLE = {"ClassifierChain", "MultiOutputClassifier", "MultiOutputRegressor", "RegressorChain"}
-MULTI_TASK = {"MultiTaskElasticNet", "MultiTaskElasticNetCV", "MultiTaskLasso", "MultiTaskLassoCV"}
-MULTIPLE |= MULTI_TASK
+MULTIPLE |= set(MULTI_TASK)
 POSITIVE = {"CategoricalNB", "ComplementNB", "MultinomialNB", "AdditiveChi2Sampler", "LatentDirichletAllocation"}
 POSITIVE |= {"NMF", "MiniBatchNMF", "SkewedChi2Sampler", "SelectFdr", "SelectFpr", "SelectFwe", "SelectKBest"}
 ONE_COLUMN = {"IsotonicRegression"}

@@ -94,15 +94,15 @@ def _tree(**settings: Any) -> RandomForestClassifier:
 
 
 _ON_CLASSES: Final[dict[str, Callable[[], Any]]] = {
-    "StandardScaler, logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
-    "StandardScaler, SVC": lambda: make_pipeline(StandardScaler(), SVC()),
-    "StandardScaler, MLP": lambda: make_pipeline(StandardScaler(), MLPClassifier((12, 8), max_iter=80)),
-    "MinMaxScaler, MLP of tanh": lambda: make_pipeline(MinMaxScaler(), MLPClassifier(12, activation="tanh")),
-    "StandardScaler, random forest": lambda: make_pipeline(StandardScaler(), _tree()),
-    "PCA, random forest": lambda: make_pipeline(StandardScaler(), PCA(4), _tree(max_depth=4)),
-    "PCA, logistic regression": lambda: make_pipeline(StandardScaler(), PCA(4), LogisticRegression()),
-    "SelectKBest, SVC": lambda: make_pipeline(StandardScaler(), SelectKBest(k=4), SVC(probability=False)),
-    "SelectKBest, extra trees": lambda: make_pipeline(SelectKBest(k=4), ExtraTreesClassifier(20, max_depth=5)),
+    "StandardScaler + logistic regression": lambda: make_pipeline(StandardScaler(), LogisticRegression()),
+    "StandardScaler + SVC": lambda: make_pipeline(StandardScaler(), SVC()),
+    "StandardScaler + MLP": lambda: make_pipeline(StandardScaler(), MLPClassifier((12, 8), max_iter=80)),
+    "MinMaxScaler + MLP of tanh": lambda: make_pipeline(MinMaxScaler(), MLPClassifier(12, activation="tanh")),
+    "StandardScaler + random forest": lambda: make_pipeline(StandardScaler(), _tree()),
+    "PCA + random forest": lambda: make_pipeline(StandardScaler(), PCA(4), _tree(max_depth=4)),
+    "PCA + logistic regression": lambda: make_pipeline(StandardScaler(), PCA(4), LogisticRegression()),
+    "SelectKBest + SVC": lambda: make_pipeline(StandardScaler(), SelectKBest(k=4), SVC(probability=False)),
+    "SelectKBest + extra trees": lambda: make_pipeline(SelectKBest(k=4), ExtraTreesClassifier(20, max_depth=5)),
     "sigmoid calibration of scaler and SVC": lambda: CalibratedClassifierCV(
         make_pipeline(StandardScaler(), SVC()), method="sigmoid", cv=2
     ),
@@ -121,14 +121,14 @@ _ON_CLASSES: Final[dict[str, Callable[[], Any]]] = {
     "stacking with the row passed on": lambda: StackingClassifier(_voters(), _tree(), cv=2, passthrough=True),
 }
 _ON_VALUES: Final[dict[str, Callable[[], Any]]] = {
-    "StandardScaler, SVR": lambda: make_pipeline(StandardScaler(), SVR(C=50)),
+    "StandardScaler + SVR": lambda: make_pipeline(StandardScaler(), SVR(C=50)),
     "TransformedTargetRegressor of scaler and MLP": lambda: TransformedTargetRegressor(
         make_pipeline(StandardScaler(), MLPRegressor(hidden_layer_sizes=12, max_iter=200)), transformer=StandardScaler()
     ),
     "TransformedTargetRegressor of logarithm": lambda: TransformedTargetRegressor(
         make_pipeline(StandardScaler(), Ridge()), func=np.log1p, inverse_func=np.expm1
     ),
-    "RobustScaler, random forest of values": lambda: make_pipeline(
+    "RobustScaler + random forest of values": lambda: make_pipeline(
         RobustScaler(), RandomForestRegressor(20, max_depth=6)
     ),
     "stacking of values": lambda: StackingRegressor(
@@ -147,9 +147,10 @@ _ON_MANY: Final[dict[str, Callable[[], Any]]] = {
     ),
     "XGBClassifier of many": lambda: XGBClassifier(n_estimators=10, n_jobs=1),
     "XGBClassifier of dart": lambda: XGBClassifier(n_estimators=10, booster="dart", rate_drop=0.3, n_jobs=1),
-    "SVC with probabilities, many": lambda: make_pipeline(StandardScaler(), SVC(probability=True)),
+    "SVC with probabilities": lambda: make_pipeline(StandardScaler(), SVC(probability=True)),
 }
 _UNTAUGHT: Final[dict[str, Callable[[], Any]]] = {
+<<<<<<< ours
     "StandardScaler, isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
     "isolation forest with a contamination": lambda: IsolationForest(
         n_estimators=30, contamination=0.05, max_features=0.5
@@ -157,15 +158,30 @@ _UNTAUGHT: Final[dict[str, Callable[[], Any]]] = {
     "StandardScaler, one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
     "StandardScaler, k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
     "PCA, k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
+||||||| base
+    "StandardScaler, isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
+    "isolation forest with a contamination": lambda: IsolationForest(n_estimators=30, contamination=0.05, max_features=0.5),
+    "StandardScaler, one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
+    "StandardScaler, k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
+    "PCA, k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
+=======
+    "StandardScaler + isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
+    "isolation forest with a contamination": lambda: IsolationForest(
+        n_estimators=30, contamination=0.05, max_features=0.5
+    ),
+    "StandardScaler + one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
+    "StandardScaler + k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
+    "PCA + k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
+>>>>>>> theirs
 }
 _ON_MIXED: Final[dict[str, Callable[[], Any]]] = {
-    "imputer, one-hot, logistic regression": lambda: make_pipeline(_encoded(), LogisticRegression()),
-    "imputer, one-hot, MLP": lambda: make_pipeline(_encoded(), MLPClassifier(8, max_iter=80)),
-    "imputer, one-hot, random forest": lambda: make_pipeline(_encoded(), _tree()),
-    "imputer, one-hot, histogram boosting": lambda: make_pipeline(
+    "imputer + one-hot + logistic regression": lambda: make_pipeline(_encoded(), LogisticRegression()),
+    "imputer + one-hot + MLP": lambda: make_pipeline(_encoded(), MLPClassifier(8, max_iter=80)),
+    "imputer + one-hot + random forest": lambda: make_pipeline(_encoded(), _tree()),
+    "imputer + one-hot + histogram boosting": lambda: make_pipeline(
         _encoded(), HistGradientBoostingClassifier(max_iter=15)
     ),
-    "ordinal, histogram boosting": lambda: make_pipeline(
+    "ordinal + histogram boosting": lambda: make_pipeline(
         _columns("passthrough", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)),
         HistGradientBoostingClassifier(max_iter=15, categorical_features=[3]),
     ),
@@ -181,12 +197,12 @@ _ON_GAPS: Final[dict[str, Callable[[], Any]]] = {
     "random forest": lambda: _tree(max_depth=6),
     "histogram boosting": lambda: HistGradientBoostingClassifier(max_iter=15),
     "LGBMClassifier": lambda: LGBMClassifier(n_estimators=15, verbose=-1),
-    "LGBMClassifier, zero as missing": lambda: LGBMClassifier(n_estimators=15, zero_as_missing=True, verbose=-1),
+    "LGBMClassifier with zero as missing": lambda: LGBMClassifier(n_estimators=15, zero_as_missing=True, verbose=-1),
     "XGBClassifier": lambda: XGBClassifier(n_estimators=15, n_jobs=1),
     "XGBClassifier on indices of categories": lambda: XGBClassifier(
         n_estimators=15, feature_types=["q", "q", "c", "q"], enable_categorical=True, n_jobs=1
     ),
-    "median imputer, scaler, random forest": lambda: make_pipeline(
+    "median imputer + scaler + random forest": lambda: make_pipeline(
         SimpleImputer(strategy="median"), StandardScaler(), _tree(max_depth=6)
     ),
 }

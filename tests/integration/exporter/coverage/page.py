@@ -16,7 +16,7 @@ from tests.integration.exporter.coverage.estimators import (
     TRANSFORMERS,
 )
 from tests.integration.exporter.coverage.table import Line
-from tests.unit.exporter.every_estimator import MULTI_TASK, REFUSALS
+from tests.unit.exporter.every_estimator import REFUSALS
 
 PAGE: Final = Path(__file__).resolve().parents[4] / "docs" / "coverage.md"
 WRITE: Final = "python -m tests.integration.exporter.coverage"
@@ -77,7 +77,7 @@ def _table(lines: Sequence[Line], known: Mapping[tuple[str, str], Sequence[str]]
             text_of(line.cells[name], before, decides=line.task != "regression")
             for name, before in zip(FORMS, documented, strict=True)
         ]
-        yield f"| {line.name} | {' | '.join(texts)} |"
+        yield f"| `{line.name}` | {' | '.join(texts)} |"
 
 
 def _known_cells(page: str) -> dict[tuple[str, str], list[str]]:
@@ -88,7 +88,7 @@ def _known_cells(page: str) -> dict[tuple[str, str], list[str]]:
         if line.startswith("## "):
             group = line[3:]
         elif line.startswith("| "):
-            name, *texts = [part.strip() for part in line.strip("|").split("|")]
+            name, *texts = [part.strip(" `") for part in line.strip("|").split("|")]
             if len(texts) == len(FORMS):
                 found[group, name] = texts
     return found
@@ -104,11 +104,11 @@ def _refused_cells(lines: Sequence[Line]) -> Iterator[str]:
                 reason = _reason_of(cell.reason)
                 by_reason.setdefault(reason, []).append(_name_of(line))
         for reason, names in by_reason.items():
-            yield f"- **`{variant}`**: {reason}. {len(names)} families: {', '.join(names)}."
+            yield f"- **`{variant}`** is not supported: {reason}: {', '.join(names)}."
 
 
 def _name_of(line: Line) -> str:
-    return f"{line.name} (before a model)" if line.group == TRANSFORMERS else line.name
+    return f"`{line.name}`" + (" before a model" if line.group == TRANSFORMERS else "")
 
 
 def _reason_of(message: str) -> str:
@@ -125,4 +125,4 @@ def _refused_families() -> Iterator[str]:
         "refused so too, unless it is one of LightGBM or XGBoost; a graph in a file is taken as ONNX.\n"
     )
     for reason, names in REFUSALS.items():
-        yield f"- {', '.join(sorted((*names, *MULTI_TASK) if 'several things' in reason else names))}: {reason}."
+        yield f"- {', '.join(f'`{name}`' for name in sorted(names))}: {reason}."
