@@ -53,6 +53,9 @@ def _pair_weights(machine: Any) -> Floats:
 def _pairs(reading: Reading, machine: Any, place: int, sign: float) -> int:
     """Add libsvm's decision of each pair; with a sign of -1, above 0 is a vote for the second class."""
     bias = np.asarray(machine._intercept_, dtype=np.float64)
+    if len(machine._n_support) != len(machine.classes_):
+        # scikit-learn's own decision_function fails on it.
+        raise reading.refuse(machine, "trained where all rows of a class weighed nothing (a bag without them)")
     return _sums(reading, machine, place, sign * _pair_weights(machine), sign * bias)
 
 

@@ -71,3 +71,9 @@ def test_kernels_of_others_are_refused():
 def test_probabilities_that_were_not_trained_are_refused():
     with pytest.raises(UnsupportedError, match="SVC with probabilities, which it was not trained for"):
         program_of(SVC().fit(IRIS, SPECIES), IRIS, "probabilities")
+
+
+def test_a_machine_that_met_fewer_classes_than_it_names_is_refused():
+    weights = np.where(SPECIES == 2, 0.0, 1.0)
+    with pytest.raises(UnsupportedError, match="SVC trained where all rows of a class weighed nothing"):
+        program_of(SVC().fit(IRIS, SPECIES, weights), IRIS, "label")
