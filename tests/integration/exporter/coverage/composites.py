@@ -150,21 +150,6 @@ _ON_MANY: Final[dict[str, Callable[[], Any]]] = {
     "SVC with probabilities": lambda: make_pipeline(StandardScaler(), SVC(probability=True)),
 }
 _UNTAUGHT: Final[dict[str, Callable[[], Any]]] = {
-<<<<<<< ours
-    "StandardScaler, isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
-    "isolation forest with a contamination": lambda: IsolationForest(
-        n_estimators=30, contamination=0.05, max_features=0.5
-    ),
-    "StandardScaler, one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
-    "StandardScaler, k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
-    "PCA, k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
-||||||| base
-    "StandardScaler, isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
-    "isolation forest with a contamination": lambda: IsolationForest(n_estimators=30, contamination=0.05, max_features=0.5),
-    "StandardScaler, one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
-    "StandardScaler, k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
-    "PCA, k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
-=======
     "StandardScaler + isolation forest": lambda: make_pipeline(StandardScaler(), IsolationForest(n_estimators=30)),
     "isolation forest with a contamination": lambda: IsolationForest(
         n_estimators=30, contamination=0.05, max_features=0.5
@@ -172,7 +157,6 @@ _UNTAUGHT: Final[dict[str, Callable[[], Any]]] = {
     "StandardScaler + one-class SVM": lambda: make_pipeline(StandardScaler(), OneClassSVM(nu=0.1)),
     "StandardScaler + k-means": lambda: make_pipeline(StandardScaler(), KMeans(5)),
     "PCA + k-means": lambda: make_pipeline(StandardScaler(), PCA(3), KMeans(5)),
->>>>>>> theirs
 }
 _ON_MIXED: Final[dict[str, Callable[[], Any]]] = {
     "imputer + one-hot + logistic regression": lambda: make_pipeline(_encoded(), LogisticRegression()),
