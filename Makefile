@@ -6,6 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 VENV_TFLITE ?= .venv-tflite
 
+# What touches nothing that is shared runs on every core; what starts servers and measures itself runs after it.
+ALONE := tests/unit tests/properties tests/contracts
+TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench fix lock clean packages venv-demo venv-dev venv-tflite
 .NOTPARALLEL:
@@ -29,7 +33,8 @@ test: packages venv-dev venv-tflite
 	@if [ -x $(VENV_TFLITE)/bin/python ]; then \
 	    FIELDLOOP_TFLITE_PYTHON="$(abspath $(VENV_TFLITE))/bin/python"; export FIELDLOOP_TFLITE_PYTHON; \
 	fi; \
-	PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/pytest $(TESTS)
+	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
+	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest -n auto $(ALONE) && $(BIN)/pytest $(TOGETHER))
 
 check: venv-dev
 	$(BIN)/ruff check .
