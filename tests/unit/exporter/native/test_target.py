@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -28,10 +29,10 @@ def fitted(estimator: object) -> FittedModel:
     return FittedModel(estimator, "classification", features, tuple(map(str, range(10))))  # type: ignore[arg-type]
 
 
-def answers(table: bytes) -> np.ndarray:
-    found = np.zeros((len(ROWS), 10), dtype=np.float32)
-    load_engine().open(table, 0).score_into(ROWS, found)  # type: ignore[arg-type]  # an array is a buffer
-    return found
+def answers(table: bytes) -> NDArray[np.float32]:
+    found = bytearray(4 * 10 * len(ROWS))
+    load_engine().open(table, 0).score_into(ROWS.tobytes(), found)
+    return np.frombuffer(found, dtype=np.float32).reshape(len(ROWS), 10)
 
 
 def test_native_is_a_form_like_the_others():
