@@ -41,7 +41,9 @@ def quantisation_of(values: Rows) -> Quantisation:
 def quantise_weights(weights: Floats) -> tuple[Int8s, Quantisation]:
     """Return ``(n_out, n_in)`` weights in int8, symmetric, with one scale for each output."""
     scales = np.max(np.abs(weights), axis=1) / _LIMITS.max
-    scales = np.where(scales > 0, scales, 1.0).astype(np.float32).astype(np.float64)
+    # A scale below float32's least normal number would be stored as 0, or not exactly.
+    scales = np.where(scales > 0, np.maximum(scales, np.finfo(np.float32).tiny), 1.0)
+    scales = scales.astype(np.float32).astype(np.float64)
     stored = np.clip(np.round(weights / scales[:, np.newaxis]), -_LIMITS.max, _LIMITS.max).astype(np.int8)
     return stored, Quantisation(tuple(scales.tolist()))
 

@@ -47,9 +47,11 @@ def test_refused_variants_are_left_out(tmp_path):
     learnt = learn("logistic", "digits")
     report = export(learnt, tmp_path / "variants", "auto", max_size_bytes=3500)
     manifest = pack(learnt, report, tmp_path)
-    assert [v.name for v in manifest.variants] == ["onnx-int8", "tflite-int8"]
+    # The header fits no bundle, whatever its size.
+    assert [v.name for v in manifest.variants] == ["onnx-int8", "tflite-int8", "native-int8"]
     assert sorted(p.name for p in (tmp_path / "bundle").iterdir()) == [
         "manifest.json",
+        "model.int8.native",
         "model.int8.onnx",
         "model.int8.tflite",
         "sbom.cdx.json",
