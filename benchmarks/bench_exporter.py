@@ -38,6 +38,15 @@ EXPORT_S: Final = 10.0
 DATA: Final = ("digits", "breast_cancer", "wine", "gas_drift_raw", "gas_turbine")
 
 
+@pytest.fixture
+def shared_data() -> Path:
+    """The folder with the data sets, beside the checkout."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data folder at {folder}")
+    return folder
+
+
 def _shuffled(loaded: Any) -> tuple[Any, Any]:
     order = np.random.default_rng(0).permutation(len(loaded.target))
     return loaded.data[order], loaded.target[order]
