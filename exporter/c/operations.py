@@ -55,6 +55,8 @@ _CURVES: Final[Mapping[CurveName, str]] = {
     "square": "v * v",
     "abs": "fabsf(v)",
     "reciprocal": "1.0f / v",
+    "log1p": "log1pf(v)",
+    "expm1": "expm1f(v)",
 }
 _DECIDING: Final = (Trees, OneHot, Lookup, Bins, ArgMax)
 

@@ -143,7 +143,9 @@ def category_ensemble() -> TreeEnsemble:
 
 
 def _curve(kind: CurveName) -> tuple[Program, Rows]:
-    rows = np.abs(plain_rows()) + np.float32(0.1) if kind in ("log", "sqrt", "reciprocal") else plain_rows()
+    rows = np.abs(plain_rows()) + np.float32(0.1) if kind in ("log", "sqrt", "reciprocal", "log1p") else plain_rows()
+    if kind in ("log1p", "expm1"):
+        rows = np.concatenate([rows, rows * np.float32(1e-6)])
     return chain(WIDTH, lambda p: Curve(p, kind)), rows
 
 
@@ -178,6 +180,8 @@ EXAMPLES: Final[Mapping[str, tuple[Program, Rows]]] = {
     **{f"curve {kind}": _curve(kind) for kind in ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square")},
     "curve abs": _curve("abs"),
     "curve reciprocal": _curve("reciprocal"),
+    "curve log1p": _curve("log1p"),
+    "curve expm1": _curve("expm1"),
     "one-hot": (
         chain(WIDTH, lambda p: Columns(p, (0,)), lambda p: OneHot(p, ((0.0,), (2.0, 3.0), (5.0,), (NAN,)))),
         category_rows(),
