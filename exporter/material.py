@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from exporter.models.model import FittedModel, Rows
+from exporter.programs.centring import centred
 from exporter.programs.folding import fold_into_thresholds
 from exporter.programs.program import Program
 from exporter.reading.models import read_model
@@ -29,4 +30,4 @@ class Material:
         """
         features = enumerate(self.model.features)
         categories = {place: len(feature.categories) for place, feature in features if feature.dtype == "category"}
-        return fold_into_thresholds(read_model(self.model), categories)
+        return centred(fold_into_thresholds(read_model(self.model), categories), self.calibration)

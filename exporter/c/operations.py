@@ -55,7 +55,11 @@ _CURVES: Final[Mapping[CurveName, str]] = {
     "square": "v * v",
     "abs": "fabsf(v)",
     "reciprocal": "1.0f / v",
+    "log1p": "log1pf(v)",
+    "expm1": "expm1f(v)",
 }
+# From here on an offset, or a mean in scales, is large beside what is left.
+_LARGE: Final = 16.0
 _DECIDING: Final = (Trees, OneHot, Lookup, Bins, ArgMax)
 
 
@@ -122,15 +126,23 @@ def _flags(_name: str, operation: Flags, node: Node, _widths: list[int]) -> _Wri
 
 
 def _two_steps(name: str, operation: Scale | Affine, node: Node, *, is_exact: bool) -> _Written:
-    """Write two float32 steps with a table each, in double where a decision hangs on them."""
+    """Write two float32 steps with a table each, in double where a decision hangs on them or digits cancel."""
     if isinstance(operation, Scale):
         first, second, one, two = "-", "/", operation.means, operation.scales
     else:
         first, second, one, two = "*", "+", operation.factors, operation.offsets
-    table, kind = (doubles, "(double)") if is_exact else (floats, "")
+    table, kind = (doubles, "(double)") if is_exact or _cancels(operation) else (floats, "")
     step = f"(float)({kind}x[i] {first} {name}_first[i])"
     tables = [table(f"{name}_first", one), table(f"{name}_second", two)]
     return tables, [_each(node, f"y[i] = (float)({kind}{step} {second} {name}_second[i]);")]
+
+
+def _cancels(operation: Scale | Affine) -> bool:
+    """Tell whether two large numbers make a small one, in which their rounding to float32 would be seen."""
+    if isinstance(operation, Affine):
+        return bool((np.abs(operation.offsets) > _LARGE).any())
+    rest = operation.means - operation.means.astype(np.float32)
+    return bool(((rest != 0) & (np.abs(operation.means) > _LARGE * np.abs(operation.scales))).any())
 
 
 def _clip(name: str, operation: Clip, node: Node, _widths: list[int]) -> _Written:
@@ -265,16 +277,19 @@ def _normalise(_name: str, operation: Normalise, node: Node, _widths: list[int])
 def _interpolate(name: str, operation: Interpolate, node: Node, _widths: list[int]) -> _Written:
     starts = np.cumsum([0, *(len(xs) for xs in operation.xs)])
     xs, ys = f"{name}_xs", f"{name}_ys"
-    tables = [floats(xs, _flat(operation.xs)), floats(ys, _flat(operation.ys)), integers(f"{name}_starts", starts)]
+    # Knots that lie close to each other far from zero are not one number more or less.
+    is_close = any(np.abs(xs).max() > _LARGE * np.ptp(xs) for xs in operation.xs)
+    table = doubles if is_close else floats
+    tables = [table(xs, _flat(operation.xs)), table(ys, _flat(operation.ys)), integers(f"{name}_starts", starts)]
     return tables, [
         f"for (uint32_t i = 0; i < {node.width}u; i++) {{",
         f"  const uint32_t last = {name}_starts[i + 1] - 1u;",
         f"  uint32_t k = {name}_starts[i];",
         "  if (x[i] != x[i]) { y[i] = x[i]; continue; }",
-        f"  if (x[i] <= {xs}[k]) {{ y[i] = {ys}[k]; continue; }}",
-        f"  if (x[i] >= {xs}[last]) {{ y[i] = {ys}[last]; continue; }}",
+        f"  if (x[i] <= {xs}[k]) {{ y[i] = (float){ys}[k]; continue; }}",
+        f"  if (x[i] >= {xs}[last]) {{ y[i] = (float){ys}[last]; continue; }}",
         f"  while (x[i] >= {xs}[k + 1u]) k++;",
-        f"  y[i] = {ys}[k] + ({ys}[k + 1u] - {ys}[k]) * ((x[i] - {xs}[k]) / ({xs}[k + 1u] - {xs}[k]));",
+        f"  y[i] = (float)({ys}[k] + ({ys}[k + 1u] - {ys}[k]) * ((x[i] - {xs}[k]) / ({xs}[k + 1u] - {xs}[k])));",
         "}",
     ]
 

@@ -65,6 +65,10 @@ class FittedModel:
                 f"{name} knows the classes {classes[:10]}, the labels are {list(self.labels)[:10]}: "
                 "every label must occur in the rows that it was trained on"
             )
+        if len(self.labels) < 2:  # noqa: PLR2004 - one label leaves nothing to decide
+            raise ModelError(
+                f"{name} has the labels {list(self.labels)}: with fewer than two there is nothing to decide"
+            )
 
     @property
     def n_outputs(self) -> int:

@@ -64,7 +64,10 @@ _KINDS: Final = (
     Row, Columns, Join, Fill, Flags, Scale, Affine, Clip, Curve, OneHot, Lookup, Bins, Linear, Kernel, Trees, Softmax,
     Complement, Proportions, Average, Product, Normalise, Interpolate, ArgMax, OvrOfOvo, Coupling,
 )  # fmt: skip
-_CURVES: Final = ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal")
+_CURVES: Final = (
+    *("relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal"),
+    *("log1p", "expm1"),
+)
 _KERNELS: Final = ("linear", "rbf", "poly", "sigmoid")
 _NORMS: Final = ("l1", "l2", "max")
 

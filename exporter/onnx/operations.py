@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from exporter.graphs.nodes import Arithmetic, Floats, OnnxNodes, axes, is_float32
 from exporter.onnx.coupling import write_coupling
-from exporter.onnx.precise import write_interpolate, write_kernel, write_normalise, write_ovr_of_ovo
+from exporter.onnx.precise import write_interpolate, write_kernel, write_near_zero, write_normalise, write_ovr_of_ovo
 from exporter.onnx.trees import write_trees
 from exporter.programs.program import (
     Affine,
@@ -101,6 +101,8 @@ def _curve(arithmetic: Arithmetic, operation: Curve, x: str) -> str:
     taken = arithmetic.take(x)
     if operation.kind == "square":
         return arithmetic.give(arithmetic.nodes.node("Mul", taken, taken))
+    if operation.kind in {"log1p", "expm1"}:
+        return write_near_zero(arithmetic, operation, x)
     return arithmetic.give(arithmetic.nodes.node(_CURVES[operation.kind], taken))
 
 

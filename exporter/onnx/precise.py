@@ -7,7 +7,7 @@ import numpy as np
 
 from exporter.graphs.nodes import Arithmetic, Floats, axes
 from exporter.programs.interpreter import pairs_of
-from exporter.programs.program import LEAST_NORM, Interpolate, Kernel, Normalise, OvrOfOvo
+from exporter.programs.program import LEAST_NORM, Curve, Interpolate, Kernel, Normalise, OvrOfOvo
 
 
 def write_kernel(arithmetic: Arithmetic, operation: Kernel, x: str) -> str:
@@ -29,6 +29,28 @@ def write_kernel(arithmetic: Arithmetic, operation: Kernel, x: str) -> str:
     if operation.kind == "sigmoid":
         return wide.give(nodes.node("Tanh", inner))
     return wide.give(nodes.node("Pow", inner, wide.constant([operation.degree])))
+
+
+def write_near_zero(arithmetic: Arithmetic, operation: Curve, x: str) -> str:
+    """Add ``log(1 + x)`` or ``exp(x) - 1`` that keep the digits of a small ``x``; return the name of the answer.
+
+    What the rounding of ``1 + x`` lost is in both parts of a quotient, and cancels: Kahan, in Goldberg, What every
+    computer scientist should know about floating-point arithmetic (1991), theorem 4.
+    """
+    wide, nodes = arithmetic.widened(), arithmetic.nodes
+    taken, one = wide.take(x), wide.constant([1.0])
+    if operation.kind == "log1p":
+        raised = nodes.node("Add", taken, one)
+        logarithm = nodes.node("Log", raised)
+        above, large = nodes.node("Sub", raised, one), logarithm
+        near = nodes.node("Mul", logarithm, nodes.node("Div", taken, above))
+    else:
+        raised = nodes.node("Exp", taken)
+        above = large = nodes.node("Sub", raised, one)
+        near = nodes.node("Mul", above, nodes.node("Div", taken, nodes.node("Log", raised)))
+    near = nodes.node("Where", nodes.node("Equal", above, wide.constant([0.0])), taken, near)
+    is_large = nodes.node("Greater", nodes.node("Abs", taken), one)
+    return wide.give(nodes.node("Where", is_large, large, near))
 
 
 def write_normalise(arithmetic: Arithmetic, operation: Normalise, x: str) -> str:

@@ -57,6 +57,8 @@ CURVES: Final[Mapping[CurveName, Callable[[Floats], Floats]]] = {
     "square": np.square,
     "abs": np.abs,
     "reciprocal": np.reciprocal,
+    "log1p": np.log1p,
+    "expm1": np.expm1,
 }
 
 

@@ -32,7 +32,7 @@ from exporter.programs.program import (
 Bools = NDArray[np.bool_]
 Decide: TypeAlias = Callable[[Ordinals], Bools]
 
-_RISING: Final = ("relu", "tanh", "logistic", "exp")
+_RISING: Final = ("relu", "tanh", "logistic", "exp", "expm1")
 _TURNING_AT_ZERO: Final = ("square", "abs", "log", "sqrt")  # left of zero, log and sqrt are NaN
 # A range of more float32 numbers than there are needs so many halvings at most.
 _HALVINGS: Final = 34
@@ -194,6 +194,8 @@ def _cuts_of(step: Operation) -> list[float] | None:  # noqa: C901, PLR0911 - as
             return []
         case Curve(_, kind) if kind in _TURNING_AT_ZERO:
             return [0.0]
+        case Curve(_, "log1p"):  # left of -1 it is NaN
+            return [-1.0]
         case Fill(_, marker) | Flags(_, marker):
             return _numbers(marker)
         case OneHot(_, groups):

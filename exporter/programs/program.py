@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from exporter.programs.ensemble import TreeEnsemble
 
 Floats = NDArray[np.float64]
-CurveName = Literal["relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal"]
+CurveName = Literal["relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal", "log1p", "expm1"]
 KernelName = Literal["linear", "rbf", "poly", "sigmoid"]
 NormName = Literal["l1", "l2", "max"]
 
@@ -95,7 +95,7 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A function of each number; ``log`` and ``sqrt`` of what they are not defined for give NaN."""
+    """A function of each number; ``log``, ``log1p`` and ``sqrt`` of what they are not defined for give NaN."""
 
     of: int
     kind: CurveName

@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestCentroid
 
 from exporter.models.answers import LABEL_SHARE
 from exporter.programs.program import Average, Bins, Curve, Linear, OneHot, Scale, Softmax
+from exporter.reading.constant import add_constant
 from exporter.reading.linear import add_linear, add_sigmoid_pair
 from exporter.reading.projecting import add_distances
 from exporter.reading.reading import Reader, Readers, Reading
@@ -21,8 +22,14 @@ _BINARY: Final = 2
 
 
 def _normal(reading: Reading, model: Any, place: int) -> int:
-    squares = add_distances(reading, place, model.theta_, np.sqrt(model.var_))
-    offsets = np.log(model.class_prior_) - 0.5 * np.log(2 * np.pi * model.var_).sum(axis=1)
+    # A column that no class tells from another one (a constant in training) says nothing, and where it is another
+    # number after all, its share of each score is so large that the others' digits are lost.
+    differs = ((model.theta_ != model.theta_[0]) | (model.var_ != model.var_[0])).any(axis=0)
+    if not differs.any():
+        return add_constant(reading, place, np.log(model.class_prior_))
+    means, variances = model.theta_[:, differs], model.var_[:, differs]
+    squares = add_distances(reading, reading.columns(place, np.flatnonzero(differs)), means, np.sqrt(variances))
+    offsets = np.log(model.class_prior_) - 0.5 * np.log(2 * np.pi * variances).sum(axis=1)
     return reading.builder.add(Linear(squares, -0.5 * np.eye(len(offsets)), offsets))
 
 

@@ -13,11 +13,11 @@ from exporter.reading.reading import Reading
 _Chain = tuple[CurveName | tuple[float, float], ...]
 _CHAINS: Final[Mapping[str, _Chain]] = {
     "log": ("log",),
-    "log1p": ((1.0, 1.0), "log"),
+    "log1p": ("log1p",),
     "log2": ("log", (1.0 / float(np.log(2.0)), 0.0)),
     "log10": ("log", (1.0 / float(np.log(10.0)), 0.0)),
     "exp": ("exp",),
-    "expm1": ("exp", (1.0, -1.0)),
+    "expm1": ("expm1",),
     "exp2": ((float(np.log(2.0)), 0.0), "exp"),
     "sqrt": ("sqrt",),
     "square": ("square",),

@@ -114,7 +114,7 @@ def _power(reading: Reading, transformer: Any, place: int) -> int:
     if np.isnan(powers).any():
         raise reading.refuse(transformer, "with a column that had no values in training")
     if transformer.method == "box-cox":
-        place = _box_cox_columns(reading, place, powers)
+        place = _powers(reading, reading.builder.add(Curve(place, "log")), powers)
     else:
         place = _yeo_johnson(reading, place, powers)
     if not transformer.standardize:
@@ -132,25 +132,24 @@ def _yeo_johnson(reading: Reading, place: int, powers: Floats) -> int:
     ones, zeros = np.ones(width), np.zeros(width)
     upper = reading.builder.add(Curve(place, "relu"))
     lower = reading.builder.add(Curve(reading.builder.add(Affine(place, -ones, zeros)), "relu"))
-    halves = []
-    for half, exponents in ((upper, powers), (lower, 2 - powers)):
-        shifted = reading.builder.add(Affine(half, ones, ones))
-        halves.append(_box_cox_columns(reading, shifted, exponents))
+    halves = [
+        _powers(reading, reading.builder.add(Curve(half, "log1p")), exponents)
+        for half, exponents in ((upper, powers), (lower, 2 - powers))
+    ]
     return reading.builder.add(Average(tuple(halves), (1.0, -1.0)))
 
 
-def _box_cox(reading: Reading, place: int, power: float) -> int:
-    """Add ``(x ** power - 1) / power``, or ``log(x)`` for a power of 0; of one column."""
-    logarithm = reading.builder.add(Curve(place, "log"))
-    if abs(power) < _NO_POWER:
-        return logarithm
-    raised = reading.builder.add(Curve(reading.builder.add(Affine(logarithm, np.array([power]), np.zeros(1))), "exp"))
-    return reading.builder.add(Scale(raised, np.ones(1), np.array([power])))
-
-
-def _box_cox_columns(reading: Reading, place: int, powers: Floats) -> int:
-    columns = [reading.columns(place, [column]) for column in range(len(powers))]
-    return reading.join([_box_cox(reading, *pair) for pair in zip(columns, powers.tolist(), strict=True)])
+def _powers(reading: Reading, logarithms: int, powers: Floats) -> int:
+    """Add ``(x ** power - 1) / power`` of the logarithms of ``x``, column by column; for a power of 0 they stay."""
+    is_none = np.abs(powers) < _NO_POWER
+    some = np.where(is_none, 1.0, powers)
+    zeros = np.zeros(len(powers))
+    less = reading.builder.add(Curve(reading.builder.add(Affine(logarithms, some, zeros)), "expm1"))
+    raised = reading.builder.add(Scale(less, zeros, some))
+    if not is_none.any():
+        return raised
+    joined = reading.join([raised, logarithms])
+    return reading.columns(joined, np.arange(len(powers)) + len(powers) * is_none)
 
 
 READERS: Final[Readers] = {

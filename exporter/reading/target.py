@@ -15,7 +15,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from exporter.programs.program import Affine, Average, Clip, Curve
+from exporter.programs.program import Affine, Average, Clip, Curve, CurveName
 from exporter.reading.functions import add_function, name_of
 from exporter.reading.reading import Readers, Reading
 from exporter.reading.scaling import add_scale
@@ -73,27 +73,23 @@ def _power(reading: Reading, transformer: Any, place: int) -> int:
     if transformer.standardize:
         place = _standard(reading, transformer._scaler, place)
     if transformer.method == "box-cox":
-        return _box_cox(reading, place, power)
+        return _root(reading, place, power, "exp")
     # Both halves of Yeo and Johnson's function are 0 at 0 and keep the sign: each inverse sees the other half as 0.
     low, high = np.array([-np.inf]), np.array([np.inf])
     zero = np.zeros(1)
     upper = reading.builder.add(Clip(place, zero, high))
     lower = reading.builder.add(Affine(reading.builder.add(Clip(place, low, zero)), -_ONE, zero))
-    above = _less_one(reading, _box_cox(reading, upper, power), 1.0)
-    below = _less_one(reading, _box_cox(reading, lower, 2.0 - power), -1.0)
-    return reading.builder.add(Average((above, below), (1.0, 1.0)))
+    above = _root(reading, upper, power, "expm1")
+    below = _root(reading, lower, 2.0 - power, "expm1")
+    return reading.builder.add(Average((above, below), (1.0, -1.0)))
 
 
-def _less_one(reading: Reading, place: int, sign: float) -> int:
-    return reading.builder.add(Affine(place, sign * _ONE, -sign * _ONE))
-
-
-def _box_cox(reading: Reading, place: int, power: float) -> int:
-    """Add ``(power * y + 1) ** (1 / power)``, or ``exp(y)`` for a power of 0."""
-    if power == 0:
-        return reading.builder.add(Curve(place, "exp"))
-    raised = reading.builder.add(Curve(reading.builder.add(Affine(place, power * _ONE, _ONE)), "log"))
-    return reading.builder.add(Curve(reading.builder.add(Affine(raised, _ONE / power, np.zeros(1))), "exp"))
+def _root(reading: Reading, place: int, power: float, exponential: CurveName) -> int:
+    """Add ``(power * y + 1) ** (1 / power)``, or ``exp(y)`` for a power of 0; less 1 for the exponential expm1."""
+    if power != 0:
+        raised = reading.builder.add(Curve(reading.builder.add(Affine(place, power * _ONE, 0 * _ONE)), "log1p"))
+        place = reading.builder.add(Affine(raised, _ONE / power, 0 * _ONE))
+    return reading.builder.add(Curve(place, exponential))
 
 
 def _pipeline(reading: Reading, pipeline: Any, place: int) -> int:

@@ -8,6 +8,7 @@ What a float32 runtime cannot do as the program defines it is done as near as it
 - NaN stays NaN also where a kernel of a runtime would make a number of it (maximum, minimum, exp).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -107,11 +108,42 @@ def _clip(graph: Graph, operation: Clip, x: Tensor) -> Tensor:
 
 
 def _curve(graph: Graph, operation: Curve, x: Tensor) -> Tensor:
+    if operation.kind in {"log1p", "expm1"}:
+        return _near_zero(graph, operation, x)
     if operation.kind == "reciprocal":
         return graph.arithmetic("DIV", graph.floats(1.0), x)
     curve = graph.function(_FUNCTIONS[operation.kind], x)
     # XNNPACK's exp answers NaN with 0.
     return graph.select(graph.is_missing(x), x, curve) if operation.kind == "exp" else curve
+
+
+def _near_zero(graph: Graph, operation: Curve, x: Tensor) -> Tensor:
+    """Add ``log(1 + x)`` or ``exp(x) - 1`` that keep the digits of a small ``x``.
+
+    Up to 1/4 by the first terms of a series (what they leave is below a float32 step): there XNNPACK's logarithm has
+    none of them.
+    """
+    one = graph.floats(1.0)
+    if operation.kind == "log1p":  # 2 artanh(s)
+        far = graph.function("LOG", graph.arithmetic("ADD", x, one))
+        share = graph.arithmetic("DIV", x, graph.arithmetic("ADD", x, graph.floats(2.0)))
+        terms = _series(graph, graph.function("SQUARE", share), (2.0, 2 / 3, 2 / 5, 2 / 7, 2 / 9))
+        near = graph.arithmetic("MUL", share, terms)
+    else:
+        far = graph.arithmetic("SUB", graph.function("EXP", x), one)
+        near = graph.arithmetic("MUL", x, _series(graph, x, tuple(1 / math.factorial(n) for n in range(1, 8))))
+    is_far = graph.compare("GREATER", graph.function("ABS", x), graph.floats(0.25))
+    curve = graph.select(is_far, far, near)
+    return graph.select(graph.is_missing(x), x, curve)
+
+
+def _series(graph: Graph, x: Tensor, factors: tuple[float, ...]) -> Tensor:
+    """Add ``factors[0] + factors[1] x + factors[2] x² + …``, by Horner's rule."""
+    *others, last = factors
+    total = graph.floats(last)
+    for factor in reversed(others):
+        total = graph.arithmetic("ADD", graph.arithmetic("MUL", total, x), graph.floats(factor))
+    return total
 
 
 def _one_hot(graph: Graph, operation: OneHot, x: Tensor) -> Tensor:

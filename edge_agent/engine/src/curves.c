@@ -4,7 +4,7 @@
 
 #include "model.h"
 
-enum { RELU, TANH, LOGISTIC, EXP, LOG, SQRT, SQUARE, ABS, RECIPROCAL, CURVES };
+enum { RELU, TANH, LOGISTIC, EXP, LOG, SQRT, SQUARE, ABS, RECIPROCAL, LOG1P, EXPM1, CURVES };
 enum { L1, L2, MAX, NORMS };
 
 /* Ten float32 epsilons: scikit-learn takes the norm of a float32 row for zero below them. */
@@ -57,6 +57,10 @@ static double curve(uint32_t kind, double x)
         return x * x;
     case ABS:
         return fabs(x);
+    case LOG1P:
+        return log1p(x);
+    case EXPM1:
+        return expm1(x);
     default:
         return 1.0 / x;
     }

@@ -142,8 +142,15 @@ def category_ensemble() -> TreeEnsemble:
     )
 
 
+def far_rows() -> Rows:
+    """Return numbers that differ by little of themselves, as a sensor of pressure sends them."""
+    return plain_rows() + np.float32(101325)
+
+
 def _curve(kind: CurveName) -> tuple[Program, Rows]:
-    rows = np.abs(plain_rows()) + np.float32(0.1) if kind in ("log", "sqrt", "reciprocal") else plain_rows()
+    rows = np.abs(plain_rows()) + np.float32(0.1) if kind in ("log", "sqrt", "reciprocal", "log1p") else plain_rows()
+    if kind in ("log1p", "expm1"):
+        rows = np.concatenate([rows, rows * np.float32(1e-6)])
     return chain(WIDTH, lambda p: Curve(p, kind)), rows
 
 
@@ -173,11 +180,20 @@ EXAMPLES: Final[Mapping[str, tuple[Program, Rows]]] = {
     "flags of missing": (chain(WIDTH, lambda p: Flags(p, NAN)), rows_with_missing()),
     "flags of a mark": (chain(WIDTH, lambda p: Flags(p, 1.0)), plain_rows()),
     "scale": (chain(WIDTH, lambda p: Scale(p, _ONES * 0.3, _ONES * 1.7)), plain_rows()),
+    "scale far from zero": (chain(WIDTH, lambda p: Scale(p, _ONES * 101325.3, _ONES * 1.7)), far_rows()),
+    "interpolate far from zero": (
+        chain(
+            WIDTH, lambda p: Interpolate(p, (np.array([101324.1, 101326.3]),) * WIDTH, (np.array([0.0, 1.0]),) * WIDTH)
+        ),
+        far_rows(),
+    ),
     "affine": (chain(WIDTH, lambda p: Affine(p, _ONES * -0.7, _ONES * 0.1)), plain_rows()),
     "clip": (chain(WIDTH, lambda p: Clip(p, _ONES * -1, np.array([1, 2, np.inf, 0.5]))), plain_rows()),
     **{f"curve {kind}": _curve(kind) for kind in ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square")},
     "curve abs": _curve("abs"),
     "curve reciprocal": _curve("reciprocal"),
+    "curve log1p": _curve("log1p"),
+    "curve expm1": _curve("expm1"),
     "one-hot": (
         chain(WIDTH, lambda p: Columns(p, (0,)), lambda p: OneHot(p, ((0.0,), (2.0, 3.0), (5.0,), (NAN,)))),
         category_rows(),

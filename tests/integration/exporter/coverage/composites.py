@@ -30,7 +30,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import SVC, SVR, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 from xgboost import XGBClassifier, XGBRegressor
@@ -115,6 +122,9 @@ _ON_CLASSES: Final[dict[str, Callable[[], Any]]] = {
     "temperature calibration of gradient boosting": lambda: CalibratedClassifierCV(
         GradientBoostingClassifier(n_estimators=10), method="temperature", cv=2
     ),
+    "PowerTransformer of small numbers + logistic regression": lambda: make_pipeline(
+        MinMaxScaler((-1e-6, 1e-6)), PowerTransformer(), LogisticRegression()
+    ),
     "soft vote": lambda: VotingClassifier(_voters(), voting="soft", weights=[2, 1, 1]),
     "hard vote": lambda: VotingClassifier(_voters(), voting="hard"),
     "stacking": lambda: StackingClassifier(_voters(), LogisticRegression(), cv=2),
@@ -127,6 +137,9 @@ _ON_VALUES: Final[dict[str, Callable[[], Any]]] = {
     ),
     "TransformedTargetRegressor of logarithm": lambda: TransformedTargetRegressor(
         make_pipeline(StandardScaler(), Ridge()), func=np.log1p, inverse_func=np.expm1
+    ),
+    "TransformedTargetRegressor of powers": lambda: TransformedTargetRegressor(
+        make_pipeline(StandardScaler(), Ridge()), transformer=PowerTransformer()
     ),
     "RobustScaler + random forest of values": lambda: make_pipeline(
         RobustScaler(), RandomForestRegressor(20, max_depth=6)

@@ -56,6 +56,12 @@ def test_an_estimator_that_cannot_do_the_task_is_refused(estimator, task, labels
         FittedModel(estimator, task, features_of(ROWS), labels)
 
 
+def test_a_model_of_one_label_is_refused():
+    clustering = KMeans(1, random_state=0).fit(ROWS)
+    with pytest.raises(ModelError, match="with fewer than two there is nothing to decide"):
+        FittedModel(clustering, "classification", features_of(ROWS), ("cluster_0",))
+
+
 def test_several_outputs_are_refused():
     model = FittedModel(LinearRegression().fit(ROWS, ROWS), "regression", features_of(ROWS))
     with pytest.raises(ModelError, match=r"LinearRegression answers .* numbers a row where 1 are expected"):

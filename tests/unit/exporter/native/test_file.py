@@ -113,7 +113,7 @@ OPERATIONS: dict[str, tuple[int, tuple[Operation, ...]]] = (
     }
     | {
         f"curve {kind}": (W, (Curve(0, kind),))
-        for kind in ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal")
+        for kind in ("relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal", "log1p", "expm1")
     }
     | {f"{norm} norm": (W, (Normalise(0, norm),)) for norm in ("l1", "l2", "max")}
 )

@@ -70,6 +70,8 @@ CASES = {
     "square": (Curve(0, "square"), HOLES, 1e-6),
     "abs": (Curve(0, "abs"), HOLES, 0.0),
     "reciprocal": (Curve(0, "reciprocal"), HOLES, 1e-6),
+    "log1p": (Curve(0, "log1p"), HOLES, 1e-6),
+    "expm1": (Curve(0, "expm1"), SMALL, 1e-6),
     "one-hot": (OneHot(0, ((0.0,), (1.0,), (2.0,))), CODES, 0.0),
     "one-hot of groups with missing": (OneHot(0, ((0.0, 4.0), (1.0, np.nan), (2.0,))), CODES, 0.0),
     "looked up": (Lookup(0, (0.0, 1.0, np.nan, 1.5), (3.3, 4.4, 5.5, np.inf), -1.0), CODES, 0.0),

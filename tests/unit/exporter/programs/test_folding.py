@@ -67,6 +67,7 @@ def step(draw, builder: ProgramBuilder, place: int) -> int:  # noqa: PLR0911 - o
             return builder.add(Fill(place, draw(markers), draw(numbers(width))))
         case 4:
             curves = ["relu", "tanh", "logistic", "exp", "log", "sqrt", "square", "abs", "reciprocal"]
+            curves += ["log1p", "expm1"]
             return builder.add(Curve(place, draw(st.sampled_from(curves))))
         case 5:
             return builder.add(Bins(place, tuple(draw(edges) for _ in range(width))))

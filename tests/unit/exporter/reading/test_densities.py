@@ -84,3 +84,12 @@ def test_a_monotone_function_is_read_if_it_answers_everywhere():
 def test_a_monotone_function_of_one_value_is_constant():
     model = IsotonicRegression(out_of_bounds="clip").fit([1, 1], [2, 4])
     assert_exact(model, np.array([[0.0], [5]]), "value")
+
+
+def test_a_column_that_was_constant_in_training_does_not_drown_the_others():
+    rows = np.concatenate([IRIS, np.full((len(IRIS), 1), 7.0)], axis=1)
+    model = GaussianNB().fit(rows, SPECIES)
+    rows[::2, -1] = 0.0
+    assert_exact(model, rows, "probabilities")
+    alike = np.array([[0.0], [1.0], [0.0], [1.0]])
+    assert_exact(GaussianNB().fit(alike, [0, 0, 1, 1]), alike, "probabilities")
