@@ -84,7 +84,7 @@ def bench_int8_of_a_network(data, route, shared_data, tmp_path, record_ratio) ->
     rows, truth = _load(data, shared_data)
     n_train = len(rows) * 6 // 10
     is_value = data == "gas_turbine"
-    network = (MLPRegressor if is_value else MLPClassifier)((64, 32), max_iter=300, random_state=0)
+    network = (MLPRegressor if is_value else MLPClassifier)(hidden_layer_sizes=(64, 32), max_iter=300, random_state=0)
     scaled = make_pipeline(StandardScaler(), network)
     estimator = TransformedTargetRegressor(scaled, transformer=StandardScaler()) if is_value else scaled
     estimator.fit(rows[:n_train], truth[:n_train])
