@@ -166,6 +166,9 @@ def test_a_process_that_is_ended_from_outside_has_not_crashed(order: StageOrder,
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         process = StageProcess(msgspec.structs.replace(order, url=url), 60.0, CLOCK)
         assert process.poll() is None
+        # Up and at work: an interpreter that is interrupted while it starts ends with a code of its own.
+        silent.settimeout(30)
+        connection, _ = silent.accept()
         os.kill(process.pid, number)
         reports: list[StageReport] = []
 
@@ -175,6 +178,7 @@ def test_a_process_that_is_ended_from_outside_has_not_crashed(order: StageOrder,
             return bool(reports)
 
         wait_until(has_ended, 10)
+        connection.close()
     told = f"the process that proves the bundle was ended by {number.name}"
     assert reports == [StageReport(outcome, told)]  # type: ignore[arg-type]
 
