@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.programs.interpreter import Rows, trace_program
+from exporter.models.model import Rows
+from exporter.programs.interpreter import trace_program
 from exporter.programs.program import Columns, Join, Linear, Node, Program, Row, Scale, moved, sources_of
 
 Floats = NDArray[np.float64]

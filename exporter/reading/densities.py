@@ -28,7 +28,9 @@ def _normal(reading: Reading, model: Any, place: int) -> int:
     if not differs.any():
         return add_constant(reading, place, np.log(model.class_prior_))
     means, variances = model.theta_[:, differs], model.var_[:, differs]
-    squares = add_distances(reading, reading.columns(place, np.flatnonzero(differs)), means, np.sqrt(variances))
+    squares = add_distances(
+        reading, reading.columns(place, np.flatnonzero(differs).tolist()), means, np.sqrt(variances)
+    )
     offsets = np.log(model.class_prior_) - 0.5 * np.log(2 * np.pi * variances).sum(axis=1)
     return reading.builder.add(Linear(squares, -0.5 * np.eye(len(offsets)), offsets))
 

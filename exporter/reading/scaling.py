@@ -149,7 +149,7 @@ def _powers(reading: Reading, logarithms: int, powers: Floats) -> int:
     if not is_none.any():
         return raised
     joined = reading.join([raised, logarithms])
-    return reading.columns(joined, np.arange(len(powers)) + len(powers) * is_none)
+    return reading.columns(joined, (np.arange(len(powers)) + len(powers) * is_none).tolist())
 
 
 READERS: Final[Readers] = {
