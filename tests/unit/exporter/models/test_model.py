@@ -147,8 +147,7 @@ def test_a_model_that_was_trained_on_indices_is_handed_indices():
     assert np.array_equal(model.outputs(rows), estimator.predict_proba(rows))
 
 
-@pytest.mark.parametrize("gap", [None, np.nan])
-@pytest.mark.parametrize("sought", [None, np.nan])
+@pytest.mark.parametrize(("gap", "sought"), [(None, None), (None, np.nan), (np.nan, np.nan)])
 def test_an_imputer_fills_none_or_nan_only_where_it_seeks_it(gap, sought):
     texts = np.array([["x", 1], ["y", 2], [gap, 3], ["x", 4]] * 3, dtype=object)
     filled = make_pipeline(
