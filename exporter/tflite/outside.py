@@ -105,7 +105,8 @@ def _convert(copy: Path, options: Sequence[str], ending: str) -> Path:
 def _run(python: Path, copy: Path, out: Path, options: Sequence[str], input_name: str = INPUT) -> str:
     """Run onnx2tf on a file that it may rewrite; return its last words."""
     command = [
-        *(str(python), "-m", "onnx2tf", "-i", str(copy), "-o", str(out), "-n"),
+        # Isolated: a PYTHONPATH of ours would bring packages of another Python along.
+        *(str(python), "-I", "-m", "onnx2tf", "-i", str(copy), "-o", str(out), "-n"),
         # One row, and its shape kept: the device hands over (1, n_features).
         *("-tb", "flatbuffer_direct", "-b", "1", "-kat", input_name),
         *options,

@@ -166,7 +166,7 @@ def test_records_that_do_not_fit_the_table_are_refused(data: bytes, reason: str)
         (one(SCALE, 1, doubles(0.0, INF)), NUMBER),
         (one(AFFINE, 1, doubles(0.0)), LENGTH),
         (one(CLIP, 1, floats(NAN, 1.0)), NUMBER),
-        (one(CURVE, 1, ints(9)), UNKNOWN),
+        (one(CURVE, 1, ints(11)), UNKNOWN),
         (one(NORMALISE, 1, ints(3)), UNKNOWN),
         (one(ONE_HOT, 1, ints(2) + floats(1.0)), LENGTH),
         (one(ONE_HOT, 2, ints(2**32 - 1, 2**32 - 1)), LARGE),

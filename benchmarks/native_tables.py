@@ -31,6 +31,8 @@ from edge_agent.engine.loading import load_engine
 from exporter.material import Material
 from exporter.models.model import FittedModel
 from exporter.native.file import encode_program
+from exporter.programs.program import Program
+from exporter.programs.thresholds import threshold_rows
 
 ROWS: Final = 500
 BATCH: Final = 1000
@@ -71,6 +73,7 @@ class Prepared:
 
     estimator: Any
     rows: NDArray[np.float32]
+    program: Program
     native: bytes
     native_u16: bytes
     onnx: bytes
@@ -94,7 +97,7 @@ def prepared(name: str) -> Prepared:
     options = {id(estimator): {"zipmap": False}} if n_labels else None
     onnx = to_onnx(estimator, rows[:1], options=options, target_opset={"": 21, "ai.onnx.ml": 3}).SerializeToString()
     return Prepared(
-        estimator, rows, encode_program(program), encode_program(program, leaves="uint16"), onnx, n_labels or 1
+        estimator, rows, program, encode_program(program), encode_program(program, leaves="uint16"), onnx, n_labels or 1
     )
 
 
@@ -257,3 +260,26 @@ def bench_bytes(name, record_ratio) -> None:
             record_ratio(
                 f"{name}: bytes of {what} / {peer}", ours=len(data), peer=size, reach=reach, unit="bytes", runs=1
             )
+
+
+@pytest.mark.parametrize("name", CASES)
+def bench_exactness(name, record_ratio) -> None:
+    model = prepared(name)
+    rng = np.random.default_rng(0)
+    near = threshold_rows(model.program, model.rows, rng, limit=6000)
+    gaps = model.rows.copy()
+    gaps[rng.random(gaps.shape) < 0.1] = np.nan
+    asked = np.concatenate([model.rows, near, gaps])
+    expected, got = model.estimator.predict_proba(asked), np.zeros((len(asked), model.n_outputs), dtype=np.float32)
+    load_engine().open(model.native, 0).score_into(asked, got)  # type: ignore[arg-type]  # an array is a buffer
+    differs = int(np.sum(np.argmax(expected, axis=1) != np.argmax(got, axis=1)))
+    rows = f"{len(model.rows)} rows, {len(near)} on and next to thresholds, {len(gaps)} with missing values"
+    record_ratio(
+        f"{name}: greatest difference on {rows} / allowed",
+        ours=float(np.abs(expected - got).max()),
+        peer=1e-6,
+        reach=1.0,
+        unit="",
+        runs=1,
+    )
+    record_ratio(f"{name}: labels that differ / rows", ours=differs, peer=len(asked), reach=0.0, unit="rows", runs=1)
