@@ -88,7 +88,7 @@ def _category_columns_of(dump: Mapping[str, Any]) -> list[int]:
 
 def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: NDArray[Any]) -> NDArray[Any]:
     found = rows.astype(object)
-    gap = _gap_of(estimator)
+    gap = gap_of(estimator)
     for i, names in categories.items():
         # An index of no category is a text that no encoder has met.
         texts = np.array([*names, "\0unseen", gap], dtype=object)
@@ -100,11 +100,13 @@ def _texts_of(estimator: Any, categories: Mapping[int, tuple[str, ...]], rows: N
     return found
 
 
-def _gap_of(estimator: Any) -> float | None:
-    """Return what stands for a missing text: None where the encoders met only that."""
+def gap_of(estimator: Any) -> float | None:
+    """Return what stands for a missing text: what the encoders met, else what an imputer seeks."""
     known = list(known_categories(estimator))
-    has_none = any(value is None for value in known)
-    return None if has_none and not any(isinstance(value, float) and np.isnan(value) for value in known) else np.nan
+    if any(isinstance(value, float) and np.isnan(value) for value in known):
+        return np.nan
+    is_sought = any(getattr(part, "missing_values", np.nan) is None for part in _parts_of(estimator, 0, set()))
+    return None if is_sought or any(value is None for value in known) else np.nan
 
 
 def _parts_of(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:

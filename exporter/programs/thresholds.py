@@ -115,7 +115,10 @@ def _visits(
     visits = np.empty(len(nodes), dtype=_VISIT)
     visits["row"] = visitor[nodes]
     visits["feature"] = columns[ensemble.feature[nodes]]
-    thresholds = _finite(ensemble.threshold[nodes])
+    # A node that only looks whether a number is missing: any number will do, but none that drowns the others in a sum.
+    usual = np.where(np.isfinite(rows), np.abs(rows), 0).max(axis=0)[visits["feature"]] + 1
+    thresholds = ensemble.threshold[nodes]
+    thresholds = np.where(np.isinf(thresholds), np.copysign(usual, thresholds), thresholds).astype(np.float32)
     counts = n_categories[visits["feature"]]
     is_index = counts > 0
     whole = np.floor(thresholds)

@@ -57,7 +57,9 @@ def _marker(reading: Reading, step: Any, texts: Texts) -> float:
     """Return the number that stands for a missing value in a column."""
     marker = step.missing_values
     if is_missing(marker):
-        return float("nan")
+        # None is a text like any other where NaN is sought, and the other way round.
+        is_sought = texts is None or (marker is None) == (reading.gap is None)
+        return float("nan") if is_sought else _NEVER
     if isinstance(marker, str):
         if texts is None:
             raise reading.refuse(step, f"with the mark {marker!r} in a column of numbers")

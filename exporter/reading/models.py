@@ -5,6 +5,7 @@ from typing import Final
 
 from exporter.models.answers import answer_of
 from exporter.models.model import FittedModel
+from exporter.models.trained_rows import gap_of
 from exporter.programs.program import Program, Softmax
 from exporter.reading import (
     calibrating,
@@ -71,7 +72,7 @@ def read_model(model: FittedModel) -> Program:
     Raises:
         UnsupportedError: a step that no reader knows, named.
     """
-    reading = Reading(model.features, READERS)
+    reading = Reading(model.features, READERS, gap_of(model.estimator))
     answer = answer_of(model.estimator, model.task)
     place = reading.read("model", model.estimator, 0, "decision" if answer == "score" else answer)
     if answer == "decision":

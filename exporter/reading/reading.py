@@ -36,11 +36,13 @@ class Reading:
 
     Attributes:
         builder: what readers add operations to.
+        gap: what the estimator is handed for a missing text: NaN or None, which only some steps take for missing.
         features: the model's inputs; category features come as indices into their `categories`.
     """
 
-    def __init__(self, features: tuple[Feature, ...], readers: Readers) -> None:
+    def __init__(self, features: tuple[Feature, ...], readers: Readers, gap: float | None = np.nan) -> None:
         self.builder = ProgramBuilder(len(features))
+        self.gap = gap
         self.features = features
         self._readers = readers
         self._path: list[str] = []

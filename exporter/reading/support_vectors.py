@@ -29,7 +29,7 @@ def _sums(reading: Reading, machine: Any, place: int, weights: Floats, bias: Flo
     """Add the kernels' sums by ``weights (n_vectors, n_sums)``, and the bias."""
     if machine.kernel not in _KERNELS:
         raise reading.refuse(machine, f"with the kernel {machine.kernel!r}")
-    vectors = np.asarray(machine.support_vectors_, dtype=np.float64)
+    vectors = _dense(machine.support_vectors_)
     if len(vectors) == 0:
         return reading.builder.add(Linear(place, np.zeros((reading.builder.width(place), len(bias))), bias))
     if machine.kernel == "linear":
@@ -38,9 +38,15 @@ def _sums(reading: Reading, machine: Any, place: int, weights: Floats, bias: Flo
     return reading.builder.add(Linear(reading.builder.add(kernel), weights, bias))
 
 
+def _dense(values: Any) -> Floats:
+    """Return an array, also of what a machine keeps that was trained on sparse rows (one-hot encoded ones)."""
+    dense: Floats = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=np.float64)
+    return dense
+
+
 def _pair_weights(machine: Any) -> Floats:
     """Return ``(n_vectors, n_pairs)``; the vectors stand in the order of their classes."""
-    duals = np.asarray(machine._dual_coef_, dtype=np.float64)
+    duals = _dense(machine._dual_coef_)
     n_classes = len(machine.classes_)
     class_of = np.repeat(np.arange(n_classes), machine._n_support)
     weights = np.zeros((duals.shape[1], len(pairs_of(n_classes))))
@@ -104,7 +110,7 @@ def _probabilities(reading: Reading, machine: Any, place: int) -> int:
 
 def _value(reading: Reading, machine: Any, place: int) -> int:
     bias = np.asarray(machine._intercept_, dtype=np.float64)
-    return _sums(reading, machine, place, np.asarray(machine._dual_coef_, dtype=np.float64).T, bias)
+    return _sums(reading, machine, place, _dense(machine._dual_coef_).T, bias)
 
 
 READERS: Final[Readers] = {

@@ -145,3 +145,18 @@ def test_a_model_that_was_trained_on_indices_is_handed_indices():
     features = (Feature("t", "category", categories=("x", "y", "z")), Feature("n"))
     model = FittedModel(estimator, "classification", features, ("0", "1"))
     assert np.array_equal(model.outputs(rows), estimator.predict_proba(rows))
+
+
+@pytest.mark.parametrize(("gap", "sought"), [(None, None), (None, np.nan), (np.nan, np.nan)])
+def test_an_imputer_fills_none_or_nan_only_where_it_seeks_it(gap, sought):
+    texts = np.array([["x", 1], ["y", 2], [gap, 3], ["x", 4]] * 3, dtype=object)
+    filled = make_pipeline(
+        SimpleImputer(missing_values=sought, strategy="constant", fill_value="y"),
+        OneHotEncoder(handle_unknown="ignore"),
+    )
+    encoder = make_column_transformer((filled, [0]), ("passthrough", [1]))
+    estimator = make_pipeline(encoder, LogisticRegression()).fit(texts, [0, 1, 1, 0] * 3)
+    features = (Feature("t", "category", categories=("x", "y"), on_missing="flag"), Feature("n"))
+    model = FittedModel(estimator, "classification", features, ("0", "1"))
+    rows = np.array([[0, 1], [1, 2], [np.nan, 3], [7, 3]], dtype=np.float32)
+    assert difference(run_program(read_model(model), rows), model.outputs(rows)) <= 1e-5

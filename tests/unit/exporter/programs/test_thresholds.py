@@ -89,3 +89,9 @@ def test_no_rows_or_no_limit_gives_no_rows():
     program = program_of(Trees(0, stump(1, 0.25, 2)))
     assert len(threshold_rows(program, ROWS[:0], np.random.default_rng(0), 10)) == 0
     assert len(rows_of(program, limit=0)) == 0
+
+
+def test_a_node_that_only_asks_whether_a_number_is_missing_is_tried_with_usual_numbers():
+    rows = rows_of(program_of(Trees(0, stump(1, np.inf, 2))))
+    assert len(rows) > 0
+    assert np.abs(rows[:, 1]).max() <= np.abs(ROWS[:, 1]).max() + 2

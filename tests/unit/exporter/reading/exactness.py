@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_agent.bundle import Feature
 from exporter.models.model import FittedModel
+from exporter.models.trained_rows import gap_of
 from exporter.programs.interpreter import run_program
 from exporter.reading.models import READERS, read_model
 from exporter.reading.reading import METHODS, Reading
@@ -25,7 +26,7 @@ def features_of(rows, texts=None):
 
 def program_of(estimator, rows, response="transform", texts=None):
     """Return the program of one response of an estimator."""
-    reading = Reading(features_of(rows, texts), READERS)
+    reading = Reading(features_of(rows, texts), READERS, gap_of(estimator))
     return reading.builder.build(reading.read("model", estimator, 0, response))
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.preprocessing import scale
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR, OneClassSVM
@@ -77,3 +78,9 @@ def test_a_machine_that_met_fewer_classes_than_it_names_is_refused():
     weights = np.where(SPECIES == 2, 0.0, 1.0)
     with pytest.raises(UnsupportedError, match="SVC trained where all rows of a class weighed nothing"):
         program_of(SVC().fit(IRIS, SPECIES, weights), IRIS, "label")
+
+
+@pytest.mark.parametrize("machine", [SVC(), SVC(kernel="linear"), SVR(), OneClassSVM()], ids=repr)
+def test_a_machine_that_was_trained_on_sparse_rows_is_read(machine):
+    response = {SVC: "label", SVR: "value", OneClassSVM: "decision"}[type(machine)]
+    assert_exact(machine.fit(csr_matrix(IRIS), SPECIES), IRIS, response)
