@@ -16,6 +16,8 @@ Int8s = NDArray[np.int8]
 
 _LIMITS: Final = np.iinfo(np.int8)
 _STEPS: Final = _LIMITS.max - _LIMITS.min
+# A scale below float32's least normal number would be stored as 0, or not exactly.
+_LEAST_SCALE: Final = float(np.finfo(np.float32).tiny)
 # Columns whose sizes differ by more than this are brought to one size.
 _UNEVEN: Final = 2.0
 # How far from its grid a number may lie, in steps.
@@ -34,15 +36,25 @@ def quantisation_of(values: Rows) -> Quantisation:
     """Return the int8 quantisation that covers all values, and zero exactly."""
     finite = values[np.isfinite(values)]
     low, high = float(np.min(finite, initial=0.0)), float(np.max(finite, initial=0.0))
-    scale = float(np.float32((high - low) / _STEPS or 1.0))
+    scale = float(np.float32(max((high - low) / _STEPS, _LEAST_SCALE))) if high > low else 1.0
     return Quantisation((scale,), int(np.clip(round(_LIMITS.min - low / scale), _LIMITS.min, _LIMITS.max)))
 
 
-def quantise_weights(weights: Floats) -> tuple[Int8s, Quantisation]:
-    """Return ``(n_out, n_in)`` weights in int8, symmetric, with one scale for each output."""
-    scales = np.max(np.abs(weights), axis=1) / _LIMITS.max
-    # A scale below float32's least normal number would be stored as 0, or not exactly.
-    scales = np.where(scales > 0, np.maximum(scales, np.finfo(np.float32).tiny), 1.0)
+def quantised(values: NDArray[np.floating], quantisation: Quantisation) -> NDArray[np.float64]:
+    """Return the integers, as float64, that stand for real numbers under one scale; what lies outside is cut off."""
+    stored = np.round(np.asarray(values, dtype=np.float64) / quantisation.scales[0]) + quantisation.zero_point
+    return np.clip(stored, _LIMITS.min, _LIMITS.max)
+
+
+def dequantised(stored: NDArray[np.float64], quantisation: Quantisation) -> Floats:
+    """Return the real numbers that integers stand for under one scale."""
+    return (stored - quantisation.zero_point) * quantisation.scales[0]
+
+
+def quantise_weights(weights: Floats, *, has_one_scale: bool = False) -> tuple[Int8s, Quantisation]:
+    """Return ``(n_out, n_in)`` weights in int8, symmetric, with a scale for each output, or one for all."""
+    scales = np.max(np.abs(weights), axis=None if has_one_scale else 1, keepdims=True).ravel() / _LIMITS.max
+    scales = np.where(scales > 0, np.maximum(scales, _LEAST_SCALE), 1.0)
     scales = scales.astype(np.float32).astype(np.float64)
     stored = np.clip(np.round(weights / scales[:, np.newaxis]), -_LIMITS.max, _LIMITS.max).astype(np.int8)
     return stored, Quantisation(tuple(scales.tolist()))

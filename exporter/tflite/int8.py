@@ -1,7 +1,7 @@
 """Writes the weighty parts of a program in int8; all else of it stays float32 (`exporter.tflite.operations`).
 
-- Layers behind layers (a network): QUANTIZE, products in int8 with one scale for each output, DEQUANTIZE; what stands
-  before and behind them (scalers, softmax) stays float32.
+- Layers behind layers (a network): QUANTIZE, products in int8 (`exporter.programs.int8_layers`), DEQUANTIZE; what
+  stands before and behind them (scalers, softmax) stays float32.
 - A product alone (a linear model) and kernels: stored in int8, computed in float32. Rounding what enters and leaves it,
   too, would take most of a linear model's digits and no byte; a support vector machine adds hundreds of kernels with
   weights of both signs, and kernels in int8 would leave little of their difference.
@@ -9,8 +9,6 @@
 
 Columns of very different sizes are brought to one size first, in float32, so that one scale serves them all; with the
 scaler folded into the weights instead, int8 lost 3 to 30 points of accuracy.
-
-Quantisation as in https://ai.google.dev/edge/litert/models/quantization_spec.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 
 from exporter.models.model import Rows
 from exporter.programs.dense_runs import Bend, DenseRun, Layer, weighty_parts
-from exporter.programs.interpreter import CURVES, run_program
+from exporter.programs.int8_layers import FIXED, Int8Layers, bring_to_int8
+from exporter.programs.interpreter import run_program
 from exporter.programs.program import Affine, Kernel, Program, Scale, Trees, pruned
-from exporter.programs.quantisation import Quantisation, quantisation_of, quantise_weights, sizes_of
+from exporter.programs.quantisation import Quantisation, sizes_of
 from exporter.tflite.file import Tensor
 from exporter.tflite.kernels import write_stored_kernel, write_stored_linear
 from exporter.tflite.operations import WRITERS
@@ -37,11 +36,7 @@ from exporter.tflite.trees import write_trees
 Floats = NDArray[np.float64]
 SpecialWriter: TypeAlias = Callable[[Graph, Tensor], Tensor]
 
-# The specification fixes these: tanh ends in (-1, 1), the logistic function in (0, 1).
-_FIXED: Final[Mapping[Bend, tuple[Function, Quantisation]]] = {
-    "tanh": ("TANH", Quantisation((1 / 128,), 0)),
-    "logistic": ("LOGISTIC", Quantisation((1 / 256,), -128)),
-}
+_FUNCTIONS: Final[Mapping[Bend, Function]] = {"tanh": "TANH", "logistic": "LOGISTIC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +94,9 @@ def _plan_layers(program: Program, run: DenseRun, entering: Rows) -> Special:
     sizes = sizes_of(entering)
     first, *others = run.layers
     layers = (Layer(first.weights * sizes[:, np.newaxis], first.bias, first.bend), *others)
-    current: Rows = (entering / sizes).astype(np.float32)
-    scales = [quantisation_of(current)]
-    for layer in layers:
-        current = (current @ layer.weights + layer.bias).astype(np.float32)
-        if layer.bend == "relu":
-            current = np.maximum(current, np.float32(0))
-        scales.append(quantisation_of(current))
-        if layer.bend == "tanh" or layer.bend == "logistic":  # noqa: PLR1714 - mypy understands only this
-            current = CURVES[layer.bend](current.astype(np.float64)).astype(np.float32)
+    network = bring_to_int8(layers, (entering / sizes).astype(np.float32))
     of, resize = _resizing(program, run, sizes)
-    return Special(of, partial(_write_layers, resize, layers, tuple(scales)), None)
+    return Special(of, partial(_write_layers, resize, network), None)
 
 
 def _resizing(program: Program, run: DenseRun, sizes: Floats) -> tuple[int, Scale | Affine]:
@@ -122,30 +109,19 @@ def _resizing(program: Program, run: DenseRun, sizes: Floats) -> tuple[int, Scal
     return run.start, Affine(run.start, 1 / sizes, np.zeros_like(sizes))
 
 
-def _write_layers(
-    resize: Scale | Affine, layers: tuple[Layer, ...], scales: tuple[Quantisation, ...], graph: Graph, x: Tensor
-) -> Tensor:
-    """Write layers; ``scales`` are those of what enters the first layer, and of each product."""
+def _write_layers(resize: Scale | Affine, network: Int8Layers, graph: Graph, x: Tensor) -> Tensor:
     x = WRITERS[type(resize)](graph, resize, x)
-    entering = scales[0]
+    entering = network.entering
     x = graph.quantise(x, entering)
-    for layer, leaving in zip(layers, scales[1:], strict=True):
-        x = _write_layer(graph, layer, x, entering, leaving)
-        entering = leaving
-        if layer.bend in _FIXED:
-            function, entering = _FIXED[layer.bend]
-            x = graph.function(function, x, entering)
+    for layer in network.layers:
+        bias_scales = Quantisation(tuple(scale * entering.scales[0] for scale in layer.scales.scales))
+        parts = (x, graph.constant(layer.weights, layer.scales), graph.constant(layer.bias, bias_scales))
+        product = graph.tensor((1, len(layer.bias)), np.int8, layer.leaving)
+        x, entering = graph.fully_connected(parts, product, relu=layer.bend == "relu"), layer.leaving
+        if layer.bend in FIXED:
+            entering = FIXED[layer.bend]
+            x = graph.function(_FUNCTIONS[layer.bend], x, entering)
     return graph.dequantise(x)
-
-
-def _write_layer(graph: Graph, layer: Layer, x: Tensor, entering: Quantisation, leaving: Quantisation) -> Tensor:
-    stored, scales = quantise_weights(layer.weights.T)
-    bias_scales = np.array(scales.scales) * entering.scales[0]
-    limits = np.iinfo(np.int32)
-    bias = np.clip(np.round(layer.bias / bias_scales), limits.min, limits.max).astype(np.int32)
-    bias_scale = Quantisation(tuple(bias_scales.tolist()))
-    parts = (x, graph.constant(stored, scales), graph.constant(bias, bias_scale))
-    return graph.fully_connected(parts, graph.tensor((1, len(bias)), np.int8, leaving), relu=layer.bend == "relu")
 
 
 def _write_product(resize: Scale | Affine, layer: Layer, graph: Graph, x: Tensor) -> Tensor:
