@@ -2,7 +2,7 @@
 
 Each peer is called in its leanest way: ONNX Runtime through buffers that are bound once, compiled models through ctypes
 with the addresses of their rows prepared. The same 500 rows in turn: one row again and again would flatter trees. A
-peer that is not installed is left out, and said so: m2cgen, treelite with tl2cgen.
+peer that is not installed is left out, and said so: m2cgen, treelite with tl2cgen. emlearn is shown beside them.
 """
 
 import ctypes
@@ -197,6 +197,27 @@ def tl2cgen_call(model: Prepared, folder: Path) -> Call:
     return call
 
 
+def emlearn_call(model: Prepared, folder: Path) -> Call:
+    """Call emlearn's form of a forest; it votes by label, so its shares differ where leaves are not pure."""
+    import emlearn  # type: ignore[import-not-found,unused-ignore]
+
+    source = folder / "forest.h"
+    emlearn.convert(model.estimator, method="inline", dtype="float").save(file=str(source), name="forest")
+    library = compiled(source.read_text(encoding="utf-8"), folder)
+    rows = rotating(model.rows)
+    answer = np.zeros(model.n_outputs, dtype=np.float32)
+    n_features, n_outputs = rows.shape[1], model.n_outputs
+    library.forest_predict_proba.argtypes = (ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int)
+    score, to = library.forest_predict_proba, answer.ctypes.data
+    addresses = [rows.ctypes.data + at * rows.strides[0] for at in range(len(rows))]
+
+    def call() -> None:
+        for address in addresses:
+            score(address, n_features, to, n_outputs)
+
+    return call
+
+
 def peers_of(name: str, model: Prepared, folder: Path) -> dict[str, Call]:
     """The peers that are installed and give the same probabilities; a forest alone is what m2cgen knows."""
     found = {"ONNX Runtime IOBinding": onnx_call(model)}
@@ -225,6 +246,13 @@ def bench_one_row_from_python(name, tmp_path, record_ratio) -> None:
         f"{name}: one row from Python, native / best of {', '.join(found)}: {best}",
         ours=pair.ours_us / ROWS, peer=pair.peer_us / ROWS, reach=CASES[name].reach, unit="µs", runs=pair.runs,
     )  # fmt: skip
+    if "forest" in name and importlib.util.find_spec("emlearn") is not None:
+        (tmp_path / "emlearn").mkdir()
+        pair = alternate(ours, emlearn_call(model, tmp_path / "emlearn"), rounds=ROUNDS)
+        record_ratio(
+            f"{name}: one row from Python, native / emlearn, whose shares are not the model's (shown only)",
+            ours=pair.ours_us / ROWS, peer=pair.peer_us / ROWS, reach=1.0, unit="µs", runs=pair.runs,
+        )  # fmt: skip
     pair = alternate(portable, peers_of(name, model, Path(tempfile.mkdtemp(dir=tmp_path)))[best], rounds=ROUNDS)
     record_ratio(
         f"{name}: one row from Python, portable native / {best}",
