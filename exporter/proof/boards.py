@@ -2,9 +2,10 @@
 
 The rule. Of the accepted variants, those for which the board's architecture has a library, that library did not fail
 here, and runtime and model together take at most a quarter of the board's memory. Of these, those whose quality is
-within the bound of the best. Of these, one whose library was proved here before one that was not; then the one that
-takes least memory; then the one that is fastest here; then the smallest. Figures within what a measurement is noisy by
-count as equal: memory in steps of 4 MiB, times in factors of two.
+within the bound of the best; what a variant has over the original is chance, and does not count. Of these, one whose
+library was proved here before one that was not; then the one that takes least memory; then the one that is fastest
+here; then the smallest. Figures within what a measurement is noisy by count as equal: memory in steps of 4 MiB, times
+in factors of two.
 
 A microcontroller has no operating system and no file: only a variant that is C source suits it, and its code and tables
 must fit into the flash.
@@ -107,6 +108,12 @@ class _Candidate:
         return "" if any(not run.not_run for run in self.runs) else self.runs[0].not_run
 
     @property
+    def quality(self) -> float:
+        """On the evaluation rows, but no better than the original's."""
+        quality, original = self.variant.quality or 0.0, self.variant.original_quality
+        return quality if original is None else min(quality, original)
+
+    @property
     def memory_bytes(self) -> int:
         if self.variant.footprints:
             return max(footprint.ram_bytes + footprint.stack_bytes for footprint in self.variant.footprints)
@@ -155,8 +162,8 @@ def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) ->
     fitting = [candidate for candidate in there if not candidate.refusal(board)]
     if not fitting:
         return BoardChoice(board.name, "", "", _why_none(board, accepted, there))
-    best = max(c.variant.quality or 0.0 for c in fitting)
-    as_good = [c for c in fitting if best - (c.variant.quality or 0.0) <= max_loss]
+    best = max(c.quality for c in fitting)
+    as_good = [c for c in fitting if best - c.quality <= max_loss]
     chosen = min(as_good, key=lambda c: c.rank)
     others = len({c.variant.name for c in as_good}) - 1
     return BoardChoice(

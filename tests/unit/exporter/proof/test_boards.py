@@ -55,6 +55,12 @@ def test_quality_decides_before_memory_but_only_beyond_the_bound():
     assert chosen(good, light, max_loss=0.003).variant == "good"
 
 
+def test_what_a_variant_has_over_the_original_is_chance_and_does_not_count():
+    lucky = structs.replace(variant("lucky", run("native", mb=30), quality=0.95), original_quality=0.9)
+    light = structs.replace(variant("light", run("native", mb=5), quality=0.9), original_quality=0.9)
+    assert chosen(lucky, light).variant == "light"
+
+
 def test_of_equally_good_ones_memory_then_time_then_bytes_decide_beyond_what_is_noise():
     assert chosen(variant("a", run("native", mb=20)), variant("b", run("native", mb=9, us=50.0))).variant == "b"
     assert chosen(variant("a", run("native", mb=9, us=5.0)), variant("b", run("native", mb=8, us=50.0))).variant == "a"
