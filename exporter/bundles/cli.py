@@ -19,7 +19,7 @@ def pack(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File; by default NAME-VERSION.bundle.")] = None,
 ) -> None:
     """Pack a bundle's folder into one file: the same folder gives the same bytes."""
-    from exporter.bundles.packing import pack_folder
+    from exporter.bundles.archive import pack_folder
 
     place = pack_folder(folder, out)
     typer.echo(f"packed {place}, {place.stat().st_size} bytes")
@@ -31,7 +31,7 @@ def unpack(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder that is not there yet.")],
 ) -> None:
     """Unpack a bundle into a new folder, each file checked against the manifest."""
-    from exporter.bundles.packing import unpack_file
+    from exporter.bundles.archive import unpack_file
 
     typer.echo(f"unpacked {unpack_file(file, out)} into {out}")
 

@@ -8,7 +8,7 @@ import pytest
 
 from edge_agent.bundle import MAX_MANIFEST_BYTES, bundle_files
 from edge_agent.errors import AlteredError, BundleError
-from exporter.bundles.packing import pack_folder
+from exporter.bundles.archive import pack_folder
 from exporter.bundles.source import open_bundle, read_bundle, write_files
 from tests.unit.exporter.repositories import write_bundle
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import BundleError
-from exporter.bundles.packing import pack_folder, unpack_file
+from exporter.bundles.archive import pack_folder, unpack_file
 from exporter.errors import BundlePlaceError
 from tests.conftest import REPOSITORY
 from tests.packed import Part, archive
