@@ -33,11 +33,11 @@ from exporter.reading.lightgbm_format import (
     parse_dump,
     parse_text,
 )
+from exporter.reading.model_files import ModelFile, read_bytes
 from exporter.reading.reading import Reader, Readers, Reading, Response
 
 Bools = NDArray[np.bool_]
 
-MAX_BYTES: Final = 512 << 20
 # kZeroThreshold of LightGBM's meta.h, a float32.
 _ZERO: Final = np.float32(1e-35)
 _AFTER_ZERO: Final = np.nextafter(_ZERO, np.float32(1))
@@ -46,31 +46,8 @@ _EXPONENTIAL: Final = ("poisson", "gamma", "tweedie")
 _CLASSIFIERS: Final = ("binary", "multiclass", "multiclassova")
 
 
-class LightGbmFile:
-    """A model file as an estimator: LightGBM scores a text file; a JSON dump, which it cannot load, our own reading.
-
-    Attributes:
-        model: what the file says.
-        classes_: indices of the classes; None for regression.
-    """
-
-    def __init__(self, model: LightGbmModel, score: Callable[[Rows], Any]) -> None:
-        self.model = model
-        self._score = score
-        is_classifier = _objective_of(model)[0] in _CLASSIFIERS
-        self.classes_ = np.arange(max(model.n_outputs, 2)) if is_classifier else None
-        self.n_features_in_ = model.n_features
-
-    def predict_proba(self, X: Rows) -> Outputs:
-        """Return the probability of each class, ``(n, n_classes)``."""
-        scores = np.asarray(self._score(X), dtype=np.float64)
-        return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
-
-    def predict(self, X: Rows) -> NDArray[Any]:
-        """Return the most probable class of each row, or its value."""
-        if self.classes_ is None:
-            return np.asarray(self._score(X), dtype=np.float64)
-        return np.asarray(np.argmax(self.predict_proba(X), axis=1))
+class LightGbmFile(ModelFile[LightGbmModel]):
+    """A model file as an estimator: LightGBM scores a text file; a JSON dump, which it cannot load, our own reading."""
 
 
 def load_model_file(path: Path) -> LightGbmFile:
@@ -80,13 +57,9 @@ def load_model_file(path: Path) -> LightGbmFile:
         ModelError: it cannot be read, is none, or LightGBM is not installed to score it.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: larger than the {MAX_BYTES} bytes that are read")
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path).decode()
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: no model file of LightGBM: it is no text") from error
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     is_dump = text.lstrip().startswith("{")
     model = parse_dump(text, str(path)) if is_dump else parse_text(text, str(path))
     try:
@@ -95,21 +68,22 @@ def load_model_file(path: Path) -> LightGbmFile:
     except ValueError as error:
         raise ModelError(f"{path}: not a model of LightGBM: {error}") from error
     if is_dump:
-        return LightGbmFile(model, own_score)
+        return LightGbmFile(model, own_score, is_classifier=_is_classifier(model))
     try:
         lightgbm = importlib.import_module("lightgbm")
     except ImportError as error:
         raise ModelError(f"{path}: LightGBM is needed to score it: pip install 'fieldloop[lightgbm]'") from error
     try:
-        return LightGbmFile(model, lightgbm.Booster(model_str=text).predict)
+        booster = lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
         raise ModelError(f"{path}: LightGBM does not load it: {error}") from error
+    return LightGbmFile(model, booster.predict, is_classifier=_is_classifier(model))
 
 
 def _own_score(model: LightGbmModel) -> Callable[[Rows], Any]:
     reading = Reading(tuple(Feature(f"f{i}") for i in range(model.n_features)), {})
     scores = _add_scores(reading, model, 0)
-    is_classifier = _objective_of(model)[0] in _CLASSIFIERS
+    is_classifier = _is_classifier(model)
     place = _add_link(reading, model, model, scores, "probabilities" if is_classifier else "value")
     program = reading.builder.build(place)
 
@@ -131,9 +105,7 @@ def _model_of(estimator: Any) -> LightGbmModel:
 def _reader(response: Response) -> Reader:
     def read(reading: Reading, estimator: Any, place: int) -> int:
         model = _model_of(estimator)
-        width = reading.builder.width(place)
-        if model.n_features != width:
-            raise reading.refuse(estimator, f"of {model.n_features} columns, given {width},")
+        reading.verify_width(estimator, model.n_features, place)
         place = _add_codes(reading, estimator, model, place)
         return _add_link(reading, estimator, model, _add_scores(reading, model, place), response)
 
@@ -166,6 +138,10 @@ def _objective_of(model: LightGbmModel) -> tuple[str, dict[str, str]]:
     """Return the name of an objective, and its options: ``binary sigmoid:1``, ``regression sqrt``."""
     name, *options = model.objective.split() or [""]
     return name, {key: value for key, _, value in (option.partition(":") for option in options)}
+
+
+def _is_classifier(model: LightGbmModel) -> bool:
+    return _objective_of(model)[0] in _CLASSIFIERS
 
 
 def _add_scores(reading: Reading, model: LightGbmModel, place: int) -> int:

@@ -72,13 +72,19 @@ class Reading:
             if reader is None:
                 what = f"{METHODS[response]} of {kind}" if known else kind
                 raise UnsupportedError(self._step, f"step `{self._step}`: {what} has no form that devices run")
-            n_expected, n_columns = getattr(estimator, "n_features_in_", None), self.builder.width(place)
-            if n_expected is not None and n_expected != n_columns:
-                raise self.refuse(estimator, f"of {n_expected} columns, given {n_columns},")
+            n_expected = getattr(estimator, "n_features_in_", None)
+            if n_expected is not None:
+                self.verify_width(estimator, n_expected, place)
             with self.builder.step(self._step, kind):
                 return reader(self, estimator, place)
         finally:
             self._path.pop()
+
+    def verify_width(self, estimator: Any, n_expected: int, place: int) -> None:
+        """Raise UnsupportedError when an estimator was fitted on other columns than the vector at ``place`` has."""
+        n_columns = self.builder.width(place)
+        if n_expected != n_columns:
+            raise self.refuse(estimator, f"of {n_expected} columns, given {n_columns},")
 
     def reads(self, estimator: Any, response: Response) -> bool:
         """Tell whether the class of an estimator has a reader of this response."""

@@ -5,7 +5,7 @@ are off by the rounding of each step, some 1e-7 of the sum.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import ModelError
-from exporter.models.answers import Outputs
 from exporter.models.model import Rows
 from exporter.programs.ensemble import NUMERIC, CategoryTest
 from exporter.programs.float32 import below
 from exporter.programs.planting import Nodes, joined, plant
 from exporter.programs.program import Complement, Curve, Fill, Linear, Softmax, Trees
+from exporter.reading.model_files import ModelFile, read_bytes
 from exporter.reading.reading import Reader, Readers, Reading, Response
 from exporter.reading.xgboost_format import XgBoostModel, XgBoostTree, parse_model
 
-MAX_BYTES: Final = 512 << 20
 _LOGISTIC: Final = ("binary:logistic", "reg:logistic")
 _LOG: Final = ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox", "survival:aft")
 _MULTICLASS: Final = ("multi:softprob", "multi:softmax")
@@ -41,33 +40,11 @@ _LINEAR: Final = (
 )
 
 
-class XgBoostFile:
+class XgBoostFile(ModelFile[XgBoostModel]):
     """A model file as an estimator, scored by XGBoost.
 
     A file that scikit-learn's interface saved ends at its best iteration, as that interface does; any other holds all.
-
-    Attributes:
-        model: what the file says.
-        classes_: indices of the classes; None for regression.
     """
-
-    def __init__(self, model: XgBoostModel, score: Callable[[Rows], Any]) -> None:
-        self.model = model
-        self._score = score
-        is_classifier = model.objective == "binary:logistic" or model.objective in _MULTICLASS
-        self.classes_ = np.arange(max(model.n_outputs, 2)) if is_classifier else None
-        self.n_features_in_ = model.n_features
-
-    def predict_proba(self, X: Rows) -> Outputs:
-        """Return the probability of each class, ``(n, n_classes)``."""
-        scores = np.asarray(self._score(X), dtype=np.float64)
-        return np.stack([1.0 - scores, scores], axis=1) if scores.ndim == 1 else scores
-
-    def predict(self, X: Rows) -> NDArray[Any]:
-        """Return the most probable class of each row, or its value."""
-        if self.classes_ is None:
-            return np.asarray(self._score(X), dtype=np.float64)
-        return np.asarray(np.argmax(self.predict_proba(X), axis=1))
 
 
 def load_model_file(path: Path) -> XgBoostFile:
@@ -76,12 +53,7 @@ def load_model_file(path: Path) -> XgBoostFile:
     Raises:
         ModelError: it cannot be read, is none, or XGBoost is not installed to score it.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: larger than the {MAX_BYTES} bytes that are read")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    data = read_bytes(path)
     model = parse_model(data, str(path))
     try:
         # Before XGBoost sees the file: it would follow a cycle for ever.
@@ -107,7 +79,8 @@ def load_model_file(path: Path) -> XgBoostFile:
         matrix = xgboost.DMatrix(rows, feature_names=names, feature_types=types, enable_categorical=True)
         return booster.predict(matrix, iteration_range=(0, stop))
 
-    return XgBoostFile(model, score)
+    is_classifier = model.objective == "binary:logistic" or model.objective in _MULTICLASS
+    return XgBoostFile(model, score, is_classifier=is_classifier)
 
 
 def _best_of(model: XgBoostModel) -> int | None:
@@ -123,14 +96,12 @@ def _reader(response: Response) -> Reader:
             model = parse_model(bytes(booster.save_raw("ubj")), type(estimator).__name__)
             # A booster of its own answers with all iterations, scikit-learn's interface up to the best.
             best = None if booster is estimator else model.best_iteration
-        width = reading.builder.width(place)
-        if model.n_features != width:
-            raise reading.refuse(estimator, f"of {model.n_features} columns, given {width},")
+        reading.verify_width(estimator, model.n_features, place)
         if model.has_texts:
             raise reading.refuse(estimator, "trained on texts of categories (train it on their indices)")
         gap = getattr(estimator, "missing", None)
         if gap is not None and not np.isnan(gap):
-            place = reading.builder.add(Fill(place, float(gap), np.full(width, np.nan)))
+            place = reading.builder.add(Fill(place, float(gap), np.full(model.n_features, np.nan)))
         scores = _add_scores(reading, estimator, model if best is None else _first(model, best + 1), place)
         return _add_link(reading, estimator, model, scores, response)
 

@@ -4,18 +4,16 @@ Its releases without TensorFlow need Python 3.12 and other versions of what this
 environment with it.
 """
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from edge_agent.durable import replace_file
 from exporter.errors import ConversionError, UnsupportedError
+from exporter.pinned_environment import PinnedEnvironment, cache_folder, environment_key
 
 VERSION: Final = "2.6.9"
 # Names a Python for it, where none is found.
@@ -25,11 +23,9 @@ _OLDEST: Final = (3, 12)
 _NAMES: Final = ("python3.12", "python3.13", "python3.14", "python3", "python")
 # Measured: 650 MB on disk, a minute on two cores.
 _SIZE_TEXT: Final = "about 650 MB"
-_STAMP: Final = "complete"
-_QUIET_PIP: Final = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 _ASK_S: Final = 20.0
 _INSTALL_S: Final = 1800.0
-_TAIL_LINES: Final = 5
+_KEY_DIGITS: Final = 8
 
 
 def onnx2tf_python(environment: Mapping[str, str] | None = None) -> Path:
@@ -44,11 +40,17 @@ def onnx2tf_python(environment: Mapping[str, str] | None = None) -> Path:
     """
     variables = os.environ if environment is None else environment
     python = find_python(variables)
-    requirements = _REQUIREMENTS.read_bytes()
-    key = hashlib.sha256(requirements + _version_text(python).encode()).hexdigest()[:8]
-    folder = cache_folder(variables) / f"onnx2tf-{VERSION}-{key}"
-    _make(folder, python)
-    return folder / "bin" / "python"
+    key = environment_key(_REQUIREMENTS, _version_text(python))[:_KEY_DIGITS]
+    pinned = PinnedEnvironment(
+        cache_folder(variables) / f"onnx2tf-{VERSION}-{key}",
+        _REQUIREMENTS,
+        content=f"onnx2tf ({_SIZE_TEXT})",
+        pip_mend="install python3.12-venv",
+        failure=ConversionError,
+        timeout_s=_INSTALL_S,
+    )
+    pinned.make(python)
+    return pinned.python
 
 
 def find_python(environment: Mapping[str, str]) -> Path:
@@ -66,13 +68,6 @@ def find_python(environment: Mapping[str, str]) -> Path:
         if _fits(candidate):
             return candidate
     raise _missing("no Python of version 3.12 or later is found")
-
-
-def cache_folder(environment: Mapping[str, str]) -> Path:
-    """Return the user's cache of this program (XDG base directory specification)."""
-    named = environment.get("XDG_CACHE_HOME", "")
-    root = Path(named) if os.path.isabs(named) else Path.home() / ".cache"  # noqa: PTH117 - an empty text is no path
-    return root / "fieldloop"
 
 
 def _missing(what: str) -> UnsupportedError:
@@ -113,46 +108,3 @@ def _version_text(python: Path) -> str:
 def _fits(python: Path) -> bool:
     major, _, minor = _version_text(python).partition(".")
     return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= _OLDEST
-
-
-def _make(folder: Path, python: Path) -> None:
-    """Make the environment; two who want it at once wait for one another."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / _STAMP).is_file():
-            return
-        if folder.exists():
-            shutil.rmtree(folder)  # half made by one that was ended
-        wanted = ("install", "--require-hashes", "--only-binary", ":all:", "--requirement", str(_REQUIREMENTS))
-        pip = _pip_for(folder, python)
-        _run(
-            (*pip, *wanted), f"pip could not install onnx2tf ({_SIZE_TEXT}); the usual reason is no network: try again"
-        )
-        replace_file(folder / _STAMP, b"")
-
-
-def _pip_for(folder: Path, python: Path) -> Sequence[str]:
-    """Make an empty environment, and return the pip that installs into it: ours, as Debian's Python cannot make one."""
-    _run((str(python), "-m", "venv", "--without-pip", str(folder)), f"{python} cannot make an environment")
-    inside = str(folder / "bin" / "python")
-    own = subprocess.run((sys.executable, "-m", "pip", "--version"), capture_output=True, check=False)
-    if own.returncode == 0:
-        return (sys.executable, "-m", "pip", "--python", inside)
-    _run((inside, "-m", "ensurepip", "--default-pip"), f"{python} has no pip to install with: install python3.12-venv")
-    return (inside, "-m", "pip")
-
-
-def _run(command: Sequence[str], problem: str) -> None:
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=_INSTALL_S,
-        check=False,
-        env=os.environ | _QUIET_PIP,
-    )
-    if done.returncode != 0:
-        words = done.stdout.decode(errors="replace").strip().splitlines()[-_TAIL_LINES:]
-        raise ConversionError("\n".join((problem, *words)))

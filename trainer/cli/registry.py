@@ -14,6 +14,7 @@ from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minu
 from trainer.errors import MissingProgramError, RegistryError
 
 if TYPE_CHECKING:
+    from exporter.pinned_environment import PinnedEnvironment
     from trainer.project import LoadedProject
     from trainer.registry.registry import RegisteredModel, Registry
 
@@ -90,7 +91,7 @@ def ui(
     The page needs all of MLflow, which is installed once, into an environment of its own in your cache folder.
     """
     from edge_agent.clock import SystemClock
-    from trainer.cli.page_environment import cache_folder, environment_folder, requirements_file
+    from trainer.cli.page_environment import page_environment
     from trainer.cli.registry_page import start_page
     from trainer.project import load_project
     from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, tracking_uri
@@ -99,12 +100,12 @@ def ui(
     state = loaded.state
     if not (state / STORE_NAME).exists():
         raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
-    environment = environment_folder(cache_folder(os.environ), requirements_file())
+    environment = page_environment(os.environ)
     _provide(environment, yes=yes)
     # SIGTERM ends it as Ctrl-C does, so that the server is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     artefacts = (state / ARTEFACTS_NAME).resolve()
-    page = start_page(environment, tracking_uri(state), artefacts, state / "registry-ui.log", port)
+    page = start_page(environment.python, tracking_uri(state), artefacts, state / "registry-ui.log", port)
     try:
         page.wait_until_ready(SystemClock())
         typer.echo(f"MLflow's page: {page.url} (Ctrl-C ends it)")
@@ -116,20 +117,20 @@ def ui(
         page.stop()
 
 
-def _provide(environment: Path, *, yes: bool) -> None:
+def _provide(environment: "PinnedEnvironment", *, yes: bool) -> None:
     """Make the environment unless it is there, when the user agrees."""
-    from trainer.cli.page_environment import SIZE_TEXT, is_complete, make_environment, requirements_file
+    from trainer.cli.page_environment import SIZE_TEXT
 
-    if is_complete(environment):
+    if environment.is_complete:
         return
-    what = f"MLflow's page is not installed yet: {SIZE_TEXT}, once, into {environment}"
+    what = f"MLflow's page is not installed yet: {SIZE_TEXT}, once, into {environment.folder}"
     if not yes:
         if not sys.stdin.isatty():
             raise MissingProgramError(f"{what}.\nType: fieldloop registry ui --yes")
         if not typer.confirm(f"{what}. Install it?"):
             raise typer.Abort
-    typer.echo(f"Installing MLflow's page ({SIZE_TEXT}) into {environment}; a minute or two")
-    make_environment(environment, requirements_file())
+    typer.echo(f"Installing MLflow's page ({SIZE_TEXT}) into {environment.folder}; a minute or two")
+    environment.make(Path(sys.executable))
 
 
 def _open(project: Path) -> "tuple[LoadedProject, Registry]":

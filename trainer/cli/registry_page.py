@@ -80,18 +80,18 @@ class RegistryPage:
             return False
 
 
-def start_page(environment: Path, store_uri: str, artefacts: Path, log: Path, port: int = 0) -> RegistryPage:
+def start_page(python: Path, store_uri: str, artefacts: Path, log: Path, port: int = 0) -> RegistryPage:
     """Start the page; `RegistryPage.wait_until_ready` tells when it answers.
 
     Args:
-        environment: with all of MLflow in it.
+        python: of an environment with all of MLflow in it.
         store_uri: of the store that it shows.
         artefacts: folder for what somebody may log through the page.
         log: file for its words.
         port: on loopback; 0 takes a free one.
     """
     port = port or _free_port()
-    server = (str(environment / "bin" / "python"), "-m", "mlflow", "server")
+    server = (str(python), "-m", "mlflow", "server")
     store = ("--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artefacts.as_uri())
     place = ("--host", _HOST, "--port", str(port), "--workers", "1")
     with log.open("wb") as words:

@@ -190,6 +190,8 @@ def test_what_has_no_exact_form_is_refused_by_name():
         read(classifier(objective="binary:hinge").fit(rows, truth > 100), rows.shape[1], "probabilities")
     with pytest.raises(UnsupportedError, match="of 10 columns, given 3"):
         read(regressor().fit(rows, truth), 3, "value")
+    with pytest.raises(UnsupportedError, match="Booster of 10 columns, given 3"):
+        read(regressor().fit(rows, truth).get_booster(), 3, "value")
     table = pd.DataFrame({"a": pd.Categorical(["x", "y"] * 30), "b": range(60)})
     with pytest.raises(UnsupportedError, match="trained on texts"):
         read(classifier(enable_categorical=True).fit(table, [0, 1] * 30), 2, "probabilities")
@@ -251,8 +253,6 @@ def test_what_is_no_model_at_all_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ModelError):
         load_model_file(path)
-    with pytest.raises(ModelError, match="cannot be read"):
-        load_model_file(tmp_path / "absent")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import ConversionError, UnsupportedError
-from exporter.tflite.outside_environment import PYTHON_VARIABLE, cache_folder, find_python, onnx2tf_python
+from exporter.pinned_environment import cache_folder
+from exporter.tflite.outside_environment import PYTHON_VARIABLE, find_python, onnx2tf_python
 
 
 def fake_python(folder: Path, name: str, version: str) -> Path:
@@ -60,19 +61,13 @@ def test_this_python_is_taken_where_it_is_new_enough(no_python, monkeypatch, tmp
     assert find_python(no_python) == own
 
 
-def test_the_environment_lies_in_the_users_cache_outside_of_the_project(no_python, tmp_path):
-    assert cache_folder(no_python) == tmp_path / "cache" / "fieldloop"
-    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == tmp_path / "home" / ".cache" / "fieldloop"
-
-
-def test_an_installation_that_fails_is_told_and_leaves_nothing_that_looks_complete(no_python, tmp_path):
+def test_an_environment_that_cannot_be_made_is_told_as_a_failed_conversion(no_python, tmp_path):
     named = fake_python(tmp_path / "new", "mine", "3.12")
     with pytest.raises(ConversionError, match=r"mine cannot make an environment\nno venv"):
         onnx2tf_python({**no_python, PYTHON_VARIABLE: str(named)})
-    assert not list(cache_folder(no_python).glob("*/complete"))
 
 
-def test_a_complete_environment_is_not_made_again(no_python, tmp_path):
+def test_the_python_of_the_environment_in_the_users_cache_is_returned(no_python, tmp_path):
     named = fake_python(tmp_path / "new", "mine", "3.12")
     variables = {**no_python, PYTHON_VARIABLE: str(named)}
     with pytest.raises(ConversionError):

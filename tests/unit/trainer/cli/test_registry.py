@@ -9,13 +9,7 @@ from typer.testing import CliRunner, Result
 
 from tests.unit.trainer.cli.projects import write_small_project
 from trainer.cli.application import app
-from trainer.cli.page_environment import (
-    cache_folder,
-    environment_folder,
-    is_complete,
-    make_environment,
-    requirements_file,
-)
+from trainer.cli.page_environment import page_environment
 from trainer.errors import MissingProgramError, RegistryError
 from trainer.registry.registry import Registry
 from trainer.registry.tracking import ensure_experiment, open_client
@@ -118,7 +112,7 @@ def test_the_page_of_a_project_without_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_page_that_does_not_start_is_told_with_its_last_words(project: Path, tmp_path: Path) -> None:
-    environment = environment_folder(cache_folder({"XDG_CACHE_HOME": str(tmp_path / "cache")}), requirements_file())
+    environment = page_environment({"XDG_CACHE_HOME": str(tmp_path / "cache")}).folder
     (environment / "bin").mkdir(parents=True)
     python = environment / "bin" / "python"
     python.write_text('#!/bin/sh\necho "no module named $2" >&2\nexit 3\n')
@@ -129,39 +123,8 @@ def test_a_page_that_does_not_start_is_told_with_its_last_words(project: Path, t
     assert "ended with code 3: no module named mlflow" in done.stderr
 
 
-def test_what_pip_cannot_install_is_told_with_pips_words_and_nothing_is_kept(tmp_path: Path) -> None:
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("this-line-has-no-hash==1.0\n")
-    folder = tmp_path / "cache" / "registry-ui-x"
-    with pytest.raises(MissingProgramError, match=r"(?s)no network.*hash"):
-        make_environment(folder, requirements)
-    assert not is_complete(folder)
-
-
-def test_a_half_made_environment_is_made_anew_and_a_whole_one_is_kept(tmp_path: Path) -> None:
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# nothing\n")
-    folder = tmp_path / "cache" / "registry-ui-x"
-    folder.mkdir(parents=True)
-    (folder / "leftover").touch()
-    make_environment(folder, requirements)
-    assert is_complete(folder)
-    assert not (folder / "leftover").exists()
-    (folder / "kept").touch()
-    make_environment(folder, requirements)
-    assert (folder / "kept").exists()
-
-
-def test_other_requirements_or_another_python_are_another_environment(tmp_path: Path) -> None:
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("a==1\n")
-    first = environment_folder(tmp_path, requirements, "3.11")
-    assert environment_folder(tmp_path, requirements, "3.12") != first
-    requirements.write_text("a==2\n")
-    assert environment_folder(tmp_path, requirements, "3.11") != first
-
-
-def test_the_cache_is_where_the_users_other_caches_are(tmp_path: Path) -> None:
-    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "fieldloop"
-    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == Path.home() / ".cache" / "fieldloop"
-    assert cache_folder({}) == Path.home() / ".cache" / "fieldloop"
+def test_a_page_that_cannot_be_installed_is_told_as_a_missing_program(tmp_path: Path) -> None:
+    environment = page_environment({"XDG_CACHE_HOME": str(tmp_path)})
+    assert environment.folder.parent == tmp_path / "fieldloop"
+    with pytest.raises(MissingProgramError, match="false cannot make an environment"):
+        environment.make(Path("/bin/false"))

@@ -1,0 +1,102 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from exporter.pinned_environment import PinnedEnvironment, cache_folder, environment_key
+
+PYTHON = Path(sys.executable)
+
+
+class CannotBeMadeError(Exception):
+    pass
+
+
+@pytest.fixture
+def pinned(tmp_path) -> PinnedEnvironment:
+    """An environment with nothing in it, not yet made."""
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("# nothing\n")
+    return PinnedEnvironment(
+        tmp_path / "cache" / "tool-1.0",
+        requirements,
+        content="the tool",
+        pip_mend="install pip",
+        failure=CannotBeMadeError,
+        timeout_s=60.0,
+    )
+
+
+def program(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return path
+
+
+def test_the_cache_is_where_the_users_other_caches_are(tmp_path):
+    assert cache_folder({"XDG_CACHE_HOME": str(tmp_path)}) == tmp_path / "fieldloop"
+    assert cache_folder({"XDG_CACHE_HOME": "relative"}) == Path.home() / ".cache" / "fieldloop"
+    assert cache_folder({}) == Path.home() / ".cache" / "fieldloop"
+
+
+def test_other_requirements_or_another_python_are_another_environment(tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("a==1\n")
+    first = environment_key(requirements, "3.11")
+    assert environment_key(requirements, "3.12") != first
+    requirements.write_text("a==2\n")
+    assert environment_key(requirements, "3.11") != first
+
+
+def test_a_half_made_environment_is_made_anew_and_a_whole_one_is_kept(pinned):
+    pinned.folder.mkdir(parents=True)
+    (pinned.folder / "leftover").touch()
+    pinned.make(PYTHON)
+    assert pinned.is_complete
+    assert not (pinned.folder / "leftover").exists()
+    prefix = subprocess.run([pinned.python, "-c", "import sys; print(sys.prefix)"], capture_output=True, check=True)
+    assert prefix.stdout.decode().strip() == str(pinned.folder)
+    (pinned.folder / "kept").touch()
+    pinned.make(PYTHON)
+    assert (pinned.folder / "kept").exists()
+
+
+def test_two_who_want_it_at_once_make_it_once(pinned, tmp_path):
+    counting = program(tmp_path / "python", f'echo made >> {tmp_path}/calls; exec {PYTHON} "$@"')
+    both = [threading.Thread(target=pinned.make, args=(counting,)) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert pinned.is_complete
+    assert (tmp_path / "calls").read_text().splitlines() == ["made"]
+
+
+def test_what_pip_cannot_install_is_told_with_pips_words_and_nothing_is_kept(pinned):
+    pinned.requirements.write_text("this-line-has-no-hash==1.0\n")
+    with pytest.raises(CannotBeMadeError, match=r"(?s)could not install the tool; .*no network.*hash"):
+        pinned.make(PYTHON)
+    assert not pinned.is_complete
+
+
+def test_without_any_pip_the_error_says_how_to_get_one(pinned, tmp_path, monkeypatch):
+    # As on a Debian without python3-pip and python3-venv: an environment can be made, but no pip put into it.
+    without = program(
+        tmp_path / "python",
+        '[ "$2" = venv ] && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" && exit',
+        'echo "No module named $2"; exit 1',
+    )
+    monkeypatch.setattr("exporter.pinned_environment.sys.executable", str(without))
+    with pytest.raises(CannotBeMadeError, match="has no pip to install with; install pip\nNo module named ensurepip"):
+        pinned.make(without)
+    assert not pinned.is_complete
+
+
+def test_a_step_that_does_not_end_in_time_is_ended_and_told(tmp_path, pinned):
+    waiting = program(tmp_path / "python", "exec sleep 60")
+    hasty = PinnedEnvironment(pinned.folder, pinned.requirements, "the tool", "", CannotBeMadeError, timeout_s=0.2)
+    with pytest.raises(CannotBeMadeError, match=r"cannot make an environment \(ended after 0\.2 s\)"):
+        hasty.make(waiting)
+    assert not pinned.is_complete
