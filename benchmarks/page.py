@@ -1,6 +1,6 @@
 """Writes the figures of build/bench/*.json into docs/benchmarks.md, with the machine they were taken on.
 
-``python -m benchmarks.page``, after ``make bench``.
+``python -m benchmarks.page``, after ``make bench`` or ``make bench-AREA``: areas that were not run keep their figures.
 """
 
 import os
@@ -17,24 +17,22 @@ from edge_agent.durable import replace_file
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN: Final = "<!-- figures, written by python -m benchmarks.page -->"
 END: Final = "<!-- end of figures -->"
+_HEADING: Final = "### "
 _HEAD: Final = "| what | ours | peer | unit | ratio | reach | met | runs |\n|---|---|---|---|---|---|---|---|"
 
 
-def render_figures(areas: Mapping[str, Sequence[Ratio]], machine: str) -> str:
-    """Return the generated section: one table an area, in the order of their names."""
-    parts = [f"Taken on {machine}."]
-    for area, ratios in sorted(areas.items()):
-        rows = [
-            f"| {each.name} | {_short(each.ours)} | {_short(each.peer)} | {each.unit} | {each.ratio:.3g} "
-            f"| {each.reach:.3g} | {'yes' if each.met else '**no**'} | {each.runs} |"
-            for each in ratios
-        ]
-        parts.append("\n".join((f"### {area}\n{_HEAD}", *rows)))
-    return "\n\n".join(parts) + "\n"
+def render_area(area: str, ratios: Sequence[Ratio], machine: str) -> str:
+    """Return one area's part of the generated section: its heading, the machine, its table."""
+    rows = [
+        f"| {each.name} | {_short(each.ours)} | {_short(each.peer)} | {each.unit} | {each.ratio:.3g} "
+        f"| {each.reach:.3g} | {'yes' if each.met else '**no**'} | {each.runs} |"
+        for each in ratios
+    ]
+    return "\n".join((f"{_HEADING}{area}", f"Taken on {machine}.", "", _HEAD, *rows)) + "\n"
 
 
-def with_figures(page: str, figures: str) -> str:
-    """Return the page with its generated section replaced.
+def with_figures(page: str, areas: Mapping[str, str]) -> str:
+    """Return the page with the parts of some areas replaced or added, in the order of their names.
 
     Raises:
         ValueError: the page does not have the two marks, each once and in order.
@@ -43,6 +41,9 @@ def with_figures(page: str, figures: str) -> str:
     old, end, after = rest.partition(END)
     if not begin or not end or BEGIN in old + after or END in before + after:
         raise ValueError(f"the page must hold {BEGIN!r} and then {END!r}, each once on a line of its own")
+    _, *parts = f"\n{old}".split(f"\n{_HEADING}")
+    kept = {part.partition("\n")[0]: f"{_HEADING}{part.rstrip()}\n" for part in parts}
+    figures = "\n".join(text for _, text in sorted((kept | dict(areas)).items()))
     return f"{before}{BEGIN}\n{figures}{END}{after}"
 
 
@@ -53,6 +54,10 @@ def describe_machine(when: datetime) -> str:
     )
     python = platform.python_version()
     return f"{when:%Y-%m-%d}, {os.cpu_count()} cores of {platform.machine()} ({processor}), Python {python}"
+
+
+def _machine_of(results: Path) -> str:
+    return describe_machine(datetime.fromtimestamp(results.stat().st_mtime, UTC))
 
 
 def _cpu_lines() -> list[str]:
@@ -70,10 +75,8 @@ def main() -> int:
     if not results:
         sys.stderr.write(f"no figures in {RESULTS}; run make bench first\n")
         return 1
-    newest = max(path.stat().st_mtime for path in results)
-    machine = describe_machine(datetime.fromtimestamp(newest, UTC))
-    figures = render_figures({path.stem: load_area(path) for path in results}, machine)
-    replace_file(PAGE, with_figures(PAGE.read_text(encoding="utf-8"), figures).encode())
+    areas = {path.stem: render_area(path.stem, load_area(path), _machine_of(path)) for path in results}
+    replace_file(PAGE, with_figures(PAGE.read_text(encoding="utf-8"), areas).encode())
     return 0
 
 

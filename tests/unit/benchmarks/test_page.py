@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.page import BEGIN, END, PAGE, render_figures, with_figures
+from benchmarks.page import BEGIN, END, PAGE, render_area, with_figures
 from benchmarks.report import compare
 
 RATIOS = (
@@ -9,24 +9,24 @@ RATIOS = (
 )
 
 
-def test_figures_stand_in_a_table_by_area_with_what_was_not_met() -> None:
-    text = render_figures({"wire": RATIOS[1:], "agent": RATIOS[:1]}, "a machine")
-    assert text.index("### agent") < text.index("### wire")
+def test_the_figures_of_an_area_stand_in_a_table_with_what_was_not_met() -> None:
+    text = render_area("agent", RATIOS, "a machine")
+    assert text.startswith("### agent\nTaken on a machine.\n")
     assert "| agent / bare | 6 | 3 | us | 2 | 1.5 | **no** | 9 |" in text
     assert "| monitor / counter | 14000 | 20000 | records/s | 0.7 | 0.7 | yes | 3 |" in text
-    assert "Taken on a machine." in text
 
 
-def test_only_the_generated_section_is_replaced() -> None:
-    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert with_figures(page, "new\n") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+def test_only_the_areas_that_were_run_are_replaced_and_all_stand_in_the_order_of_their_names() -> None:
+    page = f"before\n{BEGIN}\n### loop\nold\n\n### wire\nkept\n{END}\nafter\n"
+    made = with_figures(page, {"loop": "### loop\nnew\n", "agent": "### agent\nfirst\n"})
+    assert made == f"before\n{BEGIN}\n### agent\nfirst\n\n### loop\nnew\n\n### wire\nkept\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("page", ["", BEGIN + "\n", END, f"{END}\n{BEGIN}\n", f"{BEGIN}\n{END}\n{BEGIN}\n{END}\n"])
 def test_a_page_without_its_two_marks_is_refused(page: str) -> None:
     with pytest.raises(ValueError, match="must hold"):
-        with_figures(page, "new\n")
+        with_figures(page, {})
 
 
 def test_the_page_of_this_repository_takes_figures() -> None:
-    assert "new figures" in with_figures(PAGE.read_text(encoding="utf-8"), "new figures\n")
+    assert "new figures" in with_figures(PAGE.read_text(encoding="utf-8"), {"agent": "### agent\nnew figures\n"})
