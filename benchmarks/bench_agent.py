@@ -92,7 +92,7 @@ def bench_whole_path_against_the_bare_call(data, kind, variant, tmp_path, record
     )
 
 
-def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path) -> Callable[[], None]:
+def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path, max_batch_rows: int) -> Callable[[], None]:
     manifest = bundle.manifest
     variant = manifest.variants[0]
     content = Content(manifest.ref, variant.name, "0" * 64)
@@ -114,6 +114,7 @@ def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path) -> Callable[[], 
             stop_at_end=True,
             engine=engine,
             cursor=0,
+            max_batch_rows=max_batch_rows,
         )
         loop.run()
         sink.flush()

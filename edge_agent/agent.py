@@ -21,7 +21,7 @@ from edge_agent.sensing.answer_lines import AnswerLines
 from edge_agent.sensing.sink import LineSink, Sink
 from edge_agent.sensing.source import Source, SourceRow
 from edge_agent.surprises import Surprises
-from edge_agent.telemetry.sampler import Candidate, Sampler, candidate_of
+from edge_agent.telemetry.sampler import Candidate, Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
 
@@ -83,6 +83,7 @@ class ScoringLoop:
         self._device = device
         self._open_source = open_source
         self._sink = sink
+        self._line_sink = sink if isinstance(sink, LineSink) else None
         self._sampler = sampler
         self._handover = handover
         self._clock = clock
@@ -224,17 +225,18 @@ class ScoringLoop:
 
         def candidate(index: int) -> Candidate:
             place = places[index]
+            _, value, confidence, agrees, *_ = answers.answer(place)
             prediction_id = prefix + str(rows[place].number)
-            return candidate_of(prediction_id, at_utc_s, answers.values(place), engine.scorer.scored(place))
+            return Candidate(prediction_id, at_utc_s, answers.packed(place), value, confidence, bool(agrees))
 
         try:
             self._sampler.offer_many(len(places), candidate, lambda index: answers.answer(places[index])[5])
         except Exception as error:  # noqa: BLE001 - as in `_count`
             self._surprises.tell("sampling a block of rows", error)
             self._count_failure(engine, COUNTING)
-        if self._lines is not None and isinstance(self._sink, LineSink):
+        if self._lines is not None and self._line_sink is not None:
             try:
-                self._sink.write_lines(self._lines.write(answers, rows, at_utc_s))
+                self._line_sink.write_lines(self._lines.write(answers, rows, at_utc_s))
             except Exception as error:  # noqa: BLE001 - as in `_count`
                 self._surprises.tell("writing the answers of a block of rows", error)
                 self._count_failure(engine, COUNTING)

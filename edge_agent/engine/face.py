@@ -134,6 +134,10 @@ class RowBlock(Protocol):
         """Return ``(n_features,)`` of an encoded row; None where missing."""
         ...
 
+    def packed(self, place: int, /) -> bytes:
+        """Return ``(n_features,)`` of an encoded row as bytes of float64; NaN where missing."""
+        ...
+
     def lines(
         self, rows: "list[Any]", begin: bytes, middle: bytes, labels: "tuple[bytes, ...]", abstain_below: float, /
     ) -> bytes:

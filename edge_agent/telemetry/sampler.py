@@ -12,6 +12,7 @@ import heapq
 import itertools
 import math
 import random
+from array import array
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
@@ -52,11 +53,15 @@ class SamplerState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A row that may still be chosen."""
+    """A row that may still be chosen.
+
+    Attributes:
+        features: ``(n_features,)``, None or NaN where missing; or as bytes of float64, to be read if it is chosen.
+    """
 
     prediction_id: str
     scored_utc_s: float
-    features: tuple[float | None, ...]
+    features: tuple[float | None, ...] | bytes
     prediction: float
     confidence: float
     agrees: bool
@@ -86,7 +91,7 @@ class Reservoir(Generic[_ItemT]):
         capacity = self._capacity
         if self.seen == 0 and n > capacity:
             self.seen = n
-            return dict(enumerate(self._rng.sample(range(n), capacity)))
+            return dict(enumerate(_choose(n, capacity, self._rng)))
         kept: dict[int, int] = {}
         filled, seen, chance = len(self.items), self.seen, self._rng.random
         for item in range(n):
@@ -129,8 +134,8 @@ class Sampler:
         """Offer one scored row; it is copied only if it may be chosen."""
 
         def candidate(_place: int) -> Candidate:
-            features = tuple(None if math.isnan(v) else v for v in row.values) if row.has_missing else tuple(row.values)
-            return candidate_of(prediction_id, scored_utc_s, features, prediction)
+            value, confidence = prediction.value, prediction.confidence
+            return Candidate(prediction_id, scored_utc_s, tuple(row.values), value, confidence, prediction.agrees)
 
         self.offer_many(1, candidate, lambda _place: prediction.uncertainty)
 
@@ -203,15 +208,20 @@ class Sampler:
         """Choose as `close_window` does; return what writes the records, for a thread that has the time."""
         scored = self._state.scored + self._rows
         allowed = max(0, math.floor(self._max_share * scored + 1e-9) - self._state.taken)
-        chosen = [
-            _sample(candidate, BACKGROUND)
-            for candidate in self._uniform.shuffled()[: min(self._background_rows, allowed)]
-        ]
-        chosen += self._answer(allowed - len(chosen), {sample.prediction_id for sample in chosen})
-        self._state = SamplerState(scored, self._state.taken + len(chosen))
+        wanted = min(self._background_rows, allowed)
+        # Where all are taken, their order says nothing.
+        background = self._uniform.items if wanted >= len(self._uniform.items) else self._uniform.shuffled()[:wanted]
+        asked: list[Sample] = []
+        if self._asks:
+            asked = self._answer(allowed - len(background), {candidate.prediction_id for candidate in background})
+        self._state = SamplerState(scored, self._state.taken + len(background) + len(asked))
         self._rows = 0
         self._start_window()
-        return lambda: tuple(_records(bundle, chosen))
+
+        def write() -> tuple[Samples, ...]:
+            return tuple(_records(bundle, [*(_sample(candidate, BACKGROUND) for candidate in background), *asked]))
+
+        return write
 
     def _answer(self, allowed: int, taken: set[str]) -> list[Sample]:
         """Choose rows for the oldest ask: its share of the least certain, the others at random, each row once."""
@@ -257,18 +267,28 @@ class Sampler:
         self._asked: Reservoir[Candidate] = Reservoir(owed + (self._background_rows if owed else 0), self._rng)
 
 
-def candidate_of(
-    prediction_id: str, scored_utc_s: float, features: tuple[float | None, ...], prediction: Prediction
-) -> Candidate:
-    """Write a scored row down."""
-    return Candidate(prediction_id, scored_utc_s, features, prediction.value, prediction.confidence, prediction.agrees)
+def _choose(n: int, k: int, rng: random.Random) -> list[int]:
+    """Choose k of 0 … n - 1, each set as likely as any other (R. W. Floyd, CACM 30(9), 1987), at a draw for each."""
+    chosen: dict[int, None] = {}
+    chance = rng.random
+    for last in range(n - k, n):
+        at = int(chance() * (last + 1))
+        chosen[last if at in chosen else at] = None
+    return list(chosen)
+
+
+def _features_of(candidate: Candidate) -> tuple[float | None, ...]:
+    found = candidate.features
+    values = array("d", found) if isinstance(found, bytes) else found
+    # NaN is the one number that does not equal itself.
+    return tuple(None if value != value else value for value in values)  # noqa: PLR0124
 
 
 def _sample(candidate: Candidate, reason: str, ask_id: str | None = None) -> Sample:
     return Sample(
         prediction_id=candidate.prediction_id,
         scored_utc_s=candidate.scored_utc_s,
-        features=candidate.features,
+        features=_features_of(candidate),
         prediction=candidate.prediction,
         confidence=candidate.confidence,
         agrees=candidate.agrees,

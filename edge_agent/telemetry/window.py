@@ -2,10 +2,10 @@
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import accumulate, pairwise
 from typing import Final, Protocol
 
 import msgspec
@@ -37,10 +37,10 @@ class _Counts:
         features: by feature its bins, then the missing.
     """
 
-    features: list[list[int]]
-    out_of_range: list[int]
-    predictions: list[int]
-    agreement: list[int]
+    features: Sequence[MutableSequence[int]]
+    out_of_range: MutableSequence[int]
+    predictions: MutableSequence[int]
+    agreement: MutableSequence[int]
     latency: LatencySketch
 
 
@@ -64,12 +64,15 @@ class _Shape:
 
     def read(self, counts: bytes, lowest_bucket: int, buckets: bytes) -> _Counts:
         """Take a block's counts apart (`edge_agent.engine.face.RowBlock.counts`)."""
-        numbers = iter(array("Q", counts))
-        features = [list(islice(numbers, width)) for width in self.widths]
-        outside = list(islice(numbers, len(self.widths)))
-        predictions = list(islice(numbers, self.n_predictions))
+        numbers = array("Q", counts).tolist()
+        places = list(accumulate(self.widths, initial=0))
+        features = [numbers[start:end] for start, end in pairwise(places)]
+        outside, predictions = places[-1], places[-1] + len(self.widths)
+        agreement = predictions + self.n_predictions
         latency = LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest_bucket) if n)
-        return _Counts(features, outside, predictions, list(numbers), latency)
+        return _Counts(
+            features, numbers[outside:predictions], numbers[predictions:agreement], numbers[agreement:], latency
+        )
 
 
 class WindowBuilder:
@@ -97,7 +100,7 @@ class WindowBuilder:
         self._output_edges = manifest.output_edges
         self._n_predictions = manifest.n_outputs if self._is_classification else len(manifest.output_edges) + 1
         self._n_agreement = n_agreement_bins(manifest)
-        self._widths = tuple(len(edges) + 2 for edges in self._edges)
+        self._shape = _Shape(tuple(len(edges) + 2 for edges in self._edges), self._n_predictions, self._n_agreement)
         self._block = block
         if block is not None:
             block.counts()
@@ -106,7 +109,7 @@ class WindowBuilder:
     @property
     def rows(self) -> int:
         """Rows counted so far, scored or refused."""
-        return self._scored + sum(self._refused.values())
+        return self._scored + self._n_refused
 
     @property
     def rows_scored(self) -> int:
@@ -165,6 +168,7 @@ class WindowBuilder:
         as out of range, or else as missing. Its bins count scored rows only.
         """
         self._note_rows(row_number, row_number)
+        self._n_refused += 1
         self._refused[error.kind] = self._refused.get(error.kind, 0) + 1
         if error.feature is not None:
             own = self._own_counts()
@@ -209,10 +213,6 @@ class WindowBuilder:
         self._start(ended_utc_s)
         return build
 
-    @property
-    def _shape(self) -> _Shape:
-        return _Shape(self._widths, self._n_predictions, self._n_agreement)
-
     def _note_rows(self, first: int, last: int) -> None:
         # Within a block a row that was refused may be told before one that stands before it.
         if self._first_row < 0 or first < self._first_row:
@@ -230,6 +230,7 @@ class WindowBuilder:
         self._started_utc_s = started_utc_s
         self._first_row = self._last_row = -1
         self._scored = 0
+        self._n_refused = 0
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
@@ -247,7 +248,7 @@ def _build(
     return msgspec.structs.replace(
         frame,
         features=tuple(
-            FeatureCounts(tuple(bins[:-1]), missing=bins[-1], out_of_range=outside)
+            FeatureCounts(tuple(bins[:-1]), bins[-1], outside)
             for bins, outside in zip(counts.features, counts.out_of_range, strict=True)
         ),
         predictions=tuple(counts.predictions),

@@ -28,6 +28,7 @@ typedef struct {
     PyObject *categories; /* tuple: dict of names to indices, or None */
     uint8_t *flags;
     double *limits; /* (n_features, 2): low, high */
+    double *slopes, *grid;
     float *rows;    /* (capacity, n_features) */
     float *entry, *exit;
     Py_buffer kept[N_BUFFERS];
@@ -123,7 +124,7 @@ static bool take(rows_object *self, uint32_t place, PyObject *raw)
     fl_row *row = block->rows + place;
     const bool is_list = raw->ob_type == &PyList_Type;
     row->state = FL_ROW_NONE;
-    row->has_missing = 0;
+    row->has_missing = row->has_outside = 0;
     if (!is_list && raw->ob_type != &PyTuple_Type)
         return false;
     if ((is_list ? PyList_Size(raw) : PyTuple_Size(raw)) != (Py_ssize_t)n)
@@ -145,7 +146,7 @@ static bool take(rows_object *self, uint32_t place, PyObject *raw)
             } else if (flags & REFUSES_OUTSIDE) {
                 return false;
             } else {
-                outside[i] = 1;
+                outside[i] = row->has_outside = 1;
             }
         }
         if (fabs(number) > FLT_MAX)
@@ -226,7 +227,7 @@ static PyObject *rows_put(PyObject *object, PyObject *const *arguments, Py_ssize
     uint8_t *outside = block->outside + (size_t)place * block->n_features;
     empty(self, (uint32_t)place);
     memset(outside, 0, block->n_features);
-    row->has_missing = 0;
+    row->has_missing = row->has_outside = 0;
     for (uint32_t i = 0; i < block->n_features; i++) {
         const double number = PyFloat_AsDouble(PyList_GetItem(arguments[1], i));
         if (number == -1.0 && PyErr_Occurred() != NULL)
@@ -246,7 +247,7 @@ static PyObject *rows_put(PyObject *object, PyObject *const *arguments, Py_ssize
                 PyErr_SetString(PyExc_ValueError, "no such feature");
             return NULL;
         }
-        outside[feature] = 1;
+        outside[feature] = row->has_outside = 1;
     }
     row->state = FL_ROW_TAKEN;
     return none_again();
@@ -426,6 +427,16 @@ static PyObject *rows_values(PyObject *object, PyObject *argument)
     return tuple;
 }
 
+static PyObject *rows_packed(PyObject *object, PyObject *argument)
+{
+    rows_object *self = (rows_object *)object;
+    const Py_ssize_t place = PyLong_AsSsize_t(argument);
+    const size_t row_bytes = self->block.n_features * sizeof(double);
+    if (!is_place(self, place))
+        return NULL;
+    return PyBytes_FromStringAndSize((const char *)self->block.values + (size_t)place * row_bytes, (Py_ssize_t)row_bytes);
+}
+
 /* --- write ------------------------------------------------------------------------------------------------------ */
 
 typedef struct {
@@ -558,6 +569,9 @@ static void rows_dealloc(PyObject *object)
     free(self->block.outside);
     free(self->block.rows);
     free(self->block.second);
+    free(self->block.filled);
+    free(self->slopes);
+    free(self->grid);
     free(self->block.counts);
     free(self->block.latencies);
     PyObject_Free(object);
@@ -581,6 +595,40 @@ static bool fits(const rows_object *self)
     const Py_ssize_t n_agreement =
         block->is_classification ? 2 * (Py_ssize_t)FL_CONFIDENCE_BINS : (Py_ssize_t)block->n_disagreement_edges + 1;
     return is_fit && (Py_ssize_t)block->n_agreement == n_agreement && (block->is_classification || o == 1);
+}
+
+static uint32_t padded(uint32_t n)
+{
+    return (n + FL_LANES - 1) / FL_LANES * FL_LANES;
+}
+
+/* Lay slopes and edges as they are read fastest; false: there is no memory. */
+static bool lay(rows_object *self)
+{
+    fl_rows *block = &self->block;
+    const double *slopes = self->kept[SLOPES].buf;
+    const uint32_t n = block->n_features, o = block->n_outputs;
+    block->n_padded = padded(o);
+    block->second = calloc(block->n_padded, sizeof(double));
+    block->filled = calloc(n, sizeof(double));
+    block->slopes = self->slopes = calloc((size_t)n * block->n_padded, sizeof(double));
+    if (block->second == NULL || block->filled == NULL || self->slopes == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        memcpy(self->slopes + (size_t)i * block->n_padded, slopes + (size_t)i * o, o * sizeof(double));
+    uint32_t width = 0;
+    for (uint32_t i = 0; i < n; i++)
+        if (block->starts[i + 1] - block->starts[i] > width)
+            width = block->starts[i + 1] - block->starts[i];
+    block->grid_width = width = padded(width ? width : 1);
+    if (width > FL_MOST_COMPARED)
+        return true;
+    block->grid = self->grid = calloc((size_t)n * width, sizeof(double));
+    for (uint32_t i = 0; self->grid != NULL && i < n; i++)
+        for (uint32_t k = 0; k < width; k++)
+            self->grid[(size_t)i * width + k] =
+                block->starts[i] + k < block->starts[i + 1] ? block->edges[block->starts[i] + k] : (double)INFINITY;
+    return self->grid != NULL;
 }
 
 PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t n_arguments)
@@ -628,7 +676,6 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     block->output_edges = kept[OUTPUT_EDGES].buf;
     block->disagreement_edges = kept[DISAGREEMENT_EDGES].buf;
     block->means = kept[MEANS].buf;
-    block->slopes = kept[SLOPES].buf;
     block->intercepts = kept[INTERCEPTS].buf;
     self->rows = kept[ROWS].buf;
     block->answers = kept[ANSWERS].buf;
@@ -642,11 +689,10 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     block->values = calloc((size_t)block->capacity * block->n_features, sizeof(double));
     block->outside = calloc((size_t)block->capacity * block->n_features, 1);
     block->rows = calloc(block->capacity, sizeof(fl_row));
-    block->second = calloc(block->n_outputs, sizeof(double));
     block->counts = calloc(fl_rows_counts(block), sizeof(uint64_t));
     block->latencies = calloc(FL_BUCKETS, sizeof(uint32_t));
     block->first_bucket = block->last_bucket = FL_BUCKETS;
-    if (!block->values || !block->outside || !block->rows || !block->second || !block->counts || !block->latencies) {
+    if (!lay(self) || !block->values || !block->outside || !block->rows || !block->counts || !block->latencies) {
         Py_DecRef((PyObject *)self);
         return PyErr_NoMemory();
     }
@@ -665,6 +711,7 @@ static PyMethodDef rows_methods[] = {
     {"states", rows_states, METH_O, "Return what became of each place."},
     {"answer", rows_answer, METH_O, "Return what is known of one scored row."},
     {"values", rows_values, METH_O, "Return a row as it was encoded, None where it is missing."},
+    {"packed", rows_packed, METH_O, "Return a row as it was encoded, as bytes of float64."},
     {"lines", FAST(rows_lines), "Write one line for each counted row."},
     {NULL, NULL, 0, NULL},
 };

@@ -15,6 +15,10 @@
 #define FL_BUCKETS 1745u
 #define FL_CONFIDENCE_BINS 10u
 
+/* Doubles that are worked on at once, and the most edges of a feature that are all compared instead of searched. */
+#define FL_LANES 2u
+#define FL_MOST_COMPARED 32u
+
 /* What became of a place of the block. */
 typedef enum {
     FL_ROW_NONE,    /* refused, or not yet taken */
@@ -27,7 +31,7 @@ typedef enum {
 typedef struct {
     double value, confidence, uncertainty, latency_us;
     uint32_t label, agreement;
-    uint8_t state, agrees, has_missing;
+    uint8_t state, agrees, has_missing, has_outside;
 } fl_row;
 
 /* What one bundle's rows are counted by; arrays belong to the caller. */
@@ -38,13 +42,17 @@ typedef struct {
     const double *edges;
     const double *output_edges, *disagreement_edges;
     const double *means;        /* (n_features) */
-    const double *slopes;       /* (n_features, n_outputs) of the second model */
+    const double *slopes;       /* (n_features, n_padded) of the second model, zeros beyond the outputs */
     const double *intercepts;   /* (n_outputs) */
     double *values;             /* (capacity, n_features), as they were checked */
     uint8_t *outside;           /* (capacity, n_features): 1 where a value was flagged as out of range */
     const float *answers;       /* (capacity, n_outputs) */
     fl_row *rows;               /* (capacity) */
-    double *second;             /* (n_outputs) */
+    double *second;             /* (n_padded) */
+    double *filled;             /* (n_features): a row whose missing numbers are the means */
+    uint32_t n_padded;          /* n_outputs, up to a multiple of FL_LANES */
+    const double *grid;         /* (n_features, grid_width): edges, infinity beyond them; NULL: some have too many */
+    uint32_t grid_width;        /* a multiple of FL_LANES */
     uint64_t *counts;           /* n_counts: see fl_rows_counts */
     uint32_t *latencies;        /* (FL_BUCKETS) */
     uint32_t first_bucket, last_bucket; /* of those that are not empty; first > last: none is */
