@@ -37,6 +37,8 @@ except ImportError:
     from ai_edge_litert import interpreter as tflite
 
 ROWS: Final = 500
+# A round goes over the rows so often: what is done once for a loop is not a row's.
+TURNS: Final = 4
 ROUNDS: Final = 40
 REACH: Final = 1.5
 
