@@ -10,7 +10,7 @@ from pathlib import Path
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceError
 from edge_agent.scoring.schema import RawRow, Unreadable
-from edge_agent.sensing.source import SourceRow
+from edge_agent.sensing.source import SourceRow, take_ready
 
 
 class CsvReplay:
@@ -101,6 +101,10 @@ class CsvReplay:
         self._pending = next(self._numbered, None)
         self._at_end = self._pending is None
         return row
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        """Return the rows that are there; see `Source.ready_rows`."""
+        return take_ready(self, limit)
 
     def close(self) -> None:
         """End the replay."""

@@ -17,7 +17,7 @@ import msgspec
 
 from edge_agent.errors import SourceError
 from edge_agent.scoring.schema import RawRow, RawValue, Unreadable
-from edge_agent.sensing.source import SourceRow
+from edge_agent.sensing.source import SourceRow, take_ready
 
 STANDARD_INPUT: Final = "-"
 MAX_LINE_BYTES: Final = 1 << 20
@@ -90,6 +90,10 @@ class JsonLines:
             if line.strip() or self._oversize:
                 return SourceRow(number, self._values_of(line))
         return None
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        """Return the rows that are there; see `Source.ready_rows`."""
+        return take_ready(self, limit)
 
     def close(self) -> None:
         """End it."""

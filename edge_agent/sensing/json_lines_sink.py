@@ -2,6 +2,9 @@
 
 ``{"id": …, "row": …, "at": …, "bundle": "name/version", "label": … or "value": …, "confidence": …}``
 
+An answer that abstains has the label ``null`` and ``"abstained": true`` at its end: whoever does not look for that has no
+label to act upon.
+
 After a cut the rows of the window that was not yet durable are scored again, so their lines stand twice: ids are the
 same, and a reader takes the last line of an id.
 """
@@ -11,6 +14,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +22,9 @@ import msgspec
 
 from broker.messages import BundleRef
 from edge_agent.durable import sync_folder
-from edge_agent.errors import SettingsError
+from edge_agent.errors import RowError, SettingsError
 from edge_agent.scoring.scorer import Prediction
+from edge_agent.sensing.answer_lines import CONFIDENCE_PLACES
 
 MAX_WAITING_LINES: Final = 100_000
 
@@ -63,14 +68,23 @@ class JsonLinesSink:
         if prediction.label is None:
             line["value"] = prediction.value
         else:
-            line["label"] = prediction.label
-        line["confidence"] = prediction.confidence
-        if len(self._waiting) >= MAX_WAITING_LINES:
+            line["label"] = None if prediction.abstained else prediction.label
+        line["confidence"] = round(prediction.confidence, CONFIDENCE_PLACES)
+        if prediction.abstained:
+            line["abstained"] = True
+        self.write_lines([_ENCODER.encode(line) + b"\n"])
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take the answers of rows that were scored together; see `LineSink.write_lines`."""
+        for _ in range(len(self._waiting) + len(lines) - MAX_WAITING_LINES):
             # A flush by the other thread may empty it in between.
             with contextlib.suppress(IndexError):
                 self._waiting.popleft()
                 self.lost += 1
-        self._waiting.append(_ENCODER.encode(line) + b"\n")
+        self._waiting.extend(lines)
+
+    def refuse(self, row: int, error: RowError) -> None:
+        """Let it be: a refused row has no answer."""
 
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""

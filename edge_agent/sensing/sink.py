@@ -1,8 +1,10 @@
 """The protocol behind which the takers of answers stand."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from broker.messages import BundleRef
+from edge_agent.errors import RowError
 from edge_agent.scoring.scorer import Prediction
 
 
@@ -11,6 +13,10 @@ class Sink(Protocol):
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; called by the scoring thread, so it does no I/O and never raises."""
+        ...
+
+    def refuse(self, row: int, error: RowError) -> None:
+        """Take the word that a row has no answer: it was refused, and why; as `write`, it does no I/O and never raises."""
         ...
 
     def flush(self) -> None:
@@ -28,11 +34,26 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class LineSink(Protocol):
+    """A sink whose answers are the lines of `edge_agent.sensing.answer_lines`: it takes those of many rows at once."""
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take the lines of rows that were scored together, each with its end; as `Sink.write`, it never raises."""
+        ...
+
+
 class NoSink:
     """Takes answers and keeps none: for devices whose answers only travel as telemetry."""
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer."""
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take answers."""
+
+    def refuse(self, row: int, error: RowError) -> None:
+        """Take a refusal."""
 
     def flush(self) -> None:
         """Have nothing to make durable."""

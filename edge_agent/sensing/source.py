@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.errors import SourceError
 from edge_agent.scoring.schema import RawRow
 
 
@@ -36,6 +37,48 @@ class Source(Protocol):
         """
         ...
 
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        """Return rows that are there already, in their order, at most ``limit``; never wait. None there: an empty list.
+
+        More than one says that rows come faster than they are taken: the loop may then score them together. What
+        `next_row` would give with no time to wait is what is there: `take_ready` is that, for a source that knows no
+        quicker way.
+
+        Raises:
+            SourceError: as `next_row` does; never after a row was taken for this list.
+        """
+        ...
+
     def close(self) -> None:
         """End it; a waiting `next_row` of another thread returns None."""
         ...
+
+
+class NextRow(Protocol):
+    """What `take_ready` asks."""
+
+    def next_row(self, timeout_s: float) -> SourceRow | None:
+        """See `Source.next_row`."""
+        ...
+
+
+def take_ready(source: NextRow, limit: int) -> list[SourceRow]:
+    """Return the rows that ``source`` gives at once, at most ``limit``: a `Source.ready_rows` out of its `next_row`.
+
+    A source that breaks after some rows were taken gives these rows, and breaks at the next call.
+
+    Raises:
+        SourceError: the source cannot be read any more.
+    """
+    rows: list[SourceRow] = []
+    while len(rows) < limit:
+        try:
+            row = source.next_row(0.0)
+        except SourceError:
+            if not rows:
+                raise
+            break
+        if row is None:
+            break
+        rows.append(row)
+    return rows

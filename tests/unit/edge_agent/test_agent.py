@@ -13,12 +13,12 @@ import pytest
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
 from edge_agent.agent import COUNTING, ORDER, ScoringLoop
-from edge_agent.errors import SourceError
+from edge_agent.errors import RowError, SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import RawRow
 from edge_agent.scoring.scorer import Prediction, Scorer
-from edge_agent.sensing.source import SourceRow
+from edge_agent.sensing.source import SourceRow, take_ready
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.update.engine import Engine, TrialMeter
 from edge_agent.update.record import Content
@@ -50,6 +50,9 @@ class ListedRows:
         del self.rows[0]
         return SourceRow(number, values)
 
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        return take_ready(self, limit)
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -77,11 +80,15 @@ class ListSink:
 
     def __init__(self) -> None:
         self.answers: list[tuple[str, int, str]] = []
+        self.refused: list[tuple[int, str]] = []
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         assert at_utc_s > 0
         assert prediction.label is not None
         self.answers.append((prediction_id, row, str(bundle)))
+
+    def refuse(self, row: int, error: RowError) -> None:
+        self.refused.append((row, error.kind))
 
     def flush(self) -> None:
         return
