@@ -192,6 +192,7 @@ class ScoringLoop:
             self._count_failure(engine, COUNTING)
 
     def _refuse(self, engine: Engine, number: int, error: RowError) -> None:
+        self._sink.refuse(number, error)
         if self._window is not None:
             self._window.refuse(number, error)
         meter = engine.meter

@@ -13,7 +13,7 @@ import pytest
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
 from edge_agent.agent import COUNTING, ORDER, ScoringLoop
-from edge_agent.errors import SourceError
+from edge_agent.errors import RowError, SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import RawRow
@@ -76,12 +76,17 @@ class ListSink:
     """A sink that keeps what it is given."""
 
     def __init__(self) -> None:
+        self.lost = 0
         self.answers: list[tuple[str, int, str]] = []
+        self.refused: list[tuple[int, str]] = []
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         assert at_utc_s > 0
         assert prediction.label is not None
         self.answers.append((prediction_id, row, str(bundle)))
+
+    def refuse(self, row: int, error: RowError) -> None:
+        self.refused.append((row, error.kind))
 
     def flush(self) -> None:
         return
@@ -173,6 +178,7 @@ def test_refused_rows_are_counted_by_kind_and_scoring_goes_on():
     assert closed.window.rows_scored == 3
     assert dict(closed.window.rows_refused) == {"wrong_length": 1, "not_a_number": 1, "out_of_range": 1}
     assert closed.cursor == 6
+    assert bench.sink.refused == [(1, "wrong_length"), (2, "not_a_number"), (3, "out_of_range")]
 
 
 def test_a_surprise_in_the_runtime_is_counted_and_scoring_goes_on():
