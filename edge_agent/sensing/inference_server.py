@@ -109,7 +109,7 @@ class InferenceServer:
             scored = Scored(
                 prediction_id,
                 bundle.version,
-                prediction.label or "",
+                "" if prediction.abstained else prediction.label or "",
                 prediction.value,
                 prediction.confidence,
                 # A copy: the runtime may fill the same numbers again.

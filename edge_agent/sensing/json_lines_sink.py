@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ from broker.messages import BundleRef
 from edge_agent.durable import sync_folder
 from edge_agent.errors import RowError, SettingsError
 from edge_agent.scoring.scorer import Prediction
-from edge_agent.sensing.answers import Answer, answer_of, encode_answer
+from edge_agent.sensing.answers import answer_of, encode_answer
 
 MAX_WAITING_LINES: Final = 100_000
 MAX_FILE_BYTES: Final = 8 << 20
@@ -52,8 +53,8 @@ class JsonLinesSink:
         self._path = path
         self._max_file_bytes = max_file_bytes
         self._kept_files = kept_files
-        # Answers wait here, so that the scoring thread never waits for the disk; a deque needs no lock.
-        self._waiting: deque[Answer] = deque()
+        # Lines wait here, so that the scoring thread never waits for the disk; a deque needs no lock.
+        self._waiting: deque[bytes] = deque()
         # Lines that the disk did not take, the first of them from the very byte where it stopped.
         self._unfinished: list[bytes] = []
         self._flushing = threading.Lock()
@@ -68,12 +69,16 @@ class JsonLinesSink:
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; see `Sink.write`."""
-        if len(self._waiting) >= MAX_WAITING_LINES:
+        self.write_lines([encode_answer(answer_of(prediction_id, row, at_utc_s, bundle, prediction)) + b"\n"])
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take the answers of rows that were scored together; see `LineSink.write_lines`."""
+        for _ in range(len(self._waiting) + len(lines) - MAX_WAITING_LINES):
             # A flush by the other thread may empty it in between.
             with contextlib.suppress(IndexError):
                 self._waiting.popleft()
                 self.lost += 1
-        self._waiting.append(answer_of(prediction_id, row, at_utc_s, bundle, prediction))
+        self._waiting.extend(lines)
 
     def refuse(self, row: int, error: RowError) -> None:
         """Let it be: a refused row has no answer."""
@@ -81,12 +86,12 @@ class JsonLinesSink:
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""
         with self._flushing:
-            answers: list[Answer] = []
+            lines: list[bytes] = []
             # `write` may take one off the full queue in between.
             with contextlib.suppress(IndexError):
                 for _ in range(len(self._waiting)):
-                    answers.append(self._waiting.popleft())  # noqa: PERF401 - what was taken is kept when it ends early
-            self._unfinished += [encode_answer(answer) + b"\n" for answer in answers]
+                    lines.append(self._waiting.popleft())  # noqa: PERF401 - what was taken is kept when it ends early
+            self._unfinished += lines
             self._drop_over_bound()
             if not self._unfinished:
                 return

@@ -1,7 +1,7 @@
 """The protocol behind which the takers of answers stand."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from broker.messages import BundleRef
 from edge_agent.errors import RowError
@@ -39,6 +39,15 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class LineSink(Protocol):
+    """A sink whose answers are the lines of `edge_agent.sensing.answer_lines`: it takes those of many rows at once."""
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take the lines of rows that were scored together, each with its end; as `Sink.write`, it never raises."""
+        ...
+
+
 class NoSink:
     """Takes answers and keeps none: for devices whose answers only travel as telemetry."""
 
@@ -46,6 +55,9 @@ class NoSink:
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer."""
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take answers."""
 
     def refuse(self, row: int, error: RowError) -> None:
         """Take a refusal."""

@@ -18,7 +18,7 @@ from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import RawRow
 from edge_agent.scoring.scorer import Prediction, Scorer
-from edge_agent.sensing.source import SourceRow
+from edge_agent.sensing.source import SourceRow, take_ready
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.update.engine import Engine, TrialMeter
 from edge_agent.update.record import Content
@@ -49,6 +49,9 @@ class ListedRows:
             return None
         del self.rows[0]
         return SourceRow(number, values)
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        return take_ready(self, limit)
 
     def close(self) -> None:
         self.is_closed = True

@@ -13,13 +13,10 @@ import pytest
 from edge_agent.errors import SettingsError
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing import json_lines_sink
-from edge_agent.sensing.answers import Answer, answer_of
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from tests.unit.edge_agent.examples import RAIN, prediction_of
 
 Write = Callable[[JsonLinesSink, int], None]
-
-ANSWERS = [answer_of(f"station-1.{row}", row, 1.7e9, RAIN, prediction_of()) for row in range(4)]
 
 
 def write(sink: JsonLinesSink, row: int) -> None:
@@ -98,7 +95,7 @@ def test_answers_that_can_never_be_written_are_bounded_and_counted(tmp_path: Pat
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [2, 3, 4]
 
 
-class EmptiedMeanwhile(deque[Answer]):
+class EmptiedMeanwhile(deque[bytes]):
     """A queue that the other thread empties just after its length was asked for."""
 
     def __len__(self) -> int:
@@ -112,7 +109,7 @@ def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
 ):
     monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 1)
     sink = JsonLinesSink(tmp_path / "answers.jsonl")
-    sink._waiting = EmptiedMeanwhile([ANSWERS[0]])
+    sink._waiting = EmptiedMeanwhile([b"{}\n"])
     write(sink, 7)
     sink._waiting = deque(sink._waiting)
     sink.close()
@@ -120,7 +117,7 @@ def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [7]
 
 
-class ShortenedMeanwhile(deque[Answer]):
+class ShortenedMeanwhile(deque[bytes]):
     """A queue off which the other thread takes one just after its length was asked for."""
 
     def __len__(self) -> int:
@@ -132,7 +129,7 @@ class ShortenedMeanwhile(deque[Answer]):
 
 def test_a_full_queue_that_loses_an_answer_meanwhile_does_not_stop_a_flush(tmp_path: Path):
     sink = JsonLinesSink(tmp_path / "answers.jsonl")
-    sink._waiting = ShortenedMeanwhile(ANSWERS)
+    sink._waiting = ShortenedMeanwhile(b'{"row": %d}\n' % n for n in range(4))
     sink.flush()
     sink.close()
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [1, 2, 3]
