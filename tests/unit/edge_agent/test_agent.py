@@ -79,6 +79,7 @@ class ListSink:
     """A sink that keeps what it is given."""
 
     def __init__(self) -> None:
+        self.lost = 0
         self.answers: list[tuple[str, int, str]] = []
         self.refused: list[tuple[int, str]] = []
 
@@ -180,6 +181,7 @@ def test_refused_rows_are_counted_by_kind_and_scoring_goes_on():
     assert closed.window.rows_scored == 3
     assert dict(closed.window.rows_refused) == {"wrong_length": 1, "not_a_number": 1, "out_of_range": 1}
     assert closed.cursor == 6
+    assert bench.sink.refused == [(1, "wrong_length"), (2, "not_a_number"), (3, "out_of_range")]
 
 
 def test_a_surprise_in_the_runtime_is_counted_and_scoring_goes_on():
