@@ -7,11 +7,12 @@ housekeeping, which has a thread of its own. It decides when a window of telemet
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from broker.messages import AskLabels, ScoreRow
 from broker.topics import DeviceId
+from edge_agent.bundle import Inputs
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
 from edge_agent.handover import Answer, ClosedWindow, Handover
@@ -34,7 +35,7 @@ ORDER: Final = "order"
 # Of a reason, so much is told.
 MAX_REASON: Final = 2048
 
-OpenSource = Callable[[Sequence[str], int], Source]
+OpenSource = Callable[[Inputs, int], Source]
 
 
 class ScoringLoop:
@@ -61,7 +62,7 @@ class ScoringLoop:
 
         Args:
             device: names predictions.
-            open_source: opens the source for these features at this row number.
+            open_source: opens the source for what a bundle takes, at this row number.
             sink: takes answers.
             sampler: chooses rows worth a label.
             handover: takes what must become durable.
@@ -81,7 +82,7 @@ class ScoringLoop:
         self._stop_at_end = stop_at_end
         self._cursor = cursor
         self._source: Source | None = None
-        self._features: tuple[str, ...] = ()
+        self._inputs: Inputs | None = None
         self._engine: Engine | None = None
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
@@ -245,12 +246,12 @@ class ScoringLoop:
         self._report()
         if engine is not None:
             manifest = engine.manifest
-            features = tuple(feature.name for feature in manifest.features)
-            if self._source is None or features != self._features:
+            inputs = manifest.inputs
+            if self._source is None or inputs != self._inputs:
                 if self._source is not None:
                     self._source.close()
-                self._source = self._open_source(features, self._cursor)
-                self._features = features
+                self._source = self._open_source(inputs, self._cursor)
+                self._inputs = inputs
             self._window = WindowBuilder(manifest, engine.content.variant, self._clock.utc_s())
             self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
         else:

@@ -1,8 +1,8 @@
 """Opens the source and the sink that the settings name."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent.bundle import Inputs
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceError
 from edge_agent.sensing.csv_replay import CsvReplay
@@ -14,41 +14,51 @@ from edge_agent.settings import STDIN, SinkSettings, SourceSettings
 
 
 class SourceOpener:
-    """Opens one device's source for the features of a bundle."""
+    """Opens one device's source for what a bundle takes."""
 
     def __init__(self, settings: SourceSettings, clock: Clock) -> None:
         """Keep the settings; nothing is opened yet."""
         self._settings = settings
         self._clock = clock
-        self._opened_for: tuple[str, ...] | None = None
+        self._opened_for: Inputs | None = None
 
-    def open(self, features: Sequence[str], cursor: int) -> Source:
+    def open(self, inputs: Inputs, cursor: int) -> Source:
         """Open the source at a row number.
 
         Raises:
             SourceError: it cannot be read, or does not give these features.
         """
-        source = self._open(features, cursor)
-        self._opened_for = tuple(features)
+        source = self._open(inputs, cursor)
+        self._opened_for = inputs
         return source
 
-    def verify(self, features: Sequence[str]) -> None:
+    def verify(self, inputs: Inputs) -> None:
         """Check that the source can give these features, before a bundle that needs them is put on trial.
 
         Raises:
             SourceError: it cannot.
         """
         if self._settings.kind == "csv":
-            self._open(features, 0).close()
-        elif self._settings.path == STDIN and self._opened_for not in {None, tuple(features)}:
+            self._open(inputs, 0).close()
+        elif self._settings.path == STDIN and self._opened_for not in {None, inputs}:
             raise SourceError(
                 "standard input is being read for other features, and what was read ahead would be lost; "
                 "start the agent anew, or use a file"
             )
 
-    def _open(self, features: Sequence[str], cursor: int) -> Source:
+    def _open(self, inputs: Inputs, cursor: int) -> Source:
+        columns = self._columns(inputs)
+        if inputs.signal is None:
+            return self._open_columns(columns, cursor)
+        try:
+            # Only here: a device whose bundles take features as they come needs no numpy.
+            from edge_agent.sensing.windowed import Windowed  # noqa: PLC0415
+        except ImportError as error:
+            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+        return Windowed(self._open_columns(columns, cursor), inputs.signal, self._clock)
+
+    def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
-        columns = self._columns(features)
         if settings.kind == "csv":
             return CsvReplay(
                 Path(settings.path),
@@ -62,14 +72,15 @@ class SourceOpener:
             )
         return JsonLines(settings.path, columns, cursor=cursor, follow=settings.follow)
 
-    def _columns(self, features: Sequence[str]) -> Sequence[str]:
-        columns = self._settings.columns
-        if columns and len(columns) != len(features):
+    def _columns(self, inputs: Inputs) -> tuple[str, ...]:
+        columns, wanted = self._settings.columns, inputs.columns
+        if columns and len(columns) != len(wanted):
+            what = "features" if inputs.signal is None else "columns of a reading"
             raise SourceError(
-                f"key 'source.columns' names {len(columns)} columns, the bundle takes {len(features)} features: "
-                f"{', '.join(features[:20])}"
+                f"key 'source.columns' names {len(columns)} columns, the bundle takes {len(wanted)} {what}: "
+                f"{', '.join(wanted[:20])}"
             )
-        return columns or features
+        return columns or wanted
 
 
 def open_sink(settings: SinkSettings) -> Sink:
