@@ -73,7 +73,8 @@ class Extractor:
         readings[lacks] = 0.0
         values = self._statistics_of(readings)[self._rows, self._columns]
         values[lacks[self._columns] | (np.abs(values) > _FLOAT32_MAX)] = np.nan
-        return values.astype(np.float32)
+        features: NDArray[np.float32] = values.astype(np.float32)
+        return features
 
     def _statistics_of(self, readings: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return every statistic of every channel, ``(len(_ROWS) + n_bands, n_channels)``."""
@@ -111,7 +112,8 @@ def _hold(readings: NDArray[np.float64], is_missing: NDArray[np.bool_]) -> None:
 
 
 def _changes(is_above: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return np.count_nonzero(is_above[:, 1:] != is_above[:, :-1], axis=1).astype(np.float64)
+    changes: NDArray[np.float64] = np.count_nonzero(is_above[:, 1:] != is_above[:, :-1], axis=1).astype(np.float64)
+    return changes
 
 
 def _power_of(centred: NDArray[np.float64]) -> NDArray[np.float64]:
