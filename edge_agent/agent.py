@@ -7,11 +7,12 @@ housekeeping, which has a thread of its own. It decides when a window of telemet
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from broker.messages import AskLabels, ScoreRow
 from broker.topics import DeviceId
+from edge_agent.bundle import Inputs
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
 from edge_agent.handover import Answer, ClosedWindow, Handover
@@ -39,7 +40,7 @@ MAX_REASON: Final = 2048
 # Longest time that a row waits for others which are scored together with it.
 MAX_ADDED_S: Final = 0.01
 
-OpenSource = Callable[[Sequence[str], int], Source]
+OpenSource = Callable[[Inputs, int], Source]
 
 
 class ScoringLoop:
@@ -68,7 +69,7 @@ class ScoringLoop:
 
         Args:
             device: names predictions.
-            open_source: opens the source for these features at this row number.
+            open_source: opens the source for what a bundle takes, at this row number.
             sink: takes answers.
             sampler: chooses rows worth a label.
             handover: takes what must become durable.
@@ -91,7 +92,7 @@ class ScoringLoop:
         self._stop_at_end = stop_at_end
         self._cursor = cursor
         self._source: Source | None = None
-        self._features: tuple[str, ...] = ()
+        self._inputs: Inputs | None = None
         self._engine: Engine | None = None
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
@@ -341,12 +342,12 @@ class ScoringLoop:
         self._report()
         if engine is not None:
             manifest = engine.manifest
-            features = tuple(feature.name for feature in manifest.features)
-            if self._source is None or features != self._features:
+            inputs = manifest.inputs
+            if self._source is None or inputs != self._inputs:
                 if self._source is not None:
                     self._source.close()
-                self._source = self._open_source(features, self._cursor)
-                self._features = features
+                self._source = self._open_source(inputs, self._cursor)
+                self._inputs = inputs
             engine.scorer.abstain_below = self._abstain_below
             block = self._block = engine.scorer.block
             self._lines = AnswerLines(manifest, self._prediction_prefix, self._abstain_below)

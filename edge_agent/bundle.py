@@ -12,11 +12,12 @@ import sys
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from broker.messages import MAX_BYTES, BundleRef
 from broker.topics import Channel
 from edge_agent.errors import BundleError
+from edge_agent.raw_signal import Signal, columns_of, feature_names, signal_problems
 from edge_agent.strict_json import verify_json
 
 FORMAT: Final = 1
@@ -224,6 +225,23 @@ class Lineage(_Part, frozen=True):
     created_utc: Text
 
 
+class Inputs(Struct, frozen=True):
+    """What a bundle takes from a source: rows of features, or readings that become such rows.
+
+    Attributes:
+        features: their names, in the manifest's order.
+        signal: how readings become features; None: the source gives them.
+    """
+
+    features: tuple[str, ...]
+    signal: Signal | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What each row or reading of the source must hold."""
+        return self.features if self.signal is None else columns_of(self.signal)
+
+
 class Manifest(_Part, frozen=True):
     """All that a device and a monitor need to know of a bundle.
 
@@ -235,6 +253,7 @@ class Manifest(_Part, frozen=True):
         metric: name of the quality metric of `Variant.quality`.
         window_rows: rows in one telemetry window.
         sbom: what the bundle is made of, as CycloneDX; None in a bundle that was made without.
+        signal: how raw readings become `features`; absent where a source gives the features themselves.
     """
 
     format: Literal[1]
@@ -254,11 +273,19 @@ class Manifest(_Part, frozen=True):
     lineage: Lineage
     window_rows: Annotated[int, Meta(ge=1, le=100_000)] = 50
     sbom: Attachment | None = None
+    # Left out where there is none: manifests from before it keep their bytes.
+    signal: Signal | UnsetType = UNSET
 
     @property
     def ref(self) -> BundleRef:
         """The bundle's name and version."""
         return BundleRef(self.name, self.version)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a source must give."""
+        signal = None if self.signal is UNSET else self.signal
+        return Inputs(tuple(feature.name for feature in self.features), signal)
 
     @property
     def n_outputs(self) -> int:
@@ -331,6 +358,7 @@ def _problems_of(manifest: Manifest) -> list[str]:
         problems.append("output reference does not have one count a label")
     problems += _estimation_problems(manifest)
     problems += _window_problems(manifest)
+    problems += _signal_problems(manifest)
     problems += [
         f"golden row {index} does not have {n_features} features and {n_outputs} outputs"
         for index, row in enumerate(manifest.golden)
@@ -392,6 +420,21 @@ def _window_problems(manifest: Manifest) -> list[str]:
     if size_bytes > limit:
         return [f"a telemetry window may have {size_bytes} bytes, the wire takes {limit}; use fewer features or bins"]
     return []
+
+
+def _signal_problems(manifest: Manifest) -> list[str]:
+    signal = manifest.signal
+    if signal is UNSET:
+        return []
+    problems = [f"signal: {problem}" for problem in signal_problems(signal)]
+    if manifest.inputs.features != feature_names(signal):
+        problems.append("signal: its features are not those of the manifest, in the same order")
+    problems += [
+        f"signal: feature {feature.name!r} is a category, and no number"
+        for feature in manifest.features
+        if feature.dtype == "category"
+    ]
+    return problems
 
 
 def _estimation_problems(manifest: Manifest) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edge_agent.bundle import Manifest
+from edge_agent.bundle import Inputs, Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import SettingsError, SourceError
 from edge_agent.sensing.csv_replay import CsvReplay
@@ -52,7 +52,7 @@ class Surroundings:
 
 
 class SourceOpener:
-    """Opens one device's source for the features of a bundle.
+    """Opens one device's source for what a bundle takes.
 
     Attributes:
         answers: where the source itself wants the answers to its rows; None: it does not.
@@ -68,7 +68,7 @@ class SourceOpener:
         """
         self._settings = settings
         self._around = around
-        self._opened_for: tuple[str, ...] | None = None
+        self._opened_for: Inputs | None = None
         self.answers: Sink | None = None
         self.inlet: Inlet | None = None
         self._begin: Callable[[], None] | None = None
@@ -100,35 +100,45 @@ class SourceOpener:
             "unkept": inlet.unkept,
         }
 
-    def open(self, features: Sequence[str], cursor: int) -> Source:
+    def open(self, inputs: Inputs, cursor: int) -> Source:
         """Open the source at a row number.
 
         Raises:
             SourceError: it cannot be read, or does not give these features.
         """
-        source = self._open(features, cursor)
-        self._opened_for = tuple(features)
+        source = self._open(inputs, cursor)
+        self._opened_for = inputs
         return source
 
-    def verify(self, features: Sequence[str]) -> None:
+    def verify(self, inputs: Inputs) -> None:
         """Check that the source can give these features, before a bundle that needs them is put on trial.
 
         Raises:
             SourceError: it cannot.
         """
         if self._settings.kind == "csv":
-            self._open(features, 0).close()
-        elif self._settings.path == STDIN and self._opened_for not in {None, tuple(features)}:
+            self._open(inputs, 0).close()
+        elif self._settings.path == STDIN and self._opened_for not in {None, inputs}:
             raise SourceError(
                 "standard input is being read for other features, and what was read ahead would be lost; "
                 "start the agent anew, or use a file"
             )
         else:
-            self._columns(features)
+            self._columns(inputs)
 
-    def _open(self, features: Sequence[str], cursor: int) -> Source:
+    def _open(self, inputs: Inputs, cursor: int) -> Source:
+        columns = self._columns(inputs)
+        if inputs.signal is None:
+            return self._open_columns(columns, cursor)
+        try:
+            # Only here: a device whose bundles take features as they come needs no numpy.
+            from edge_agent.sensing.windowed import Windowed  # noqa: PLC0415
+        except ImportError as error:
+            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+        return Windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+
+    def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
-        columns = self._columns(features)
         if self._open_live is not None:
             source = self._open_live(columns, cursor)
             self._begin_once()
@@ -147,14 +157,15 @@ class SourceOpener:
             )
         return JsonLines(path, columns, cursor=cursor, follow=settings.follow)
 
-    def _columns(self, features: Sequence[str]) -> Sequence[str]:
-        columns = self._settings.columns
-        if columns and len(columns) != len(features):
+    def _columns(self, inputs: Inputs) -> tuple[str, ...]:
+        columns, wanted = self._settings.columns, inputs.columns
+        if columns and len(columns) != len(wanted):
+            what = "features" if inputs.signal is None else "columns of a reading"
             raise SourceError(
-                f"key 'source.columns' names {len(columns)} columns, the bundle takes {len(features)} features: "
-                f"{', '.join(features[:20])}"
+                f"key 'source.columns' names {len(columns)} columns, the bundle takes {len(wanted)} {what}: "
+                f"{', '.join(wanted[:20])}"
             )
-        return columns or features
+        return columns or wanted
 
     def _begin_once(self) -> None:
         begin, self._begin = self._begin, None

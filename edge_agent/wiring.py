@@ -197,7 +197,7 @@ class Agent:
 
     def _open_engine(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
         try:
-            self._source.verify([feature.name for feature in bundle.manifest.features])
+            self._source.verify(bundle.manifest.inputs)
         except SourceError as error:
             # A source that is broken for every bundle is told by the loop; only a trial is judged by it.
             if meter is not None:

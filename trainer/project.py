@@ -14,6 +14,7 @@ from broker.topics import TopicError, parse_fleet
 from edge_agent.bundle import Feature, TrialRules
 from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
+from trainer.signal_section import SignalSection, features_of, problems_of_section
 
 FILE_NAME = "fieldloop.toml"
 
@@ -171,7 +172,8 @@ class Project(_Section, frozen=True, kw_only=True):
         name: of the model in the registry and of its bundles.
         fleet: name of the fleet on the wire.
         state: folder for everything that Fieldloop keeps, relative to the project file.
-        features: the model's inputs, in order: columns of the data.
+        features: the model's inputs, in order: columns of the data, or what windows of the signal give.
+        signal: the data are raw readings, and this is how they become rows; None: every row of the data is one.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")]
@@ -179,7 +181,9 @@ class Project(_Section, frozen=True, kw_only=True):
     seed: int = 0
     state: str = ".fieldloop"
     data: DataSection
-    features: Annotated[tuple[Feature, ...], Meta(min_length=1)]
+    # Without a signal there must be some: `_problems_of`.
+    features: Annotated[tuple[Feature, ...], Meta(min_length=1)] = ()
+    signal: SignalSection | None = None
     target: TargetSection
     training: TrainingSection = msgspec.field(default_factory=TrainingSection)
     gate: GateSection = msgspec.field(default_factory=GateSection)
@@ -225,6 +229,8 @@ def load_project(path: Path) -> LoadedProject:
     for problem in _problems_of(project):
         msg = f"{file}: {problem}"
         raise ProjectError(msg)
+    if project.signal is not None:
+        project = msgspec.structs.replace(project, features=features_of(project.signal, project.features))
     return LoadedProject(project, file.parent.resolve())
 
 
@@ -234,16 +240,11 @@ def _problems_of(project: Project) -> list[str]:
         parse_fleet(project.fleet)
     except TopicError as error:
         problems.append(f"key 'fleet': {error}")
-    names = [feature.name for feature in project.features]
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        problems.append(f"key 'features': {duplicates[0]!r} is listed twice")
+    problems += _input_problems(project)
     labels = project.target.labels
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         problems.append(f"key 'target.labels': {twice[0]!r} is listed twice")
-    if project.target.column in names:
-        problems.append(f"key 'target.column': {project.target.column!r} is a feature as well; a model must not see it")
     rows = project.data.rows
     if rows is not None and rows[0] >= rows[1]:
         problems.append(f"key 'data.rows': {rows[0]} to {rows[1]} holds no row")
@@ -258,4 +259,33 @@ def _problems_of(project: Project) -> list[str]:
     rings = project.rollout.rings
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")
+    return problems
+
+
+def _input_problems(project: Project) -> list[str]:
+    problems = []
+    names = [feature.name for feature in project.features]
+    if project.signal is not None:
+        problems += _signal_problems(project, project.signal)
+    elif not names:
+        problems.append("missing required field `features`")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        problems.append(f"key 'features': {duplicates[0]!r} is listed twice")
+    if project.target.column in names:
+        problems.append(f"key 'target.column': {project.target.column!r} is a feature as well; a model must not see it")
+    return problems
+
+
+def _signal_problems(project: Project, section: SignalSection) -> list[str]:
+    data, target = project.data, project.target
+    not_channels = [name for name in (target.column, data.entity) if name is not None]
+    problems = problems_of_section(
+        section, project.features, is_regression=target.task == "regression", not_channels=not_channels
+    )
+    if data.timestamp is not None:
+        problems.append(
+            "key 'data.timestamp': readings of a signal stand in the order in which they were taken; "
+            "'signal.time' names the column that shows gaps"
+        )
     return problems

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from msgspec import convert
+from msgspec import UNSET, UnsetType, convert
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
@@ -25,6 +25,7 @@ from edge_agent.bundle import (
 )
 from edge_agent.durable import replace_file
 from edge_agent.errors import BundleError
+from edge_agent.raw_signal import Signal
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
 from exporter.bundles.estimation import estimation_of
@@ -50,6 +51,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
     trial: TrialRules,
     lineage: Lineage,
     window_rows: int = 50,
+    signal: Signal | UnsetType = UNSET,
 ) -> Manifest:
     """Write the files of the accepted variants, ``sbom.cdx.json`` and, last, ``manifest.json`` into ``folder``.
 
@@ -66,6 +68,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         trial: what a device must see before it commits the bundle.
         lineage: where the model came from.
         window_rows: rows in one telemetry window.
+        signal: how raw readings become the model's features; unset where a source gives the features themselves.
 
     Raises:
         NothingToPackError: no variant was accepted; the message says why each was refused.
@@ -98,6 +101,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         trial=trial,
         lineage=lineage,
         window_rows=window_rows,
+        signal=signal,
     )
     sbom = make_sbom(manifest, report.model, packages_of(model.estimator))
     data = encode_manifest(replace(manifest, sbom=Attachment(SBOM_NAME, len(sbom), hashlib.sha256(sbom).hexdigest())))

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from edge_agent import bundle
+from edge_agent import bundle, raw_signal
 from edge_agent.bundle import MANIFEST_NAME, MAX_JSON_DEPTH, MAX_JSON_VALUES, MAX_MANIFEST_BYTES, Manifest
 
 # A JSON document: what its parts are is for the JSON Schema specification to say.
@@ -30,7 +30,7 @@ def build_schema() -> Json:
     schema: Json = msgspec.json.schema(Manifest)
     parts: dict[str, Json] = schema["$defs"]
     for name, part in parts.items():
-        _describe(part, getattr(bundle, name))
+        _describe(part, getattr(bundle, name, None) or getattr(raw_signal, name))
     about = parts["Manifest"]["description"]
     limits = (
         f"At most {MAX_MANIFEST_BYTES} bytes of UTF-8 without a byte order mark, {MAX_JSON_VALUES} values, nested "

@@ -54,6 +54,11 @@ def write_replay(loaded: LoadedProject, passes: int = 1) -> Replay:
         DataError: a file or a column cannot be read, or no rows are left after the training rows.
     """
     project = loaded.project
+    if project.signal is not None:
+        raise DataError(
+            "key 'signal': what is replayed are rows, and the truth about each, not readings of a signal; "
+            "train by fieldloop pipeline run, and let devices read the signal"
+        )
     if project.data.rows is None:
         raise DataError(
             "key 'data.rows' names no training rows, so that none are left to replay: "

@@ -2,29 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature
+from edge_agent.raw_signal import columns_of
 from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, column_of, label_codes, numbers, texts, times
 from trainer.features.files import read_raw
+from trainer.features.signals import windows_in
 from trainer.project import LoadedProject, Project
+
+_NO_WINDOW: Final = "recordings are too short, have gaps or lack readings, or windows have several labels"
 
 
 def read_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no types
     """Read the rows that ``data.rows`` names, over all files, ordered by ``data.timestamp`` (else as they stand).
 
     Returns:
-        An Arrow table: a column ``x.<feature>`` each (float64, or text for categories), ``truth`` (text or float64),
-        and ``entity`` (text) where the project names one.
+        An Arrow table of rows, or of windows where the project has a signal: a column ``x.<feature>`` each (float64, or
+        text for categories), ``truth`` (text or float64), and ``entity`` (text) where the project names one.
 
     Raises:
-        DataError: what `read_raw` or `columns` refuse, fewer rows than ``data.rows`` asks for, or rows that it asks for
-            are later than rows that it leaves for later.
+        DataError: what `read_raw` or `columns` refuse, fewer rows than ``data.rows`` asks for, rows that it asks for
+            are later than rows that it leaves for later, or there is no window.
     """
     project = loaded.project
     first, last = project.data.rows or (0, None)
@@ -49,6 +53,9 @@ def read_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no 
         msg = f"{loaded.data_paths[0]}: data.rows begins at {first}, but there are only {seen} rows of data"
         raise DataError(msg)
     table = pa.concat_tables(parts)
+    if project.signal is not None and table.num_rows == 0:
+        msg = f"{loaded.data_paths[0]}: no window of {project.signal.size} readings to learn from; {_NO_WINDOW}"
+        raise DataError(msg)
     if project.data.timestamp is not None:
         _verify_later(np.concatenate(orders), later)
         table = table.take(pa.array(np.argsort(np.concatenate(orders), kind="stable")))
@@ -76,10 +83,14 @@ def _checked(raw: Any, project: Project, path: Path, first_row: int) -> tuple[An
 
     # Every missing column is told before any value is judged.
     data, target = project.data, project.target
-    wanted = [*(f.name for f in project.features), target.column, data.timestamp, data.entity]
-    for name in wanted:
+    signal = project.signal
+    inputs = [f.name for f in project.features] if signal is None else [*columns_of(signal), signal.recording]
+    for name in (*inputs, target.column, data.timestamp, data.entity):
         if name is not None:
             column(name)
+    if signal is not None:
+        truth = _truth(column(target.column), project, place(target.column))
+        return windows_in(raw, truth, project, signal, place(signal.channels[0].name)), np.empty(0)
     columns = {f"x.{f.name}": _feature(column(f.name), f, place(f.name)) for f in project.features}
     columns["truth"] = _truth(column(target.column), project, place(target.column))
     if data.entity is not None:

@@ -160,7 +160,8 @@ def _load_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no
 def _source_key(loaded: LoadedProject) -> str:
     """Name what the source rows depend on: the files' bytes and the parts of the project that are read from them."""
     project = loaded.project
-    digest = hashlib.sha256(msgspec.json.encode([project.data, project.features, project.target]))
+    parts = [project.data, project.features, project.target, *([] if project.signal is None else [project.signal])]
+    digest = hashlib.sha256(msgspec.json.encode(parts))
     for path in loaded.data_paths:
         try:
             with path.open("rb") as file:

@@ -26,6 +26,7 @@ from trainer.pipeline.runs import RunHead
 from trainer.pipeline.training import Lesson, Trained
 from trainer.project import LoadedProject
 from trainer.registry.registry import Registry
+from trainer.signal_section import declared_in
 
 BUNDLE_NAME: Final = "bundle"
 _VARIANTS_NAME: Final = "variants"
@@ -99,6 +100,7 @@ def export_candidate(  # noqa: PLR0913 - most by name
             trial=project.rollout.trial,
             lineage=lineage,
             window_rows=project.monitoring.window_rows,
+            signal=declared_in(project.signal),
         )
     facts = tuple(
         (variant.name, f"{variant.size_bytes / 1000:.1f} kB" if variant.accepted else variant.verdict)

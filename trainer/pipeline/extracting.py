@@ -1,14 +1,19 @@
 """Step ``extract``: the rows to learn from, frozen as files of the run."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
+from edge_agent.raw_signal import Signal
 from trainer.features.store import extract_counted
 from trainer.features.table import TrainingTable, fingerprint_of
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
 from trainer.project import LoadedProject
+
+_SIGNAL_NAME: Final = "signal.json"
 
 
 def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Outcome[TrainingTable]:
@@ -29,6 +34,8 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
             "entity": table.entity,
         },
     )
+    if loaded.project.signal is not None:
+        save_value(folder / _SIGNAL_NAME, loaded.project.signal.declared)
     save_value(folder / "table.json", {"names": table.names, "labels": table.labels, "sha256": table.fingerprint})
     n_fleet = int(table.is_fleet.sum())
     facts = (
@@ -54,6 +61,12 @@ def load_rows(folder: Path) -> TrainingTable:
     entity = arrays["entity"].astype(np.int64)
     fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity)
     return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint)
+
+
+def load_signal(folder: Path) -> Signal | UnsetType:
+    """Read how the rows of what `extract_rows` wrote were made of readings; unset where they were not."""
+    path = folder / _SIGNAL_NAME
+    return load_value(path, Signal) if path.exists() else UNSET
 
 
 def load_names(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

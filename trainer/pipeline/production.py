@@ -43,6 +43,7 @@ from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, Run
 from trainer.project import LoadedProject, Project
 from trainer.registry.registry import CHAMPION, Registry
 from trainer.registry.tracking import ensure_experiment, open_client
+from trainer.signal_section import declared_in
 
 _MODULES = (
     *(extracting, validating, preparing, training, candidates, fitting, model_bytes),
@@ -275,7 +276,8 @@ def _load_champion(registry: Registry, project: Project, labels: tuple[str, ...]
         version,
         load_estimator(model.model_file),
         model.folder / "evaluate",
-        answers_alike=extracting.load_names(model.folder / "extract") == (_names_of(project), labels),
+        answers_alike=extracting.load_names(model.folder / "extract") == (_names_of(project), labels)
+        and extracting.load_signal(model.folder / "extract") == declared_in(project.signal),
     )
 
 

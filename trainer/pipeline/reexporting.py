@@ -14,6 +14,7 @@ from trainer.pipeline.exporting import Exported
 from trainer.pipeline.runs import load_run
 from trainer.project import LoadedProject
 from trainer.registry.registry import RegisteredModel
+from trainer.signal_section import declared_in
 
 
 def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tuple[str, ...], folder: Path) -> Exported:
@@ -26,7 +27,7 @@ def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tupl
         folder: for the variants, the report and the bundle.
 
     Raises:
-        ProjectError: the project has other features or labels than this version was trained with.
+        ProjectError: the project has other features, labels or windows than this version was trained with.
         RunError: the run that made it is not there any more.
         ExporterError: it cannot be exported.
     """
@@ -37,6 +38,11 @@ def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tupl
         raise ProjectError(
             f"{model.name}/{model.version} was trained with {', '.join(trained_with[0])}; the project has others "
             "now: export the version with the project file of then"
+        )
+    if extracting.load_signal(model.folder / "extract") != declared_in(project.signal):
+        raise ProjectError(
+            f"{model.name}/{model.version} was trained on other windows; the project has another section [signal] now: "
+            "export the version with the project file of then"
         )
     if variants:
         project = replace(project, export=replace(project.export, variants=variants))

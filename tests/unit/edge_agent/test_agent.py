@@ -13,6 +13,7 @@ import pytest
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
 from edge_agent.agent import COUNTING, ORDER, ScoringLoop
+from edge_agent.bundle import Inputs
 from edge_agent.errors import RowError, SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
@@ -138,8 +139,8 @@ class Bench:
         )
         self.thread = threading.Thread(target=self.loop.run)
 
-    def _open(self, features: Sequence[str], cursor: int) -> ListedRows:
-        self.opened.append((tuple(features), cursor))
+    def _open(self, inputs: Inputs, cursor: int) -> ListedRows:
+        self.opened.append((inputs.features, cursor))
         if cursor:
             self.source = ListedRows(self.rows, cursor)
         return self.source

@@ -13,6 +13,7 @@ from edge_agent.bundle import (
     Feature,
     FeatureReference,
     GoldenRow,
+    Inputs,
     LibraryTolerance,
     LinearModel,
     Manifest,
@@ -25,7 +26,9 @@ from edge_agent.bundle import (
     parse_manifest,
 )
 from edge_agent.errors import BundleError
+from edge_agent.raw_signal import SignalChannel
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest
+from tests.unit.edge_agent.signals import vibration
 
 RAIN = classification_manifest()
 ESTIMATION, SECOND = RAIN.estimation, RAIN.estimation.second_model
@@ -264,3 +267,57 @@ def test_shapes_that_would_explode_are_refused_without_being_built():
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 100 * len(data)
+
+
+MAX_AND_RMS = vibration(channels=(SignalChannel("x", ("max", "rms")),), bands=())
+OF_A_SIGNAL = classification_manifest(features=(Feature("x_max"), Feature("x_rms")), signal=MAX_AND_RMS)
+
+
+def test_a_manifest_may_say_how_readings_become_its_features():
+    manifest = parse_manifest(encode_manifest(OF_A_SIGNAL))
+    assert manifest.signal == MAX_AND_RMS
+    assert manifest.inputs == Inputs(("x_max", "x_rms"), MAX_AND_RMS)
+    assert manifest.inputs.columns == ("x",)
+
+
+def test_a_manifest_without_a_signal_does_not_mention_it():
+    assert b"signal" not in encode_manifest(RAIN)
+    assert parse_manifest(encode_manifest(RAIN)).inputs.columns == ("temperature", "wind")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"features": (Feature("x_rms"), Feature("x_max"))}, "not those of the manifest"),
+        ({"signal": vibration()}, "not those of the manifest"),
+        ({"signal": msgspec.structs.replace(MAX_AND_RMS, step=17)}, "signal: a step of 17"),
+        (
+            {"features": (Feature("x_max"), Feature("x_rms", dtype="category", categories=("a",)))},
+            "'x_rms' is a category",
+        ),
+    ],
+)
+def test_a_signal_that_does_not_fit_its_manifest_is_refused(changes: dict[str, object], problem: str):
+    with pytest.raises(BundleError, match=problem):
+        parse_manifest(encode_manifest(msgspec.structs.replace(OF_A_SIGNAL, **changes)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": 1},
+        {"size": 65537},
+        {"step": 0},
+        {"rate_hz": 0.0},
+        {"rate_hz": 2e6},
+        {"channels": ()},
+        {"channels": (SignalChannel("x", ()),)},
+        {"channels": (SignalChannel("x", ("median",)),)},
+        {"max_missing": -1},
+        {"max_gap_s": 0.0},
+    ],
+)
+def test_a_signal_beyond_its_limits_is_refused(changes: dict[str, object]):
+    signal = msgspec.structs.replace(MAX_AND_RMS, **changes)
+    with pytest.raises(BundleError, match=r"\$.signal"):
+        parse_manifest(encode_manifest(msgspec.structs.replace(OF_A_SIGNAL, signal=signal)))

@@ -282,3 +282,71 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> No
     path.write_bytes(content)
     (told,) = problems(path)
     assert told.startswith("not a TOML file: ")
+
+
+# --- raw readings -----------------------------------------------------------------------------------------------------
+
+SIGNAL = """
+[signal]
+rate_hz = 100
+size = 64
+step = 32
+bands = [{ low_hz = 5, high_hz = 15.5 }]
+"""
+CHANNEL = """
+[[signal.channels]]
+name = "x"
+unit = "g"
+statistics = ["rms", "zero_crossings", "band_energy"]
+"""
+
+
+def test_the_inputs_of_a_signal_are_the_features_of_its_windows(tmp_path: Path) -> None:
+    project = load(tmp_path, SIGNAL + CHANNEL).project
+    assert [(f.name, f.unit, f.on_missing) for f in project.features] == [
+        ("x_rms", "g", "refuse"),
+        ("x_zero_crossings", "", "refuse"),
+        ("x_energy_5_15.5hz", "(g)²", "refuse"),
+    ]
+    assert project.signal is not None
+    assert project.signal.label == "last"
+
+
+def test_features_of_a_window_may_be_described(tmp_path: Path) -> None:
+    described = '[[features]]\nname = "x_zero_crossings"\non_missing = "flag"\nvalid_max = 40\n'
+    features = load(tmp_path, SIGNAL + CHANNEL + described).project.features
+    assert [feature.name for feature in features] == ["x_rms", "x_zero_crossings", "x_energy_5_15.5hz"]
+    assert (features[1].on_missing, features[1].valid_max) == ("flag", 40.0)
+
+
+@pytest.mark.parametrize(
+    ("signal", "lines", "told"),
+    [
+        (SIGNAL.replace("step = 32", "step = 65") + CHANNEL, {}, "key 'signal': a step of 65 leaves out"),
+        (SIGNAL.replace("15.5", "50.5") + CHANNEL, {}, "above half the rate"),
+        (SIGNAL + 'label = "mean"' + CHANNEL, {}, "key 'signal.label': 'mean' is of numbers"),
+        (SIGNAL + 'label = "majority"' + CHANNEL, {"target": "regression"}, "'majority' is of names"),
+        (SIGNAL + 'recording = "x"' + CHANNEL, {}, "key 'signal.channels': 'x' is not for the model to see"),
+        (SIGNAL + CHANNEL.replace('"x"', '"quality"'), {}, "'quality' is not for the model to see"),
+        (SIGNAL + CHANNEL, {"data": 'entity = "x"'}, "'x' is not for the model to see"),
+        (
+            SIGNAL + CHANNEL,
+            {"data": 'timestamp = "t"'},
+            "key 'data.timestamp': readings of a signal stand in the order",
+        ),
+        (SIGNAL + CHANNEL + FEATURES, {}, "key 'features': 'pressure' is no feature of a window; there are x_energy"),
+        (
+            SIGNAL + CHANNEL + '[[features]]\nname = "x_rms"\ndtype = "category"\ncategories = ["a"]\n',
+            {},
+            "key 'features': 'x_rms' is a number",
+        ),
+        (SIGNAL + "stride = 3" + CHANNEL, {}, "unknown key 'signal.stride'"),
+        (SIGNAL + CHANNEL.replace("rms", "rmsd"), {}, "key 'signal.channels[0].statistics"),
+    ],
+)
+def test_a_signal_that_makes_no_sense_is_refused(tmp_path: Path, signal: str, lines: dict[str, str], told: str) -> None:
+    path = write(tmp_path, signal, **{name: text for name, text in lines.items() if name != "target"})
+    if "target" in lines:
+        edited = path.read_text(encoding="utf-8").replace('task = "classification"', 'task = "regression"')
+        path.write_text(edited, encoding="utf-8")
+    assert told in problems(path)[0]

@@ -16,6 +16,7 @@ from exporter.bundles.schema import build_schema, render
 from tests.bundles import make_bundle
 from tests.conftest import REPOSITORY
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest
+from tests.unit.edge_agent.test_bundle import OF_A_SIGNAL
 from tests.unit.exporter.repositories import write_bundle
 
 SCHEMA = build_schema()
@@ -42,7 +43,7 @@ def test_every_part_and_every_limit_is_described():
 
 
 def test_manifests_of_all_kinds_are_valid(tmp_path):
-    manifests = [GOOD, encode_manifest(regression_manifest())]
+    manifests = [GOOD, encode_manifest(regression_manifest()), encode_manifest(OF_A_SIGNAL)]
     manifests += [(make_bundle(tmp_path / "toy") / "manifest.json").read_bytes()]
     manifests += [(write_bundle(tmp_path / "small") / "manifest.json").read_bytes()]
     for data in manifests:
@@ -95,7 +96,7 @@ def test_a_number_that_is_not_finite_is_refused_by_both(number):
 
 
 @settings(deadline=None)
-@given(st.sampled_from((GOOD, encode_manifest(regression_manifest()))), st.data())
+@given(st.sampled_from((GOOD, encode_manifest(regression_manifest()), encode_manifest(OF_A_SIGNAL))), st.data())
 def test_what_the_reader_takes_is_valid_whatever_is_changed(good: bytes, data: st.DataObject):
     content = msgspec.json.decode(good)
     part, key = content, data.draw(st.sampled_from(sorted(content)))

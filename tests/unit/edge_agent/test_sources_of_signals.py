@@ -1,0 +1,99 @@
+"""The source of the settings gives readings to a bundle that makes windows of them, and rows to one that does not."""
+
+import builtins
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from edge_agent.bundle import Inputs
+from edge_agent.errors import SourceError
+from edge_agent.raw_signal import feature_names
+from edge_agent.sensing.source import Source
+from edge_agent.settings import SourceSettings
+from edge_agent.sources import SourceOpener
+from tests.unit.edge_agent.examples import ManualClock
+from tests.unit.edge_agent.signals import vibration
+
+SIGNAL = vibration(size=4, step=2, bands=(), channels=vibration().channels[1:])
+INPUTS = Inputs(feature_names(SIGNAL), SIGNAL)
+
+
+def opener(path: Path | str, kind: str = "csv", **changes: object) -> SourceOpener:
+    return SourceOpener(SourceSettings(kind=kind, path=str(path), **changes), ManualClock())  # type: ignore[arg-type]
+
+
+def rows_of(source: Source) -> list[tuple[int, Sequence[object]]]:
+    rows: list[tuple[int, Sequence[object]]] = []
+    while not source.at_end:
+        rows += [(row.number, row.values) for row in source.ready_rows(10)]
+    source.close()
+    return rows
+
+
+@pytest.fixture
+def readings(tmp_path: Path) -> Path:
+    path = tmp_path / "readings.csv"
+    path.write_text("when,y\n" + "".join(f"{n},{n % 5}\n" for n in range(9)))
+    return path
+
+
+def test_windows_are_made_of_the_readings_of_a_file(readings: Path):
+    rows = rows_of(opener(readings).open(INPUTS, 0))
+    assert [(number, values[0]) for number, values in rows] == [(1, 3.0), (3, 4.0), (5, 4.0)]
+
+
+def test_windows_go_on_at_the_cursor(readings: Path):
+    assert rows_of(opener(readings).open(INPUTS, 2)) == rows_of(opener(readings).open(INPUTS, 0))[1:]
+
+
+def test_readings_may_be_lines_of_json(tmp_path: Path):
+    path = tmp_path / "readings.jsonl"
+    path.write_text("".join(f'{{"y": {n % 5}}}\n' for n in range(9)))
+    assert [values[0] for _, values in rows_of(opener(path, "json_lines").open(INPUTS, 0))] == [3.0, 4.0, 4.0]
+
+
+def test_the_settings_may_name_the_columns_of_a_reading(readings: Path):
+    assert rows_of(opener(readings, columns=("when",)).open(INPUTS, 0))[0][1][0] == 3.0
+    with pytest.raises(SourceError, match="names 2 columns, the bundle takes 1 columns of a reading: y"):
+        opener(readings, columns=("when", "y")).open(INPUTS, 0)
+
+
+def test_a_bundle_whose_readings_the_source_does_not_have_is_refused_before_its_trial(readings: Path):
+    opener(readings).verify(INPUTS)
+    with pytest.raises(SourceError, match="no column 'x'"):
+        opener(readings).verify(Inputs(feature_names(vibration()), vibration()))
+    # It has what would be a row's features, but that is not what this bundle takes.
+    with pytest.raises(SourceError, match="no column 'y_max'"):
+        opener(readings).verify(Inputs(feature_names(SIGNAL)))
+
+
+def test_standard_input_is_not_given_to_other_windows(monkeypatch: pytest.MonkeyPatch, readings: Path):
+    with readings.open(encoding="utf-8") as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+        one = opener("-", "json_lines")
+        one.open(INPUTS, 0)
+        one.verify(INPUTS)
+        other = vibration(size=6, step=2, bands=(), channels=vibration().channels[1:])
+        with pytest.raises(SourceError, match="standard input is being read for other"):
+            one.verify(Inputs(INPUTS.features, other))
+
+
+def test_without_numpy_a_bundle_of_windows_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch, readings: Path):
+    real = builtins.__import__
+
+    def without_numpy(
+        name: str,
+        globals_: Mapping[str, object] | None = None,
+        locals_: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        if name == "edge_agent.sensing.windowed":
+            raise ImportError("No module named 'numpy'", name="numpy")
+        return real(name, globals_, locals_, fromlist, level)
+
+    monkeypatch.setattr(builtins, "__import__", without_numpy)
+    with pytest.raises(SourceError, match="need numpy"):
+        opener(readings).open(INPUTS, 0)
