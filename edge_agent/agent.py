@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from broker.messages import AskLabels, ScoreRow
@@ -37,10 +38,21 @@ MAX_REASON: Final = 2048
 OpenSource = Callable[[Sequence[str], int], Source]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """A source that one loop leaves to the next, at the row where it stands."""
+
+    source: Source
+    features: tuple[str, ...]
+
+
 class ScoringLoop:
     """Scores the rows of one source with the bundle that was offered last; implements `update.engines.Seat`.
 
     All methods but `offer`, `ask`, `stop` and `engine` belong to the thread of `run`.
+
+    Attributes:
+        rounds: how often it went round, which shows others that it does not hang.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the loop, each named by its caller
@@ -56,6 +68,7 @@ class ScoringLoop:
         stop_at_end: bool,
         engine: Engine | None,
         cursor: int,
+        source: OpenedSource | None = None,
     ) -> None:
         """Join the parts; nothing is read before `run`.
 
@@ -70,6 +83,7 @@ class ScoringLoop:
             stop_at_end: whether the end of the source is the end of the agent.
             engine: what scores at first; None: nothing yet.
             cursor: number of the first row that is not yet counted.
+            source: what a loop before this one left open; it stands at the cursor.
         """
         self._device = device
         self._open_source = open_source
@@ -80,8 +94,10 @@ class ScoringLoop:
         self._max_window_s = max_window_s
         self._stop_at_end = stop_at_end
         self._cursor = cursor
-        self._source: Source | None = None
-        self._features: tuple[str, ...] = ()
+        self._source = source.source if source is not None else None
+        self._features = source.features if source is not None else ()
+        self._keeps_source = False
+        self.rounds = 0
         self._engine: Engine | None = None
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
@@ -115,6 +131,15 @@ class ScoringLoop:
         """End `run` soon; may be called by a signal's handler, so it takes no lock: the loop looks by itself."""
         self._is_stopping = True
 
+    def keep_source(self) -> None:
+        """Have `run` leave its source open for another loop: `kept_source`."""
+        self._keeps_source = True
+
+    @property
+    def kept_source(self) -> OpenedSource | None:
+        """What `run` left open."""
+        return OpenedSource(self._source, self._features) if self._keeps_source and self._source is not None else None
+
     def wait_for_stop(self, timeout_s: float) -> bool:
         """Wait a moment, at most so long; return whether `stop` was called."""
         if not self._is_stopping:
@@ -134,9 +159,10 @@ class ScoringLoop:
                 self._update()
                 if not self._read_and_score():
                     break
+                self.rounds += 1
         finally:
             self._report()
-            if self._source is not None:
+            if self._source is not None and not self._keeps_source:
                 self._source.close()
 
     def _read_and_score(self) -> bool:

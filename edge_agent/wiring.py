@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import random
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +14,9 @@ from typing import Final, Self
 
 from broker.client import Endpoint
 from broker.messages import Event, Facts, Status
-from edge_agent.agent import ScoringLoop
+from edge_agent.agent import MAX_REASON, OpenedSource, ScoringLoop
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, SettingsError, SourceError
+from edge_agent.errors import BundleError, SettingsError, SourceError, StorageError
 from edge_agent.facts import read_facts
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
@@ -35,6 +36,7 @@ from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.staging import StageProcess
+from edge_agent.update.states import State
 from edge_agent.update.updater import Updater
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ logger = logging.getLogger(__name__)
 # Together they stay below the two seconds that an agent has to stop.
 FINISH_S: Final = 1.4
 CLOSE_S: Final = 0.3
+# Another agent goes on in this process: it needs the spool and the source whole, and nobody waits for an end.
+HAND_OVER_S: Final = 30.0
 # Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
 SEND_REST_S: Final = 10.0
 LOOK_S: Final = 0.05
@@ -50,8 +54,21 @@ LOOK_S: Final = 0.05
 class Agent:
     """A wired agent that owns its state folder; close it."""
 
-    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        clock: Clock,
+        *,
+        on_round: Callable[[], None] | None = None,
+        source: OpenedSource | None = None,
+    ) -> None:
         """Take the state folder and open what is in it; nothing is read or sent before `run`.
+
+        Args:
+            settings: all of them.
+            clock: monotonic and UTC.
+            on_round: called in each round of housekeeping, by its thread.
+            source: what the agent before this one left open.
 
         Raises:
             StateInUseError: another agent has the state folder.
@@ -60,6 +77,9 @@ class Agent:
         """
         self._settings = settings
         self._clock = clock
+        self._on_round = on_round
+        self._left_source = source
+        self._is_leaving = False
         self._state = Path(settings.state)
         self._boot_id = f"{random.SystemRandom().getrandbits(64):016x}"
         self._version = version("fieldloop")
@@ -96,6 +116,7 @@ class Agent:
 
         Raises:
             SourceError: the source cannot be read.
+            StorageError: what was scored did not become durable in time for the agent that goes on after `leave`.
         """
         self._link.connect(
             self._housekeeping.on_delivery, self._housekeeping.on_link, self.status(is_online=False), random.Random()
@@ -105,9 +126,12 @@ class Agent:
             self._loop.run()
             self._send_the_rest()
         finally:
-            if not self._housekeeping.stop(FINISH_S):
+            is_finished = self._housekeeping.stop(HAND_OVER_S if self._is_leaving else FINISH_S)
+            if not is_finished:
                 logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
-            self._link.close(CLOSE_S)
+            self._link.close(HAND_OVER_S if self._is_leaving else CLOSE_S)
+        if self._is_leaving and not is_finished:
+            raise StorageError(f"{self._state}: nothing became durable for {HAND_OVER_S:g} s; start the agent anew")
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
@@ -119,6 +143,17 @@ class Agent:
     def stop(self) -> None:
         """End `run` soon; may be called by a signal's handler."""
         self._loop.stop()
+
+    def leave(self) -> None:
+        """End `run` soon, with the source left open for the agent that goes on in this process."""
+        self._is_leaving = True
+        self._loop.keep_source()
+        self._loop.stop()
+
+    @property
+    def kept_source(self) -> OpenedSource | None:
+        """The source that `run` left open."""
+        return self._loop.kept_source
 
     def close(self) -> None:
         """Give back the state folder."""
@@ -154,6 +189,7 @@ class Agent:
             stop_at_end=settings.source.at_end == "stop",
             engine=self._updater.start(),
             cursor=self._spool.cursor(),
+            source=self._left_source,
         )
         self._updater.attach(self._loop)
         broker = settings.broker
@@ -172,6 +208,7 @@ class Agent:
             link=self._link,
             clock=clock,
             about=self,
+            on_round=self._on_round,
         )
         self._orders = Orders(
             scoring=self._loop,
@@ -198,6 +235,29 @@ class Agent:
             if meter is not None:
                 raise BundleError(f"the source does not give what {content.bundle} takes: {error}") from error
         return open_engine(slot, content, bundle, meter)
+
+    # --- what the service manager hears ------------------------------------------------------------------------------
+
+    @property
+    def rounds(self) -> int:
+        """How often the scoring loop went round."""
+        return self._loop.rounds
+
+    @property
+    def is_in_trial(self) -> bool:
+        """Whether a bundle is on trial, which a start would count against."""
+        return self._updater.record.state is State.TRIAL
+
+    def in_a_line(self) -> str:
+        """Say what the agent does now."""
+        scoring = self._updater.scoring
+        what = f"{scoring.bundle} ({scoring.variant})" if scoring is not None else "no bundle yet"
+        link = "connected" if self._link.is_connected else "no link to the broker"
+        return f"{what}; update {self._updater.record.state.value}; {self._recorder.rows_scored} rows; {link}"
+
+    def tell(self, reason: str) -> None:
+        """Report an error of the agent itself; called from `on_round`."""
+        self._housekeeping.tell(Event("error", self._clock.utc_s(), "error", reason[:MAX_REASON]))
 
     # --- what the agent knows of itself ------------------------------------------------------------------------------
 
