@@ -11,7 +11,7 @@ ALONE := tests/unit tests/properties tests/contracts
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fix lock clean packages venv-demo venv-dev venv-tflite
+.PHONY: help demo test check bench deb fix lock clean packages venv-demo venv-dev venv-tflite
 .NOTPARALLEL:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make test      every test: TESTS="tests/unit -k spool" runs a part'
 	@echo 'make check     ruff, mypy, import-linter'
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
+	@echo 'make deb       the Debian package of the agent, for arm64, armhf and amd64, in build/deb: ARGS=arm64 for one'
 	@echo 'make fix       let ruff format and mend'
 	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
 	@echo 'make clean     remove environments and everything that the commands wrote'
@@ -47,6 +48,9 @@ bench: venv-dev
 
 bench-%: venv-dev
 	@$(BIN)/pytest benchmarks/bench_$*.py
+
+deb: venv-dev
+	@$(BIN)/python -m scripts.deb.build $(ARGS)
 
 fix: venv-dev
 	$(BIN)/ruff check --fix .

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from broker.messages import AskLabels, ScoreRow
@@ -43,10 +44,21 @@ MAX_ADDED_S: Final = 0.01
 OpenSource = Callable[[Inputs, int], Source]
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """A source that one loop leaves to the next, at the row where it stands."""
+
+    source: Source
+    inputs: Inputs
+
+
 class ScoringLoop:
     """Scores the rows of one source with the bundle that was offered last; implements `update.engines.Seat`.
 
     All methods but `offer`, `ask`, `stop` and `engine` belong to the thread of `run`.
+
+    Attributes:
+        rounds: how often it went round, which shows others that it does not hang.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the loop, each named by its caller
@@ -64,6 +76,7 @@ class ScoringLoop:
         cursor: int,
         max_batch_rows: int = CAPACITY,
         abstain_below: float = 0.0,
+        source: OpenedSource | None = None,
     ) -> None:
         """Join the parts; nothing is read before `run`.
 
@@ -80,6 +93,7 @@ class ScoringLoop:
             cursor: number of the first row that is not yet counted.
             max_batch_rows: rows that one call of the runtime may score, where so many wait; 1: each by itself.
             abstain_below: predictions of less confidence are marked as abstained.
+            source: what a loop before this one left open; it stands at the cursor.
         """
         self._device = device
         self._open_source = open_source
@@ -91,8 +105,10 @@ class ScoringLoop:
         self._max_window_s = max_window_s
         self._stop_at_end = stop_at_end
         self._cursor = cursor
-        self._source: Source | None = None
-        self._inputs: Inputs | None = None
+        self._source = source.source if source is not None else None
+        self._inputs = source.inputs if source is not None else None
+        self._keeps_source = False
+        self.rounds = 0
         self._engine: Engine | None = None
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
@@ -132,6 +148,17 @@ class ScoringLoop:
         """End `run` soon; may be called by a signal's handler, so it takes no lock: the loop looks by itself."""
         self._is_stopping = True
 
+    def keep_source(self) -> None:
+        """Have `run` leave its source open for another loop: `kept_source`."""
+        self._keeps_source = True
+
+    @property
+    def kept_source(self) -> OpenedSource | None:
+        """What `run` left open."""
+        if not self._keeps_source or self._source is None or self._inputs is None:
+            return None
+        return OpenedSource(self._source, self._inputs)
+
     def wait_for_stop(self, timeout_s: float) -> bool:
         """Wait a moment, at most so long; return whether `stop` was called."""
         if not self._is_stopping:
@@ -151,9 +178,10 @@ class ScoringLoop:
                 self._update()
                 if not self._read_and_score():
                     break
+                self.rounds += 1
         finally:
             self._report()
-            if self._source is not None:
+            if self._source is not None and not self._keeps_source:
                 self._source.close()
 
     def _read_and_score(self) -> bool:

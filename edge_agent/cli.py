@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import AgentError, SettingsError
+from edge_agent.service.journal import is_journal, log_handler
 
-DEFAULT_SETTINGS: Final = "agent.toml"
+DEFAULT_SETTINGS: Final = Path("agent.toml")
+# Where the Debian package has them.
+SYSTEM_SETTINGS: Final = Path("/etc/fieldloop/agent.toml")
 INTERRUPTED: Final = 130
-
-# journald reads the number in front as the priority (sd-daemon(3)); people at a terminal read names.
-_PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,8 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command(options)
     except AgentError as error:
+        mark = "<3>" if is_journal(sys.stderr, os.environ) else ""
         for line in str(error).splitlines():
-            sys.stderr.write(f"fieldloop-agent: {line}\n")
+            sys.stderr.write(f"{mark}fieldloop-agent: {line}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -40,30 +41,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Score until SIGTERM or SIGINT."""
+    """Score until SIGTERM or SIGINT; read the settings again on SIGHUP."""
+    import faulthandler
     import signal
 
     from edge_agent.clock import SystemClock
-    from edge_agent.settings import load_settings
-    from edge_agent.wiring import Agent
+    from edge_agent.service.notify import notifier_from, watchdog_s
+    from edge_agent.service.process import Service
 
-    settings = load_settings(options.settings)
-    # Asked to stop while the agent is still being opened, it stops as soon as it runs.
-    to_stop: list[Callable[[], None]] = []
-    asked: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        asked.append(number)
-        for act in to_stop:
-            act()
-
+    # The manager's watchdog ends a process that hangs by SIGABRT: where each thread hung is then in the log.
+    faulthandler.enable()
+    notifier = notifier_from(os.environ)
+    service = Service(options.settings, SystemClock(), notifier, watchdog_s(os.environ))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with Agent(settings, SystemClock()) as agent:
-        to_stop.append(agent.stop)
-        if asked:
-            agent.stop()
-        agent.run()
+        signal.signal(number, lambda *_: service.stop())
+    signal.signal(signal.SIGHUP, lambda *_: service.reload())
+    service.run()
     return 0
 
 
@@ -93,9 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fieldloop-agent", description="Scores rows on this device, reports, and updates its model by itself."
     )
+    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--settings", type=Path, default=Path(DEFAULT_SETTINGS), metavar="FILE", help="default: %(default)s"
+        "--settings",
+        type=Path,
+        default=SYSTEM_SETTINGS if SYSTEM_SETTINGS.exists() and not DEFAULT_SETTINGS.exists() else DEFAULT_SETTINGS,
+        metavar="FILE",
+        help=f"default: {DEFAULT_SETTINGS} in the working folder, else {SYSTEM_SETTINGS}",
     )
     common.add_argument("--verbose", action="store_true", help="log more")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -109,19 +107,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _JournalFormatter(logging.Formatter):
-    """Puts the priority in front, as journald takes it from stderr."""
+class _PrintVersion(argparse.Action):
+    """Prints the version; looked up only then, because that takes as long as all the rest of ``--help``."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Format one record, every line of it with its priority."""
-        priority = _PRIORITIES.get(record.levelno, 6)
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it, and end the command."""
+        from importlib.metadata import version
+
+        parser.exit(message=f"{parser.prog} {version('fieldloop')}\n")
 
 
 def _configure_logging(*, verbose: bool) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    if "JOURNAL_STREAM" in os.environ:
-        handler.setFormatter(_JournalFormatter("%(name)s: %(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler = log_handler(sys.stderr, os.environ)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler], force=True)

@@ -98,6 +98,7 @@ class Housekeeping:
         link: Link,
         clock: Clock,
         about: About,
+        on_round: Callable[[], None] | None = None,
     ) -> None:
         """Join the parts; the inbox is joined afterwards, because it answers through this.
 
@@ -109,6 +110,7 @@ class Housekeeping:
             link: the way to the broker.
             clock: monotonic for pauses.
             about: what the agent knows of itself.
+            on_round: called once in each round: whoever hears it knows that housekeeping does not hang.
         """
         self._handover = handover
         self._recorder = recorder
@@ -117,6 +119,7 @@ class Housekeeping:
         self._link = link
         self._clock = clock
         self._about = about
+        self._on_round = on_round
         self._inbox: Inbox | None = None
         # Words from the network's thread. Of a retained channel the latest message says all.
         self._latest: dict[Channel, Delivery] = {}
@@ -196,6 +199,8 @@ class Housekeeping:
             self._do("events", self._record_events)
             self._do("sending", self._send)
             self._do("live counters", self._keep_live)
+            if self._on_round is not None:
+                self._do("service", self._on_round)
         self._rests.clear()
         # The order matters: what is durable can be sent by the next start, a goodbye cannot.
         self._do("recording", self._record_all)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -84,6 +84,23 @@ class SourceOpener:
         if self.answers is not None:
             self._begin_once()
 
+    def rest(self) -> None:
+        """Go on listening while one agent of this process is closed and the next one is opened."""
+        counted = self._around.counted()
+        self._around = replace(self._around, counted=lambda: counted, scoring=lambda: None)
+
+    def move_to(self, around: Surroundings) -> None:
+        """Serve another agent of this process."""
+        self._around = around
+
+    # What listens asks these: the agent that it serves may be another one by then.
+
+    def _counted(self) -> int:
+        return self._around.counted()
+
+    def _scoring(self) -> Manifest | None:
+        return self._around.scoring()
+
     def close(self) -> None:
         """End a live source."""
         self._opened.close()
@@ -132,7 +149,7 @@ class SourceOpener:
             return self._open_columns(columns, cursor)
         try:
             # Only here: a device whose bundles take features as they come needs no numpy.
-            from edge_agent.sensing.windowed import Windowed  # noqa: PLC0415
+            from edge_agent.sensing.windowed import Windowed
         except ImportError as error:
             raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
         return Windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
@@ -218,7 +235,7 @@ class SourceOpener:
             settings.host,
             HTTP_PORT if settings.port is None else settings.port,
             inlet,
-            self._around.scoring,
+            self._scoring,
             self._around.clock,
             bounds=HttpBounds(
                 max_connections=settings.max_connections,
@@ -257,30 +274,29 @@ class SourceOpener:
         is_synced = is_acknowledged if settings.keep is None else settings.keep == "power"
         cursor = around.counted()
         try:
-            journal = Journal(folder, cursor, around.counted, max_bytes=settings.max_kept_bytes, is_synced=is_synced)
+            journal = Journal(folder, cursor, self._counted, max_bytes=settings.max_kept_bytes, is_synced=is_synced)
         except OSError as error:
             raise SourceError(f"{folder}: accepted rows cannot be kept there: {error.strerror or error}") from error
         return Inlet(journal, decode, cursor, settings.max_waiting_rows)
 
 
-def open_sink(settings: SinkSettings, name: str, answers: Sink | None = None) -> Sink:
-    """Open the sink.
-
-    Args:
-        settings: which.
-        name: of this agent at a local broker.
-        answers: where the source wants its answers too.
-
-    Raises:
-        SettingsError: its file cannot be written, or the user's code is not there.
-    """
-    sink = _open_sink(settings, name)
+def with_answers(sink: Sink, answers: Sink | None) -> Sink:
+    """Return a sink that also gives the answers back to a source that wants them; each is closed by who opened it."""
     if answers is None:
         return sink
     return answers if isinstance(sink, NoSink) else Sinks((answers, sink))
 
 
-def _open_sink(settings: SinkSettings, name: str) -> Sink:
+def open_sink(settings: SinkSettings, name: str) -> Sink:
+    """Open the sink.
+
+    Args:
+        settings: which.
+        name: of this agent at a local broker.
+
+    Raises:
+        SettingsError: its file cannot be written, or the user's code is not there.
+    """
     match settings.kind:
         case "json_lines":
             return JsonLinesSink(

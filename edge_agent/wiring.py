@@ -6,6 +6,8 @@ import logging
 import os
 import platform
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +15,10 @@ from typing import Final, Self
 
 from broker.client import Endpoint
 from broker.messages import Event, Facts, Status
-from edge_agent.agent import ScoringLoop
+from edge_agent.agent import MAX_REASON, OpenedSource, ScoringLoop
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, SettingsError, SourceError
+from edge_agent.errors import BundleError, SettingsError, SourceError, StorageError
 from edge_agent.facts import read_facts
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
@@ -26,7 +28,7 @@ from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import SourceOpener, Surroundings, open_sink
+from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.sampler import Sampler
@@ -35,6 +37,7 @@ from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.staging import StageProcess
+from edge_agent.update.states import State
 from edge_agent.update.updater import Updater
 
 logger = logging.getLogger(__name__)
@@ -42,16 +45,44 @@ logger = logging.getLogger(__name__)
 # Together they stay below the two seconds that an agent has to stop.
 FINISH_S: Final = 1.4
 CLOSE_S: Final = 0.3
+# Another agent goes on in this process: it needs the spool and the source whole, and nobody waits for an end.
+HAND_OVER_S: Final = 30.0
 # Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
 SEND_REST_S: Final = 10.0
 LOOK_S: Final = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class KeptSource:
+    """What one agent leaves to the next one in this process: a live source goes on listening, a file stays open.
+
+    Attributes:
+        opener: what listens, or opens.
+        opened: the source at the row where scoring stands; None: no bundle opened one.
+    """
+
+    opener: SourceOpener
+    opened: OpenedSource | None
+
+
 class Agent:
     """A wired agent that owns its state folder; close it."""
 
-    def __init__(self, settings: AgentSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: AgentSettings,
+        clock: Clock,
+        *,
+        on_round: Callable[[], None] | None = None,
+        source: KeptSource | None = None,
+    ) -> None:
         """Take the state folder and open what is in it; nothing is read or sent before `run`.
+
+        Args:
+            settings: all of them.
+            clock: monotonic and UTC.
+            on_round: called in each round of housekeeping, by its thread.
+            source: what the agent before this one left open.
 
         Raises:
             StateInUseError: another agent has the state folder.
@@ -61,6 +92,10 @@ class Agent:
         """
         self._settings = settings
         self._clock = clock
+        self._on_round = on_round
+        self._left_source = source.opened if source is not None else None
+        self._is_leaving = self._is_wired = False
+        self._is_source_lent = source is not None
         self._state = Path(settings.state)
         self._boot_id = f"{random.SystemRandom().getrandbits(64):016x}"
         self._version = version("fieldloop")
@@ -80,12 +115,18 @@ class Agent:
             opened.callback(self._spool.close)
             name = f"fieldloop-{settings.fleet}-{settings.device}"
             around = Surroundings(name, self._state, clock, self._spool.cursor, self._scoring_manifest)
-            self._source = SourceOpener(settings.source, around)
-            opened.callback(self._source.close)
-            self._sink = open_sink(settings.sink, name, self._source.answers)
-            opened.callback(self._sink.close)
+            if source is None:
+                self._source = SourceOpener(settings.source, around)
+            else:
+                self._source = source.opener
+                self._source.move_to(around)
+            opened.callback(self._close_source)
+            sink = open_sink(settings.sink, name)
+            opened.callback(sink.close)
+            self._sink = with_answers(sink, self._source.answers)
             self._join()
             ballast.keep()
+            self._is_wired = True
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -101,6 +142,7 @@ class Agent:
 
         Raises:
             SourceError: the source cannot be read.
+            StorageError: what was scored did not become durable in time for the agent that goes on after `leave`.
         """
         self._link.connect(
             self._housekeeping.on_delivery, self._housekeeping.on_link, self.status(is_online=False), random.Random()
@@ -111,9 +153,12 @@ class Agent:
             self._loop.run()
             self._send_the_rest()
         finally:
-            if not self._housekeeping.stop(FINISH_S):
+            is_finished = self._housekeeping.stop(HAND_OVER_S if self._is_leaving else FINISH_S)
+            if not is_finished:
                 logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
-            self._link.close(CLOSE_S)
+            self._link.close(HAND_OVER_S if self._is_leaving else CLOSE_S)
+        if self._is_leaving and not is_finished:
+            raise StorageError(f"{self._state}: nothing became durable for {HAND_OVER_S:g} s; start the agent anew")
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
@@ -126,9 +171,27 @@ class Agent:
         """End `run` soon; may be called by a signal's handler."""
         self._loop.stop()
 
+    def leave(self) -> None:
+        """End `run` soon, with the source left open for the agent that goes on in this process."""
+        self._is_leaving = True
+        self._loop.keep_source()
+        self._loop.stop()
+
+    @property
+    def kept_source(self) -> KeptSource | None:
+        """The source that `leave` left open."""
+        return KeptSource(self._source, self._loop.kept_source) if self._is_leaving else None
+
     def close(self) -> None:
         """Give back the state folder."""
         self._opened.close()
+
+    def _close_source(self) -> None:
+        # One that was taken over outlives an agent that could not be opened.
+        if self._is_leaving or (self._is_source_lent and not self._is_wired):
+            self._source.rest()
+        else:
+            self._source.close()
 
     # --- joining -----------------------------------------------------------------------------------------------------
 
@@ -159,6 +222,7 @@ class Agent:
             stop_at_end=settings.source.at_end == "stop",
             engine=self._updater.start(),
             cursor=self._spool.cursor(),
+            source=self._left_source,
         )
         self._updater.attach(self._loop)
         broker = settings.broker
@@ -177,6 +241,7 @@ class Agent:
             link=self._link,
             clock=clock,
             about=self,
+            on_round=self._on_round,
         )
         self._orders = Orders(
             scoring=self._loop,
@@ -203,6 +268,29 @@ class Agent:
             if meter is not None:
                 raise BundleError(f"the source does not give what {content.bundle} takes: {error}") from error
         return open_engine(slot, content, bundle, meter)
+
+    # --- what the service manager hears ------------------------------------------------------------------------------
+
+    @property
+    def rounds(self) -> int:
+        """How often the scoring loop went round."""
+        return self._loop.rounds
+
+    @property
+    def is_in_trial(self) -> bool:
+        """Whether a bundle is on trial, which a start would count against."""
+        return self._updater.record.state is State.TRIAL
+
+    def in_a_line(self) -> str:
+        """Say what the agent does now."""
+        scoring = self._updater.scoring
+        what = f"{scoring.bundle} ({scoring.variant})" if scoring is not None else "no bundle yet"
+        link = "connected" if self._link.is_connected else "no link to the broker"
+        return f"{what}; update {self._updater.record.state.value}; {self._recorder.rows_scored} rows; {link}"
+
+    def tell(self, reason: str) -> None:
+        """Report an error of the agent itself; called from `on_round`."""
+        self._housekeeping.tell(Event("error", self._clock.utc_s(), "error", reason[:MAX_REASON]))
 
     # --- what the agent knows of itself ------------------------------------------------------------------------------
 

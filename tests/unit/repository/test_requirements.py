@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 COMPILED = {
     "demo.txt": (("all",), ("build",)),
     "dev.txt": (("all", "dev"), ("build",)),
+    "agent.txt": ((), ()),
     "agent-onnx.txt": (("agent-onnx",), ()),
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
@@ -56,7 +57,7 @@ def pins(path: Path) -> dict[str, set[str]]:
 
 def declared(project: dict[str, Any], extras: tuple[str, ...], groups: tuple[str, ...]) -> list[Requirement]:
     """Requirements of extras and groups, with the extras that an extra of ours names followed."""
-    waiting = [Requirement(line) for line in project["project"]["dependencies"] if extras]
+    waiting = [Requirement(line) for line in project["project"]["dependencies"] if extras or not groups]
     for group in groups:
         waiting += map(Requirement, project["dependency-groups"][group])
     to_follow = list(extras)

@@ -1,0 +1,253 @@
+"""One process runs one agent after the other, and always one that works."""
+
+import contextlib
+import json
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.messages import BundleRef, Event, parse
+from broker.topics import Channel
+from edge_agent.agent import ScoringLoop
+from edge_agent.bundle import TrialRules
+from edge_agent.clock import SystemClock
+from edge_agent.errors import SettingsError
+from edge_agent.live import SPOOL_NAME
+from edge_agent.sensing.source import Source
+from edge_agent.service.heartbeat import Heartbeat
+from edge_agent.service.notify import Notifier
+from edge_agent.service.process import Service
+from edge_agent.sources import SourceOpener
+from edge_agent.telemetry.spool import Spool
+from edge_agent.wiring import Agent
+from tests.bundles import make_bundle, write_rows
+from tests.service_manager import ListeningManager, abstract_name
+from tests.unit.edge_agent.update.simulators import Device, Stagings
+from tests.waiting import wait_until
+
+N_ROWS = 100_000
+
+
+class Running:
+    """A service in a thread, its settings file, and the manager that it tells."""
+
+    def __init__(self, folder: Path, port: int, manager: ListeningManager) -> None:
+        self.folder = folder
+        self.manager = manager
+        self.text = f"""
+device = "one"
+fleet = "test"
+state = "state"
+[broker]
+port = {port}
+[repository]
+url = "http://127.0.0.1:1/"
+root = "root.json"
+model = "toy"
+[source]
+kind = "csv"
+path = "rows.csv"
+rows_per_second = 500.0
+[sink]
+kind = "json_lines"
+path = "answers.jsonl"
+[telemetry]
+max_window_s = 0.2
+"""
+        self.path = folder / "agent.toml"
+        self.write()
+        self.service = Service(self.path, SystemClock(), Notifier(manager.address), None)
+        self._thread = threading.Thread(target=self.service.run)
+
+    def write(self, *changes: tuple[str, str]) -> None:
+        text = self.text
+        for old, new in changes:
+            text = text.replace(old, new)
+        self.path.write_text(text, encoding="utf-8")
+
+    def start(self) -> None:
+        self._thread.start()
+        wait_until(lambda: self.manager.times("READY"), 10, "it is ready")
+
+    def reload(self) -> None:
+        """Ask for it, and wait until it is done."""
+        reloads, ready = self.manager.times("RELOADING"), self.manager.times("READY")
+        self.service.reload()
+        wait_until(lambda: self.manager.times("RELOADING") > reloads, 10, "it reloads")
+        wait_until(lambda: self.manager.times("READY") > ready, 10, "it is ready again")
+
+    def stop(self) -> None:
+        self.service.stop()
+        if self._thread.is_alive():
+            self._thread.join(10)
+        assert not self._thread.is_alive()
+
+    def answers(self, name: str) -> list[dict[str, Any]]:
+        path = self.folder / name
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def rows(self, name: str) -> list[int]:
+        return [answer["row"] for answer in self.answers(name)]
+
+
+@pytest.fixture
+def device(tmp_path: Path) -> Device:
+    """What ran on the state folder before: it committed the first bundle, and has a second one at hand."""
+    for version, rows in ((1, 20), (2, 500)):
+        make_bundle(tmp_path / "bundles" / f"v{version}", version=version, trial=TrialRules(rows=rows))
+    device = Device(tmp_path / "state", Stagings(tmp_path / "bundles"))
+    device.update(1, "one")
+    return device
+
+
+@pytest.fixture
+def running(device: Device, tmp_path: Path, free_port: int) -> Iterator[Running]:
+    assert device.scoring == 1
+    write_rows(tmp_path / "rows.csv", N_ROWS)
+    (tmp_path / "root.json").touch()
+    with ListeningManager(abstract_name()) as manager:
+        running = Running(tmp_path, free_port, manager)
+        yield running
+        running.stop()
+
+
+def test_new_settings_are_taken_and_every_row_is_scored_once(running: Running):
+    running.start()
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.reload()
+    running.write(("answers.jsonl", "third.jsonl"))
+    running.reload()
+    wait_until(lambda: running.rows("third.jsonl"), 10, "the third agent scores")
+    running.stop()
+    parts = [running.rows(name) for name in ("answers.jsonl", "second.jsonl", "third.jsonl")]
+    assert all(parts)
+    rows = [row for part in parts for row in part]
+    assert rows == list(range(len(rows)))
+
+
+def test_the_source_stays_open_when_settings_change(running: Running, monkeypatch: pytest.MonkeyPatch):
+    opened = []
+    real = SourceOpener.open
+
+    def count(self: SourceOpener, features: Sequence[str], cursor: int) -> Source:
+        opened.append(cursor)
+        return real(self, features, cursor)
+
+    monkeypatch.setattr(SourceOpener, "open", count)
+    running.start()
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.reload()
+    wait_until(lambda: running.rows("second.jsonl"), 10, "the second agent scores")
+    assert opened == [0]
+
+
+def test_a_file_that_is_broken_changes_nothing_and_is_told(running: Running, caplog: pytest.LogCaptureFixture):
+    running.start()
+    running.write(("fleet =", "fleat ="), ("answers.jsonl", "second.jsonl"))
+    running.reload()
+    assert "unknown key 'fleat'; did you mean 'fleet'?" in caplog.text
+    assert "the old ones hold" in running.manager.status
+    scored = len(running.rows("answers.jsonl"))
+    wait_until(lambda: len(running.rows("answers.jsonl")) > scored, 10, "it scores on")
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.reload()
+    wait_until(lambda: running.rows("second.jsonl"), 10, "good settings are taken afterwards")
+    assert "the old ones hold" not in running.manager.status
+
+
+def test_a_refusal_is_an_event_for_the_fleet(running: Running):
+    running.start()
+    running.write(("fleet =", "fleat ="))
+    running.reload()
+    running.stop()
+    with contextlib.closing(Spool(running.folder / "state" / SPOOL_NAME, random.Random(1))) as spool:
+        events = [parse(Channel.EVENTS, r.payload())[1] for r in spool.peek(10**6) if r.channel is Channel.EVENTS]
+    assert any(isinstance(e, Event) and "the old ones hold" in e.reason for e in events)
+
+
+def test_what_takes_a_restart_is_refused_by_its_key(running: Running, caplog: pytest.LogCaptureFixture):
+    running.start()
+    running.write(('device = "one"', 'device = "two"'), ("answers.jsonl", "second.jsonl"))
+    running.reload()
+    assert "key 'device': takes a restart of the agent" in caplog.text
+    running.stop()
+    assert not running.rows("second.jsonl")
+
+
+def test_settings_that_do_not_open_give_way_to_the_old_ones_at_the_same_row(
+    running: Running, caplog: pytest.LogCaptureFixture
+):
+    running.start()
+    # It looks writable, and is no file.
+    (running.folder / "taken").mkdir()
+    running.write(("answers.jsonl", "taken"))
+    running.reload()
+    assert "cannot be opened with the new settings" in caplog.text
+    scored = len(running.rows("answers.jsonl"))
+    wait_until(lambda: len(running.rows("answers.jsonl")) > scored, 10, "it scores on")
+    running.stop()
+    rows = running.rows("answers.jsonl")
+    assert rows == list(range(len(rows)))
+
+
+def test_unchanged_settings_restart_nothing(running: Running, monkeypatch: pytest.MonkeyPatch):
+    left = []
+    monkeypatch.setattr(Agent, "leave", lambda _: left.append(1))
+    running.start()
+    running.reload()
+    assert left == []
+
+
+def test_a_bundle_on_trial_is_not_charged_with_a_start(
+    running: Running, device: Device, caplog: pytest.LogCaptureFixture
+):
+    device.order(2, "two")
+    device.poll(3)
+    running.start()
+    wait_until(lambda: "trial" in running.manager.status, 10, "the trial goes on")
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.service.reload()
+    wait_until(lambda: running.rows("second.jsonl"), 20, "the settings are taken once the trial has ended")
+    running.stop()
+    active = device.store.load().record.active
+    assert active is not None
+    assert active.bundle == BundleRef("toy", 2)
+    assert "wait until the trial of the bundle has ended" in caplog.text
+
+
+def test_a_scoring_thread_that_hangs_is_not_called_alive(running: Running, monkeypatch: pytest.MonkeyPatch):
+    goes_on = threading.Event()
+    asked = []
+    real_beat, real_round = Heartbeat.beat, ScoringLoop._read_and_score
+
+    def beat(self: Heartbeat) -> None:
+        asked.append(1)
+        real_beat(self)
+
+    def hang(self: ScoringLoop) -> bool:
+        goes_on.wait(30)
+        return real_round(self)
+
+    monkeypatch.setattr("edge_agent.service.heartbeat.PLAIN_S", 0.0)
+    monkeypatch.setattr(Heartbeat, "beat", beat)
+    running.start()
+    wait_until(lambda: running.manager.times("WATCHDOG") > 3, 10, "it is alive")
+    monkeypatch.setattr(ScoringLoop, "_read_and_score", hang)
+    # The round that goes on now may still be told.
+    n = len(asked)
+    wait_until(lambda: len(asked) > n + 5, 10, "housekeeping went round")
+    n, beats = len(asked), running.manager.times("WATCHDOG")
+    wait_until(lambda: len(asked) > n + 5, 10, "housekeeping went round again")
+    assert running.manager.times("WATCHDOG") == beats
+    goes_on.set()
+    wait_until(lambda: running.manager.times("WATCHDOG") > beats, 10, "it is alive again")
+
+
+def test_settings_that_were_never_good_open_nothing(tmp_path: Path):
+    with pytest.raises(SettingsError, match="cannot be read"):
+        Service(tmp_path / "none.toml", SystemClock(), Notifier(None), None)
