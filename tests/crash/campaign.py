@@ -1,0 +1,230 @@
+"""``python -m tests.crash.campaign --cuts 10000``: cuts a device's power again and again, and reports what came of it.
+
+Each cut is an operation of one recorded life, what the cut takes of what was not synced, and a seed for what is left to
+chance. Operations are sorted by what they do to which file in which state of an update, and every sort has its turn
+before any has a second one.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import re
+import sys
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from edge_agent.clock import Clock, SystemClock
+from tests.crash.disk import Disk, Loss
+from tests.crash.nursery import Nursery
+from tests.crash.oplog import Kind, Operation
+from tests.crash.recording import Recording, record
+from tests.crash.recovery import Finding, Recovery, Scene
+from tests.crash.shim import Shim, compile_shim
+from tests.crash.world import World, open_world, quick_folder
+
+REPORT: Final = Path("build/crash/report.json")
+KINDS: Final = ("not back", "lost", "twice", "wrong bundle", "damaged", "answers")
+AT_ONCE: Final = 4
+MAX_TOLD: Final = 20
+
+_STATE = re.compile(rb'"state":"(\w+)"')
+_CHANCE = re.compile(r"^(tmp|\.[\w.]+?\.)[a-z0-9_]{8}$")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where and how the power fails.
+
+    Attributes:
+        index: of the operation that is cut.
+        sort: what that operation does, and when.
+    """
+
+    index: int
+    sort: str
+    loss: Loss
+    seed: int
+
+
+@dataclass
+class Report:
+    """What came of the cuts."""
+
+    operations: int = 0
+    sorts: int = 0
+    cuts: Counter[str] = field(default_factory=Counter)
+    losses: Counter[str] = field(default_factory=Counter)
+    whole_processes: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, cut: Cut, scene: Scene, findings: Sequence[Finding]) -> None:
+        """Count one cut."""
+        self.cuts[cut.sort] += 1
+        self.losses[cut.loss.value] += 1
+        self.whole_processes += scene.is_whole
+        # A device fails once in each way.
+        self.findings.update({finding.kind for finding in findings})
+        self.told += [f"{cut}: {finding.kind}: {finding.told}" for finding in findings][: MAX_TOLD - len(self.told)]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        by_operation: Counter[str] = Counter()
+        for sort, n in self.cuts.items():
+            by_operation[sort.split(" ", 1)[0]] += n
+        return {
+            "operations": self.operations,
+            "sorts_of_operation": {"found": self.sorts, "cut": len(self.cuts)},
+            "cuts": sum(self.cuts.values()),
+            "cuts_by_operation": dict(by_operation),
+            "cuts_by_loss": dict(self.losses),
+            "whole_processes": self.whole_processes,
+            "devices_not_back": self.findings["not back"],
+            "devices_that_lost_records": self.findings["lost"],
+            "devices_with_duplicates": self.findings["twice"],
+            "devices_with_a_wrong_bundle": self.findings["wrong bundle"],
+            "devices_with_damaged_files": self.findings["damaged"],
+            "devices_with_wrong_answers": self.findings["answers"],
+            "seconds": round(self.seconds, 1),
+            "told": self.told,
+        }
+
+
+def sorts_of(operations: Sequence[Operation], disk: Path) -> list[str | None]:
+    """Return what each operation does to which file, in which state of an update; None for a note."""
+    files: dict[int, str] = {}
+    sorts: list[str | None] = []
+    state = "new"
+    for operation in operations:
+        if operation.kind is Kind.NOTE:
+            sorts.append(None)
+            continue
+        found = _STATE.search(operation.data) if operation.kind is Kind.WRITE else None
+        path = operation.other if operation.kind in {Kind.RENAME, Kind.LINK} else operation.path
+        if operation.kind is Kind.CREATE:
+            files[operation.inode] = path
+        name = path or files.get(operation.inode, "?")
+        if found and _is_record(name):
+            state = found.group(1).decode()
+        sorts.append(f"{operation.kind.name.lower()} {_plain(name, disk)} ({state})")
+    return sorts
+
+
+def _is_record(name: str) -> bool:
+    return PurePosixPath(name).name.startswith(".update.json.")
+
+
+def _plain(name: str, disk: Path) -> str:
+    """Return a file's name without what chance has put into it."""
+    path = PurePosixPath(name.removeprefix(f"{disk.resolve()}/"))
+    return str(path.with_name(_CHANCE.sub(r"\g<1>*", path.name))) if path.name else "."
+
+
+def plan_cuts(sorts: Sequence[str | None], n_cuts: int, seed: int) -> list[Cut]:
+    """Return the cuts, by rising index: all losses of all sorts in turn, then again with other operations and seeds."""
+    chance = random.Random(seed)
+    by_sort: dict[str, list[int]] = defaultdict(list)
+    for index, sort in enumerate(sorts):
+        if sort is not None:
+            by_sort[sort].append(index)
+    queues = [_turns(sort, indices, chance) for sort, indices in sorted(by_sort.items())]
+    chance.shuffle(queues)
+    in_turn = (next(queue) for queue in itertools.cycle(queues))
+    return sorted(itertools.islice(in_turn, n_cuts), key=lambda cut: cut.index)
+
+
+def _turns(sort: str, indices: list[int], chance: random.Random) -> Iterator[Cut]:
+    """Yield cuts at one sort of operation: each of them with each loss, then all over again with other seeds."""
+    for seed in itertools.count(1):
+        pairs = [(index, loss) for index in indices for loss in Loss]
+        chance.shuffle(pairs)
+        yield from (Cut(index, sort, loss, seed) for index, loss in pairs)
+
+
+def scenes(recording: Recording, cuts: Sequence[Cut], whole_every: int) -> Iterator[tuple[Cut, Scene]]:
+    """Yield what each cut leaves, and what was promised by then."""
+    disk = Disk(recording.disk, is_empty=True)
+    promised: dict[tuple[int, int], str] = {}
+    at = position = 0
+    for number, cut in enumerate(cuts):
+        for operation in recording.operations[at : cut.index]:
+            disk.apply(operation)
+            position = operation.end
+            if operation.kind is Kind.NOTE:
+                promised |= _promises(operation.data)
+        at = cut.index
+        during = recording.operations[cut.index]
+        image = disk.cut(cut.loss, random.Random(f"{cut.index} {cut.loss} {cut.seed}"), during)
+        yield cut, Scene(number, image, position, dict(promised), is_whole=number % whole_every == 0)
+
+
+def _promises(noted: bytes) -> dict[tuple[int, int], str]:
+    lines = (line.split() for line in noted.decode().splitlines())
+    return {(int(epoch), int(sequence)): hashed for epoch, sequence, hashed in lines}
+
+
+def run_campaign(
+    world: World, shim: Shim, folder: Path, n_cuts: int, *, seed: int, whole_every: int, clock: Clock
+) -> Report:
+    """Record one life, cut it, and report."""
+    began_s = clock.monotonic_s()
+    recording = record(world, shim, folder / "recorded")
+    sorts = sorts_of(recording.operations, recording.disk)
+    report = Report(len(recording.operations), len(set(sorts) - {None}))
+    recovery = Recovery(world, recording, Nursery(), folder, clock)
+    lock, room = threading.Lock(), threading.Semaphore(2 * AT_ONCE)
+
+    def examine(cut: Cut, scene: Scene) -> None:
+        findings = recovery.examine(scene)
+        with lock:
+            report.count(cut, scene, findings)
+        room.release()
+
+    futures: list[Future[None]] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for cut, scene in scenes(recording, plan_cuts(sorts, n_cuts, seed), whole_every):
+            room.acquire()
+            futures.append(pool.submit(examine, cut, scene))
+            if any(future.done() and future.exception() for future in futures):
+                break
+    for future in futures:
+        future.result()
+    report.seconds = clock.monotonic_s() - began_s
+    return report
+
+
+def main() -> int:
+    """Run it as a command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cuts", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--whole-every", type=int, default=50, help="each so many-th agent is a process of its own")
+    parser.add_argument("--report", type=Path, default=REPORT)
+    options = parser.parse_args()
+    with quick_folder() as folder, open_world(folder) as world:
+        shim = Shim(compile_shim(folder))
+        report = run_campaign(
+            world,
+            shim,
+            folder,
+            options.cuts,
+            seed=options.seed,
+            whole_every=options.whole_every,
+            clock=SystemClock(),
+        )
+    told = json.dumps(report.as_json(), indent=2)
+    options.report.parent.mkdir(parents=True, exist_ok=True)
+    options.report.write_text(told + "\n", encoding="utf-8")
+    sys.stdout.write(told + "\n")
+    return 1 if report.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,210 @@
+"""Starts a device again after a cut, and says what it did wrong: the empty list is the only good answer."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from broker.messages import BundleRef, Desired, TelemetryWindow
+from broker.topics import Channel
+from edge_agent.clock import Clock
+from edge_agent.update.record import Record
+from edge_agent.update.slots import read_record
+from edge_agent.update.states import State
+from tests.crash.disk import Image, write_image
+from tests.crash.nursery import Nursery, Running, WholeProcess
+from tests.crash.recorded_agent import read_spool
+from tests.crash.recording import Recording
+from tests.crash.witness import DEVICE, Witness
+from tests.crash.world import World
+from tests.receiver import Key
+from tests.waiting import wait_until
+
+RUN_S: Final = 60.0
+# The recovered device scores so many rows more than were stored before.
+MORE_ROWS: Final = 100
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A disk as a cut left it, and what the world knew of the device then.
+
+    Attributes:
+        number: names the device's new fleet, so that no two meet at the broker.
+        position: how long the log was.
+        promised: the records that `put` had returned from: hash by (epoch, sequence).
+        is_whole: whether a process of its own is started, and has to carry the update through.
+    """
+
+    number: int
+    image: Image
+    position: int
+    promised: dict[tuple[int, int], str]
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must not be.
+
+    Attributes:
+        kind: ``not back``, ``lost``, ``twice``, ``wrong bundle``, ``damaged``, ``answers``.
+    """
+
+    kind: str
+    told: str
+
+
+class Recovery:
+    """Brings devices of one recording back; `examine` may be called by several threads."""
+
+    def __init__(self, world: World, recording: Recording, nursery: Nursery, folder: Path, clock: Clock) -> None:
+        """Join the parts; devices are made below ``folder``."""
+        self._world = world
+        self._recording = recording
+        self._nursery = nursery
+        self._folder = folder
+        self._clock = clock
+
+    def examine(self, scene: Scene) -> list[Finding]:
+        """Start the device, let it score to the end of its rows, and compare; its folder is left where it failed."""
+        folder = self._folder / f"cut{scene.number}"
+        findings = self._run(scene, folder)
+        if not findings:
+            shutil.rmtree(folder)
+        return findings
+
+    def _run(self, scene: Scene, folder: Path) -> list[Finding]:
+        write_image(scene.image, folder / "disk")
+        state = folder / "disk" / "state"
+        before = read_record(state)
+        if before is None and (state / "update.json").exists():
+            return [Finding("damaged", "update.json is torn")]
+        fleet = f"cut{scene.number}"
+        witness = Witness(self._world.broker.endpoint, fleet)
+        witness.remember(self._recording.witness, scene.position)
+        findings = list(_lower_than_told(witness, before))
+        n_known = len(witness.windows(DEVICE))
+        witness.start()
+        try:
+            wait_until(lambda: witness.is_connected, RUN_S, "the receiver is connected")
+            order = self._recording.order_at(scene.position)
+            if order is not None:
+                witness.publish(DEVICE, Channel.DESIRED, order)
+            findings += self._come_back(scene, folder, fleet, witness, order)
+        finally:
+            witness.close()
+        findings += _lost(scene, witness, state)
+        findings += [Finding("twice", f"another record came under {key}") for key in witness.conflicts]
+        findings += _rows_that_do_not_fit(witness)
+        windows = witness.windows(DEVICE)
+        findings += _wrong_bundles(windows[n_known:], before, order)
+        findings += _answers_that_do_not_fit(folder / "disk" / "answers.jsonl", windows)
+        if (state / "spool.db.damaged").exists():
+            findings.append(Finding("damaged", "the spool was put aside"))
+        return findings
+
+    def _come_back(
+        self, scene: Scene, folder: Path, fleet: str, witness: Witness, order: Desired | None
+    ) -> list[Finding]:
+        end_row = self._recording.rows + MORE_ROWS
+        if order is None:
+            # A device that never had an order has nothing to score with: it must be there, and take its first one.
+            order = Desired(self._world.bundles[0], "late", self._clock.utc_s(), "test", "at last")
+            witness.publish(DEVICE, Channel.DESIRED, order)
+        if not scene.is_whole:
+            source = f'at_end = "stop"\nend_row = {end_row}'
+            agent = self._nursery.start(self._world.write_settings(folder, fleet=fleet, source=source))
+            return _expect(agent, agent.wait(RUN_S), "it did not come to the end of its rows")
+        source = f"rows_per_second = 1000\nend_row = {end_row}"
+        agent = WholeProcess(self._world.write_settings(folder, fleet=fleet, source=source))
+        try:
+            wait_until(lambda: witness.rows(DEVICE) >= end_row, RUN_S, f"row {end_row} is stored")
+            wait_until(lambda: _is_settled(witness, order), RUN_S, f"{order.bundle} is committed or given up")
+        except AssertionError as error:
+            agent.end(signal.SIGKILL)
+            agent.wait(RUN_S)
+            return [Finding("not back", str(error))]
+        agent.end(signal.SIGTERM)
+        return _expect(agent, agent.wait(RUN_S), "it did not stop")
+
+
+def _expect(agent: Running, code: int | None, told: str) -> list[Finding]:
+    if code is None:
+        agent.end(signal.SIGKILL)
+        agent.wait(RUN_S)
+        return [Finding("not back", told)]
+    return [Finding("not back", f"it ended with {code}")] if code else []
+
+
+def _is_settled(witness: Witness, order: Desired) -> bool:
+    """Tell whether an order has come to its end, and the device says so."""
+    status = witness.status(DEVICE)
+    ends = ("committed", "rolled_back", "refused")
+    is_told = any(event.order_id == order.order_id for kind in ends for event in witness.events(DEVICE, kind))
+    return is_told and status is not None and status.online and status.update_state == "idle"
+
+
+def _lower_than_told(witness: Witness, record: Record | None) -> list[Finding]:
+    """Find what the device told as committed, and does not know of any more."""
+    told = len({event.order_id for event in witness.events(DEVICE, "committed")})
+    known = record.commits if record is not None else 0
+    return [Finding("wrong bundle", f"{told} commits were told, the record knows {known}")] if told > known else []
+
+
+def _lost(scene: Scene, witness: Witness, state: Path) -> list[Finding]:
+    stored = {(key.epoch, key.sequence): hashed for key, hashed in witness.hashes.items()}
+    held = dict(read_spool(state / "spool.db")) if (state / "spool.db").exists() else {}
+    return [
+        Finding("lost", f"record {name}, which `put` had returned from")
+        for name, hashed in scene.promised.items()
+        if stored.get(name) != hashed and held.get(name[1]) != hashed
+    ]
+
+
+def _rows_that_do_not_fit(witness: Witness) -> list[Finding]:
+    """Find rows that no window counts, and rows that two of them count."""
+    rows = [row for window in witness.windows(DEVICE) for row in range(window.first_row, window.last_row + 1)]
+    findings = [Finding("lost", "rows in no window")] if set(rows) != set(range(len(set(rows)))) else []
+    return findings + ([Finding("twice", "rows in two windows")] if len(rows) != len(set(rows)) else [])
+
+
+def _wrong_bundles(windows: list[TelemetryWindow], record: Record | None, order: Desired | None) -> list[Finding]:
+    """Find what scored after the cut and was neither committed, nor on trial, nor ordered."""
+    allowed: set[BundleRef] = {order.bundle} if order is not None else set()
+    if record is not None:
+        contents = [record.active, record.previous]
+        contents += [record.candidate] if record.state in {State.STAGED, State.TRIAL} else []
+        allowed |= {content.bundle for content in contents if content is not None}
+    scored = {window.bundle for window in windows}
+    if order is None or not scored - allowed:
+        return []
+    return [Finding("wrong bundle", f"{', '.join(map(str, scored - allowed))} scored")]
+
+
+def _answers_that_do_not_fit(path: Path, windows: list[TelemetryWindow]) -> list[Finding]:
+    """Compare the last answer to each row with the bundle whose window counts it."""
+    if not path.exists():
+        return [Finding("answers", "no file")] if windows else []
+    answers: dict[int, str] = {}
+    for line in path.read_bytes().splitlines():
+        try:
+            answer = msgspec.json.decode(line, type=dict[str, str | float | None])
+        except msgspec.DecodeError:
+            return [Finding("answers", f"a torn line: {line[:80]!r}")]
+        answers[int(str(answer["row"]))] = str(answer["bundle"])
+    wrong = [
+        row
+        for window in windows
+        for row in range(window.first_row, window.last_row + 1)
+        if answers.get(row) != str(window.bundle)
+    ]
+    return [Finding("answers", f"rows without the answer that was counted: {json.dumps(wrong[:10])}")] if wrong else []
+
+
+Progress = Callable[[int, int], None]
