@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from broker.messages import BundleRef
-from edge_agent.durable import sync_folder
+from edge_agent.durable import make_folder, sync_folder
 from edge_agent.errors import SettingsError
 from edge_agent.scoring.scorer import Prediction
 
@@ -49,7 +49,7 @@ class JsonLinesSink:
         self._unfinished = b""
         self._flushing = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
             _cut_torn_line(self._descriptor)
             sync_folder(path.parent)

@@ -178,20 +178,22 @@ def run_campaign(
     recording = record(world, shim, folder / "recorded")
     sorts = sorts_of(recording.operations, recording.disk)
     report = Report(len(recording.operations), len(set(sorts) - {None}))
-    recovery = Recovery(world, recording, Nursery(), folder, clock)
     lock, room = threading.Lock(), threading.Semaphore(2 * AT_ONCE)
 
-    def examine(cut: Cut, scene: Scene) -> None:
-        findings = recovery.examine(scene)
+    def examine(recovery: Recovery, cut: Cut, scene: Scene) -> None:
+        try:
+            findings = recovery.examine(scene)
+        finally:
+            room.release()
         with lock:
             report.count(cut, scene, findings)
-        room.release()
 
     futures: list[Future[None]] = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with Nursery() as nursery, ThreadPoolExecutor(AT_ONCE) as pool:
+        recovery = Recovery(world, recording, nursery, folder, clock)
         for cut, scene in scenes(recording, plan_cuts(sorts, n_cuts, seed), whole_every):
             room.acquire()
-            futures.append(pool.submit(examine, cut, scene))
+            futures.append(pool.submit(examine, recovery, cut, scene))
             if any(future.done() and future.exception() for future in futures):
                 break
     for future in futures:

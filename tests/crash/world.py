@@ -17,7 +17,7 @@ from exporter.repository.serving import RepositoryServer, start_repository_serve
 from tests.bundles import make_bundle, write_rows
 from tests.crash.witness import DEVICE
 
-N_ROWS: Final = 6000
+N_ROWS: Final = 20_000
 WINDOW_ROWS: Final = 20
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - folders of random names are made there
 
