@@ -1,4 +1,4 @@
-"""Replaces files so that a cut at any byte leaves the old content or the new, never a mixture; makes folders that stay."""
+"""Replaces files so that a cut at any byte leaves the old content or the new, never a mixture; makes folders."""
 
 import os
 import tempfile

@@ -21,16 +21,28 @@ from typing import Any, Final
 
 from edge_agent.clock import Clock, SystemClock
 from tests.crash.disk import Disk, Loss
+from tests.crash.findings import Finding
+from tests.crash.full_disk import NEVER, FullDisks
+from tests.crash.kills import survive_kills
 from tests.crash.nursery import Nursery
 from tests.crash.oplog import Kind, Operation
 from tests.crash.recording import Recording, record
-from tests.crash.recovery import Finding, Recovery, Scene
+from tests.crash.recovery import Recovery, Scene
 from tests.crash.shim import Shim, compile_shim
 from tests.crash.world import World, open_world, quick_folder
 
 REPORT: Final = Path("build/crash/report.json")
-KINDS: Final = ("not back", "lost", "twice", "wrong bundle", "damaged", "answers")
+# What must not be, and what a report calls it.
+KINDS: Final = {
+    "not back": "devices_not_back",
+    "lost": "devices_that_lost_records",
+    "twice": "devices_with_duplicates",
+    "wrong bundle": "devices_with_a_wrong_bundle",
+    "damaged": "devices_with_damaged_files",
+    "answers": "devices_with_wrong_answers",
+}
 AT_ONCE: Final = 4
+KILLED_DEVICES: Final = 4
 MAX_TOLD: Final = 20
 
 _STATE = re.compile(rb'"state":"(\w+)"')
@@ -86,14 +98,38 @@ class Report:
             "cuts_by_operation": dict(by_operation),
             "cuts_by_loss": dict(self.losses),
             "whole_processes": self.whole_processes,
-            "devices_not_back": self.findings["not back"],
-            "devices_that_lost_records": self.findings["lost"],
-            "devices_with_duplicates": self.findings["twice"],
-            "devices_with_a_wrong_bundle": self.findings["wrong bundle"],
-            "devices_with_damaged_files": self.findings["damaged"],
-            "devices_with_wrong_answers": self.findings["answers"],
+            **{name: self.findings[kind] for kind, name in KINDS.items()},
             "seconds": round(self.seconds, 1),
             "told": self.told,
+        }
+
+
+@dataclass
+class Ordeal:
+    """What came of something that was done to several devices.
+
+    Attributes:
+        size: how much was done: kills; or calls of one update that take room on the disk.
+    """
+
+    size: int
+    devices: int = 0
+    findings: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+
+    def count(self, device: str, findings: Sequence[Finding]) -> None:
+        """Count one device."""
+        self.devices += 1
+        self.findings.update({finding.kind for finding in findings})
+        self.told += [f"{device}: {finding.kind}: {finding.told}" for finding in findings]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            "size": self.size,
+            "devices": self.devices,
+            **{name: self.findings[kind] for kind, name in KINDS.items()},
+            "told": self.told[:MAX_TOLD],
         }
 
 
@@ -170,17 +206,25 @@ def _promises(noted: bytes) -> dict[tuple[int, int], str]:
     return {(int(epoch), int(sequence)): hashed for epoch, sequence, hashed in lines}
 
 
-def run_campaign(
-    world: World, shim: Shim, folder: Path, n_cuts: int, *, seed: int, whole_every: int, clock: Clock
+def cut_power(
+    world: World,
+    recording: Recording,
+    nursery: Nursery,
+    folder: Path,
+    clock: Clock,
+    *,
+    cuts: int,
+    seed: int,
+    whole_every: int,
 ) -> Report:
-    """Record one life, cut it, and report."""
+    """Cut a recorded life so often, bring a device back from each cut, and report."""
     began_s = clock.monotonic_s()
-    recording = record(world, shim, folder / "recorded")
     sorts = sorts_of(recording.operations, recording.disk)
     report = Report(len(recording.operations), len(set(sorts) - {None}))
+    recovery = Recovery(world, recording, nursery, folder, clock)
     lock, room = threading.Lock(), threading.Semaphore(2 * AT_ONCE)
 
-    def examine(recovery: Recovery, cut: Cut, scene: Scene) -> None:
+    def examine(cut: Cut, scene: Scene) -> None:
         try:
             findings = recovery.examine(scene)
         finally:
@@ -189,11 +233,10 @@ def run_campaign(
             report.count(cut, scene, findings)
 
     futures: list[Future[None]] = []
-    with Nursery() as nursery, ThreadPoolExecutor(AT_ONCE) as pool:
-        recovery = Recovery(world, recording, nursery, folder, clock)
-        for cut, scene in scenes(recording, plan_cuts(sorts, n_cuts, seed), whole_every):
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for cut, scene in scenes(recording, plan_cuts(sorts, cuts, seed), whole_every):
             room.acquire()
-            futures.append(pool.submit(examine, recovery, cut, scene))
+            futures.append(pool.submit(examine, cut, scene))
             if any(future.done() and future.exception() for future in futures):
                 break
     for future in futures:
@@ -202,30 +245,78 @@ def run_campaign(
     return report
 
 
+def fill_disks(full_disks: FullDisks, n_disks: int) -> Ordeal:
+    """Have disks run full during an update: at each call that takes room, or at so many of them."""
+    findings, n_calls = full_disks.survive(NEVER)
+    ordeal = Ordeal(n_calls)
+    ordeal.count("disk that is not full", findings)
+    turns, left = divmod(n_disks, max(1, n_calls))
+    numbers = [*range(n_calls)] * turns + spread(n_calls, left)
+    seeds = [1 + at // max(1, n_calls) for at in range(len(numbers))]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for number, (found, _) in zip(numbers, pool.map(full_disks.survive, numbers, seeds), strict=True):
+            ordeal.count(f"disk that is full from call {number} on", found)
+    return ordeal
+
+
+def kill_agents(world: World, nursery: Nursery, folder: Path, clock: Clock, kills: int, seed: int) -> Ordeal:
+    """Kill agents at random, some on each of several devices."""
+    ordeal = Ordeal(kills)
+    shares = [len(range(at, kills, KILLED_DEVICES)) for at in range(KILLED_DEVICES)]
+
+    def survive(at: int) -> list[Finding]:
+        chance = random.Random(f"{seed} {at}")
+        return survive_kills(world, nursery, folder / f"killed{at}", clock, shares[at], chance)
+
+    with ThreadPoolExecutor(KILLED_DEVICES) as pool:
+        for at, found in enumerate(pool.map(survive, range(KILLED_DEVICES))):
+            ordeal.count(f"device {at}, killed {shares[at]} times", found)
+    return ordeal
+
+
+def spread(n: int, count: int) -> list[int]:
+    """Return so many of the first n numbers, evenly."""
+    return sorted({at * n // count for at in range(count)})
+
+
 def main() -> int:
     """Run it as a command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cuts", type=int, default=10_000)
+    parser.add_argument("--cuts", type=int, default=10_000, help="power cuts")
+    parser.add_argument("--kills", type=int, default=400, help="of agents, by SIGKILL")
+    parser.add_argument("--full-disks", type=int, default=1000, help="disks that run full during an update")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--whole-every", type=int, default=50, help="each so many-th agent is a process of its own")
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args()
-    with quick_folder() as folder, open_world(folder) as world:
+    clock = SystemClock()
+    with quick_folder() as folder, open_world(folder / "world") as world:
         shim = Shim(compile_shim(folder))
-        report = run_campaign(
-            world,
-            shim,
-            folder,
-            options.cuts,
-            seed=options.seed,
-            whole_every=options.whole_every,
-            clock=SystemClock(),
-        )
-    told = json.dumps(report.as_json(), indent=2)
+        with Nursery(shim) as nursery:
+            recording = record(world, shim, folder / "recorded")
+            report = cut_power(
+                world,
+                recording,
+                nursery,
+                folder,
+                clock,
+                cuts=options.cuts,
+                seed=options.seed,
+                whole_every=options.whole_every,
+            )
+            full_disks = FullDisks(world, recording, nursery, shim, folder, clock)
+            full = fill_disks(full_disks, options.full_disks)
+            killed = kill_agents(world, nursery, folder, clock, options.kills, options.seed)
+    report_of_all = {
+        "power_cuts": report.as_json(),
+        "full_disks": full.as_json(),
+        "kills": killed.as_json(),
+    }
+    told = json.dumps(report_of_all, indent=2)
     options.report.parent.mkdir(parents=True, exist_ok=True)
     options.report.write_text(told + "\n", encoding="utf-8")
     sys.stdout.write(told + "\n")
-    return 1 if report.findings else 0
+    return 1 if report.findings or full.findings or killed.findings else 0
 
 
 if __name__ == "__main__":

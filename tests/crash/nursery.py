@@ -3,20 +3,24 @@
 What runs in the fork is ``fieldloop-agent run`` itself, from its settings file to its exit code; saved are the start of
 an interpreter and its imports. A campaign starts a share of its agents as processes of their own all the same.
 
-``python -m tests.crash.nursery`` is that process: it reads the path of a settings file a line, and writes ``started PID``
-at once and ``ended PID CODE`` later.
+``python -m tests.crash.nursery`` is that process: it reads a JSON line for each agent (its settings file, its
+environment), and writes ``started PID`` at once and ``ended PID CODE`` later.
 """
 
 import contextlib
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
+
+from tests.crash.shim import Shim, begin_watching
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 STARTED_S: Final = 30.0
@@ -38,15 +42,17 @@ class Running(Protocol):
 class Nursery:
     """Forks agents; safe to use from several threads, closed at the end of its context."""
 
-    def __init__(self) -> None:
-        """Start the process that is forked."""
+    def __init__(self, shim: Shim | None = None) -> None:
+        """Start the process that is forked, under the shim where agents shall be."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.nursery"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=REPOSITORY,
             # A process with threads is not to be forked.
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ
+            | ({} if shim is None else shim.preloading)
+            | {"PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
             bufsize=0,
         )
         self._asking = threading.Lock()
@@ -69,11 +75,12 @@ class Nursery:
         if self._process.stdout is not None:
             self._process.stdout.close()
 
-    def start(self, settings: Path) -> "Forked":
-        """Fork an agent."""
+    def start(self, settings: Path, environment: Mapping[str, str] | None = None) -> "Forked":
+        """Fork an agent; what is added to its environment may be the shim's."""
+        order = json.dumps({"settings": str(settings), "environment": dict(environment or {})})
         with self._asking:
             if self._process.stdin is not None:
-                self._process.stdin.write(f"{settings}\n".encode())
+                self._process.stdin.write(f"{order}\n".encode())
             with self._changed:
                 if not self._changed.wait_for(lambda: self._started, STARTED_S):
                     raise AssertionError("no agent could be forked")
@@ -145,9 +152,10 @@ class WholeProcess:
 
 def _serve() -> None:
     """Be the process that is forked."""
+    import onnxruntime  # noqa: F401
+
     import edge_agent.scoring.onnx_runtime
     import edge_agent.wiring  # noqa: F401 - imported here, so that no fork has to
-    import onnxruntime  # noqa: F401
 
     alive: set[int] = set()
     while True:
@@ -163,7 +171,7 @@ def _serve() -> None:
                 line += byte
             pid = os.fork()
             if pid == 0:
-                _be_agent(line.decode().strip())
+                _be_agent(**json.loads(line))
             alive.add(pid)
             os.write(1, f"started {pid}\n".encode())
         while alive and (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -171,7 +179,7 @@ def _serve() -> None:
             os.write(1, f"ended {ended[0]} {os.waitstatus_to_exitcode(ended[1])}\n".encode())
 
 
-def _be_agent(settings: str) -> None:
+def _be_agent(settings: str, environment: dict[str, str]) -> None:
     from edge_agent.cli import main
 
     code = 255
@@ -182,6 +190,9 @@ def _be_agent(settings: str) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        if environment:
+            os.environ.update(environment)
+            begin_watching()
         code = main(["run", "--settings", settings])
     finally:
         os._exit(code)

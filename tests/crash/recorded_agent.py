@@ -9,6 +9,7 @@ import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from broker.topics import Channel
 from edge_agent.cli import main
@@ -55,7 +56,5 @@ def read_spool(path: Path) -> list[tuple[int, str]]:
 
 
 if __name__ == "__main__":
-    import edge_agent.wiring
-
-    edge_agent.wiring.Spool = NotingSpool  # type: ignore[misc]
-    sys.exit(main())
+    with patch("edge_agent.wiring.Spool", NotingSpool):
+        sys.exit(main())

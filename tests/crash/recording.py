@@ -1,5 +1,6 @@
 """The life of a device that is cut afterwards: from an empty disk over two updates, a failed one and a rollback."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def start_recorded(settings: Path, environment: dict[str, str]) -> "subprocess.P
             stdout=log,
             stderr=log,
             cwd=REPOSITORY,
-            env=environment | {"PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | environment | {"PYTHONPATH": str(REPOSITORY), "OPENBLAS_NUM_THREADS": "1"},
         )
 
 
@@ -64,7 +65,7 @@ def record(world: World, shim: Shim, folder: Path) -> Recording:
     witness = Witness(world.broker.endpoint, "recorded", lambda: log.stat().st_size)
     witness.start()
     orders: list[tuple[int, Desired]] = []
-    process = start_recorded(settings, shim.environment(disk, log))
+    process = start_recorded(settings, shim.watching(disk, log))
     try:
         wait_until(lambda: witness.is_connected, STEP_S, "the receiver is connected")
         _live(world, witness, log, orders)
@@ -105,4 +106,3 @@ def _live(world: World, witness: Witness, log: Path, orders: list[tuple[int, Des
     wait_for("rolled_back", 2)
     rows = witness.rows(DEVICE)
     wait_until(lambda: witness.rows(DEVICE) >= rows + 60, STEP_S, "rows are stored")
-

@@ -1,27 +1,28 @@
 """Starts a device again after a cut, and says what it did wrong: the empty list is the only good answer."""
 
-import json
 import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from broker.messages import BundleRef, Desired, TelemetryWindow
+from broker.messages import Desired
 from broker.topics import Channel
 from edge_agent.clock import Clock
-from edge_agent.update.record import Record
 from edge_agent.update.slots import read_record
-from edge_agent.update.states import State
 from tests.crash.disk import Image, write_image
+from tests.crash.findings import (
+    Finding,
+    answers_that_do_not_fit,
+    lost_records,
+    lower_than_told,
+    rows_that_do_not_fit,
+    wrong_bundles,
+)
 from tests.crash.nursery import Nursery, Running, WholeProcess
-from tests.crash.recorded_agent import read_spool
 from tests.crash.recording import Recording
 from tests.crash.witness import DEVICE, Witness
 from tests.crash.world import World
-from tests.receiver import Key
 from tests.waiting import wait_until
 
 RUN_S: Final = 30.0
@@ -45,18 +46,6 @@ class Scene:
     position: int
     promised: dict[tuple[int, int], str]
     is_whole: bool
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that must not be.
-
-    Attributes:
-        kind: ``not back``, ``lost``, ``twice``, ``wrong bundle``, ``damaged``, ``answers``.
-    """
-
-    kind: str
-    told: str
 
 
 class Recovery:
@@ -87,7 +76,7 @@ class Recovery:
         fleet = f"cut{scene.number}"
         witness = Witness(self._world.broker.endpoint, fleet)
         witness.remember(self._recording.witness, scene.position)
-        findings = list(_lower_than_told(witness, before))
+        findings = list(lower_than_told(witness, before))
         began_utc_s = self._clock.utc_s()
         witness.start()
         try:
@@ -98,12 +87,12 @@ class Recovery:
             findings += self._come_back(scene, folder, fleet, witness, order)
         finally:
             witness.close()
-        findings += _lost(scene, witness, state)
+        findings += lost_records(scene.promised, witness, state)
         findings += [Finding("twice", f"another record came under {key}") for key in witness.conflicts]
-        findings += _rows_that_do_not_fit(witness)
+        findings += rows_that_do_not_fit(witness)
         windows = witness.windows(DEVICE)
-        findings += _wrong_bundles([w for w in windows if w.started_utc_s > began_utc_s], before, order)
-        findings += _answers_that_do_not_fit(folder / "disk" / "answers.jsonl", windows)
+        findings += wrong_bundles([w for w in windows if w.started_utc_s > began_utc_s], before, order)
+        findings += answers_that_do_not_fit(folder / "disk" / "answers.jsonl", windows)
         if (state / "spool.db.damaged").exists():
             findings.append(Finding("damaged", "the spool was put aside"))
         return findings
@@ -118,14 +107,14 @@ class Recovery:
             witness.publish(DEVICE, Channel.DESIRED, order)
         if not scene.is_whole:
             source = f'at_end = "stop"\nend_row = {end_row}'
-            agent = self._nursery.start(self._world.write_settings(folder, fleet=fleet, source=source))
-            return _expect(agent, agent.wait(RUN_S), "it did not come to the end of its rows")
+            forked = self._nursery.start(self._world.write_settings(folder, fleet=fleet, source=source))
+            return _expect(forked, forked.wait(RUN_S), "it did not come to the end of its rows")
         # Rows go on, because a trial needs them.
         source = "rows_per_second = 300"
         agent = WholeProcess(self._world.write_settings(folder, fleet=fleet, source=source))
         try:
             wait_until(lambda: witness.rows(DEVICE) >= end_row, RUN_S, f"row {end_row} is stored")
-            wait_until(lambda: _is_settled(witness, order), RUN_S, f"{order.bundle} is committed or given up")
+            wait_until(lambda: is_settled(witness, order), RUN_S, f"{order.bundle} is committed or given up")
         except AssertionError as error:
             agent.send(signal.SIGKILL)
             agent.wait(RUN_S)
@@ -142,66 +131,9 @@ def _expect(agent: Running, code: int | None, told: str) -> list[Finding]:
     return [Finding("not back", f"it ended with {code}")] if code else []
 
 
-def _is_settled(witness: Witness, order: Desired) -> bool:
+def is_settled(witness: Witness, order: Desired) -> bool:
     """Tell whether an order has come to its end, and the device says so."""
     status = witness.status(DEVICE)
     ends = ("committed", "rolled_back", "refused")
     is_told = any(event.order_id == order.order_id for kind in ends for event in witness.events(DEVICE, kind))
     return is_told and status is not None and status.online and status.update_state == "idle"
-
-
-def _lower_than_told(witness: Witness, record: Record | None) -> list[Finding]:
-    """Find what the device told as committed, and does not know of any more."""
-    told = len({event.order_id for event in witness.events(DEVICE, "committed")})
-    known = record.commits if record is not None else 0
-    return [Finding("wrong bundle", f"{told} commits were told, the record knows {known}")] if told > known else []
-
-
-def _lost(scene: Scene, witness: Witness, state: Path) -> list[Finding]:
-    stored = {(key.epoch, key.sequence): hashed for key, hashed in witness.hashes.items()}
-    held = dict(read_spool(state / "spool.db")) if (state / "spool.db").exists() else {}
-    return [
-        Finding("lost", f"record {name}, which `put` had returned from")
-        for name, hashed in scene.promised.items()
-        if stored.get(name) != hashed and held.get(name[1]) != hashed
-    ]
-
-
-def _rows_that_do_not_fit(witness: Witness) -> list[Finding]:
-    """Find rows that no window counts, and rows that two of them count."""
-    rows = [row for window in witness.windows(DEVICE) for row in range(window.first_row, window.last_row + 1)]
-    findings = [Finding("lost", "rows in no window")] if set(rows) != set(range(len(set(rows)))) else []
-    return findings + ([Finding("twice", "rows in two windows")] if len(rows) != len(set(rows)) else [])
-
-
-def _wrong_bundles(windows: list[TelemetryWindow], record: Record | None, order: Desired | None) -> list[Finding]:
-    """Find what scored after the cut and was neither committed, nor on trial, nor ordered."""
-    allowed: set[BundleRef] = {order.bundle} if order is not None else set()
-    if record is not None:
-        contents = [record.active, record.previous]
-        contents += [record.candidate] if record.state in {State.STAGED, State.TRIAL} else []
-        allowed |= {content.bundle for content in contents if content is not None}
-    scored = {window.bundle for window in windows}
-    if order is None or not scored - allowed:
-        return []
-    return [Finding("wrong bundle", f"{', '.join(map(str, scored - allowed))} scored")]
-
-
-def _answers_that_do_not_fit(path: Path, windows: list[TelemetryWindow]) -> list[Finding]:
-    """Compare the last answer to each row with the bundle whose window counts it."""
-    if not path.exists():
-        return [Finding("answers", "no file")] if windows else []
-    answers: dict[int, str] = {}
-    for line in path.read_bytes().splitlines():
-        try:
-            answer = msgspec.json.decode(line, type=dict[str, str | int | float | None])
-        except msgspec.DecodeError:
-            return [Finding("answers", f"a torn line: {line[:80]!r}")]
-        answers[int(answer["row"] or 0)] = str(answer["bundle"])
-    wrong = [
-        row
-        for window in windows
-        for row in range(window.first_row, window.last_row + 1)
-        if answers.get(row) != str(window.bundle)
-    ]
-    return [Finding("answers", f"rows without the answer that was counted: {json.dumps(wrong[:10])}")] if wrong else []

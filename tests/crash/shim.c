@@ -6,6 +6,8 @@
  * CRASH_LOG      the file that the calls are written to; absent: none are
  * CRASH_CONTROL  a file of `struct control`, shared with the test
  *
+ * A process that was forked calls `crash_begin` after it has changed these.
+ *
  * What it does not see (mmap, io_uring, stdio) is found by the test that rebuilds the whole folder from the log. */
 
 #define _GNU_SOURCE
@@ -87,7 +89,7 @@ DECLARE(int, statvfs64, const char *, struct statvfs64 *);
 DECLARE(int, clock_gettime, clockid_t, struct timespec *);
 DECLARE(int, gettimeofday, struct timeval *, void *);
 
-__attribute__((constructor)) static void begin(void) {
+__attribute__((constructor)) void crash_begin(void) {
     const char *folder = getenv("CRASH_ROOT"), *log = getenv("CRASH_LOG"), *shared = getenv("CRASH_CONTROL");
     if (shared) {
         int fd = syscall(SYS_openat, AT_FDCWD, shared, O_RDWR | O_CLOEXEC);

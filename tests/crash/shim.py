@@ -2,7 +2,6 @@
 
 import ctypes
 import mmap
-import os
 import shutil
 import struct
 import subprocess
@@ -88,11 +87,21 @@ class Shim:
 
     library: Path
 
-    def environment(self, disk: Path, log: Path | None = None, control: Control | None = None) -> dict[str, str]:
-        """Return the environment of a program whose files below ``disk`` are watched."""
+    @property
+    def preloading(self) -> dict[str, str]:
+        """What puts it before a program, which it leaves alone."""
+        return {"LD_PRELOAD": str(self.library)}
+
+    def watching(self, disk: Path, log: Path | None = None, control: Control | None = None) -> dict[str, str]:
+        """Return what is added to the environment of a program whose files below ``disk`` are watched."""
         named = {"CRASH_LOG": log, "CRASH_CONTROL": None if control is None else control.path}
         given = {name: str(path) for name, path in named.items() if path is not None}
-        return os.environ | {"LD_PRELOAD": str(self.library), "CRASH_ROOT": str(disk.resolve())} | given
+        return self.preloading | {"CRASH_ROOT": str(disk.resolve())} | given
+
+
+def begin_watching() -> None:
+    """Under the shim, in a fork: heed the environment as it is now."""
+    ctypes.CDLL(None).crash_begin()
 
 
 def note(text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A receiver that sees through a device's mistakes: a record that is not what was promised, one name for two records."""
+"""A receiver that sees a device's mistakes: a record that is not what was promised, one name for two records."""
 
 from collections.abc import Callable
 from typing import Final

@@ -81,6 +81,7 @@ background_rows = 1
 @contextlib.contextmanager
 def open_world(folder: Path) -> Iterator[World]:
     """Start a broker and a repository for the time of the context."""
+    folder.mkdir(exist_ok=True)
     repository, keys, trusted = folder / "repository", folder / "keys", folder / "root.json"
     shutil.copy(init_repository(repository, keys, clock=SystemClock()), trusted)
     rules = (TrialRules(rows=20), TrialRules(rows=20), TrialRules(rows=20, max_latency_us=0.001))
