@@ -1,4 +1,4 @@
-"""Replaces files so that a cut at any byte leaves the old content or the new, never a mixture."""
+"""Replaces files so that a cut at any byte leaves the old content or the new, never a mixture; makes folders."""
 
 import os
 import tempfile
@@ -24,6 +24,19 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, durably: what is synced in it is lost with it.
+
+    Raises:
+        OSError: it could not be made, or not be made durable.
+    """
+    missing = [path for path in folder.parents if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    # Also where it was there: who made it may have been killed before this.
+    for path in (folder, *missing):
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

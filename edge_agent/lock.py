@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from edge_agent.durable import make_folder
 from edge_agent.errors import AgentError
 
 LOCK_NAME: Final = "agent.lock"
@@ -31,7 +32,7 @@ class StateLock:
             StateInUseError: another agent has it.
             OSError: it cannot be written.
         """
-        state.mkdir(parents=True, exist_ok=True)
+        make_folder(state)
         self._descriptor = os.open(state / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._take()

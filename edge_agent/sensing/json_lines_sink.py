@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.messages import BundleRef
-from edge_agent.durable import sync_folder
+from edge_agent.durable import make_folder, sync_folder
 from edge_agent.errors import RowError, SettingsError
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.answers import answer_of, encode_answer
@@ -59,7 +59,7 @@ class JsonLinesSink:
         self._unfinished: list[bytes] = []
         self._flushing = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._descriptor = _open(path)
             _cut_torn_line(self._descriptor)
             sync_folder(path.parent)

@@ -35,6 +35,7 @@ from typing import Any, Final
 from broker.errors import WireError
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
 from broker.topics import RULES, Channel
+from edge_agent.durable import make_folder
 from edge_agent.errors import SpoolError
 from edge_agent.telemetry.salvage import DamagedSpool
 from edge_agent.telemetry.thinning import Drop, Entry, Merge, plan_thinning
@@ -123,7 +124,7 @@ class Spool:
         self.recovered_from: Path | None = None
         self.recovered = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._guard = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             msg = f"{path}: the spool cannot be made there: {error.strerror or error}"

@@ -27,7 +27,7 @@ from tuf.ngclient.updater import Updater
 from broker.messages import BundleRef
 from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_VARIANT_BYTES, Variant
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.durable import sync_folder
+from edge_agent.durable import make_folder, sync_folder
 from edge_agent.errors import AgentError, RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
 from edge_agent.update.forms import parse_forms
 from edge_agent.update.road import TimedFetcher
@@ -114,7 +114,7 @@ class BundleFetcher:
         Raises:
             RepositoryRefusedError: the trusted root itself cannot be used.
         """
-        metadata_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(metadata_folder)
         self._metadata_folder = metadata_folder
         self._bases = tuple(bases)
         _remove_leftovers(metadata_folder)

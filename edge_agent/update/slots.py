@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
-from edge_agent.durable import replace_file, sync_folder
+from edge_agent.durable import make_folder, replace_file, sync_folder
 from edge_agent.errors import AgentError, AlteredError, StorageError
 from edge_agent.scoring.loading import reading_error, verify_file
 from edge_agent.update.record import SLOTS, Content, Record, Roles, SlotName, Slots
@@ -70,7 +70,7 @@ class SlotStore:
         """Make the folders below ``state``, if they are missing."""
         self._state = state
         for slot in SLOTS:
-            self.folder(slot).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder(slot))
 
     def folder(self, slot: SlotName) -> Path:
         """Return the folder of a slot."""
