@@ -21,6 +21,7 @@ from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.link import DeviceLink
 from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
+from edge_agent.local_orders import LocalOrders
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
@@ -173,6 +174,8 @@ class Agent:
             clock=clock,
             about=self,
         )
+        local = LocalOrders(state, updates=self._updater, diagnose=self._diagnose, clock=clock)
+        self._housekeeping.also("orders at the device", local.poll)
         self._orders = Orders(
             scoring=self._loop,
             updates=self._updater,

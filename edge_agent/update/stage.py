@@ -26,9 +26,11 @@ from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, Rep
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.selection import choose_variant, explain_choice, installed_runtimes
+from edge_agent.update.carried import Carried
 from edge_agent.update.fetcher import BundleFetcher
 from edge_agent.update.slots import empty_slot
 from edge_agent.update.stage_messages import StageOrder, StageReport
+from edge_agent.update_file import UpdateFile, open_update
 
 NICENESS: Final = 10
 EXIT_AGENT_GONE: Final = 70  # EX_SOFTWARE
@@ -44,6 +46,11 @@ def stage(order: StageOrder) -> StageReport:
         StorageError: the disk is full, or cannot be read now.
         OSError: the disk is broken.
     """
+    with open_update(Path(order.carried)) if order.carried else contextlib.nullcontext() as carried:
+        return _stage(order, carried)
+
+
+def _stage(order: StageOrder, carried: UpdateFile | None) -> StageReport:
     slot = Path(order.slot)
     # The order is the safety property: nothing is opened before it is trusted, nothing proved before it is durable.
     # 1. Metadata: what is listed and signed now.
@@ -56,6 +63,7 @@ def stage(order: StageOrder) -> StageReport:
         bases=tuple(map(Path, order.bases)),
         min_bytes_per_s=order.min_bytes_per_s,
         clock=SystemClock(),
+        carried=None if carried is None else Carried(carried, order.carried_grace_s),
     )
     fetcher.refresh()
     # 2. The manifest: is it of this bundle, can this device run it?
