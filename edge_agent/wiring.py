@@ -16,7 +16,7 @@ from broker.messages import Event, Facts, Status
 from edge_agent.agent import ScoringLoop
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, SettingsError, SourceError
-from edge_agent.facts import read_facts
+from edge_agent.facts import read_facts, read_resources
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.link import DeviceLink
@@ -139,6 +139,7 @@ class Agent:
             open_engine=self._open_engine,
             clock=clock,
             rng=random.Random(),
+            read_memory=lambda: read_resources(state).rss_bytes or None,
         )
         handover = Handover()
         telemetry = settings.telemetry

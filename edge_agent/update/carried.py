@@ -28,6 +28,10 @@ class CarriedFetcher(FetcherInterface):
     def __init__(self, update: UpdateFile) -> None:
         self._update = update
 
+    def fetch_from(self, url: str, _first: int) -> tuple[int, Iterator[bytes]]:
+        """Return the file from its beginning on: there is nothing to save."""
+        return 0, self._fetch(url)
+
     def _fetch(self, url: str) -> Iterator[bytes]:
         name = url.removeprefix(f"{BASE}/")
         chunks = self._update.chunks(name)

@@ -63,7 +63,7 @@ class Record(Struct, frozen=True):
 
     Attributes:
         order: the order under way; None in state idle, unless it shall be tried again.
-        starts: unclean starts of the agent during this trial.
+        starts: unclean starts of the agent during this trial, or during the proofs of the order under way.
         commits: how often a bundle became active; written beside it, it tells the newest one.
         settled_order: the last order that got its answer.
         outbox: events that the spool does not have yet.
@@ -139,8 +139,10 @@ def ordered(record: Record, order: Desired, carried: str = "") -> Record:
     slot = free_slot(record.roles)
     roles = msgspec.structs.replace(record.roles, candidate=slot)
     slots = _put(record.slots, slot, None)
+    is_repeated = record.order is not None and record.order.order_id == order.order_id
+    starts = record.starts if is_repeated else 0
     return msgspec.structs.replace(
-        record, state=state, roles=roles, slots=slots, order=order, starts=0, carried=carried
+        record, state=state, roles=roles, slots=slots, order=order, starts=starts, carried=carried
     )
 
 
@@ -208,12 +210,21 @@ def restored(record: Record) -> Record:
     return msgspec.structs.replace(record, state=next_state(record.state, Happening.RESTORED))
 
 
-def restarted(record: Record) -> Record:
-    """The agent was started anew; a start in the midst of a trial is counted, for it may have been a crash."""
+def restarted(record: Record, *, was_proving: bool = False) -> Record:
+    """The agent was started anew; a start in the midst of a trial is counted, for it may have been a crash.
+
+    Args:
+        record: before.
+        was_proving: it was in the midst of the first run of a bundle here, which may have taken the machine down.
+    """
     state = next_state(record.state, Happening.RESTARTED)
-    if record.state is State.FETCHING:
-        record = _without_candidate(record)
     starts = record.starts + 1 if state is State.TRIAL else 0
+    if record.state is State.FETCHING:
+        # They count against the order, which is tried again.
+        starts = record.starts + was_proving
+        record = _without_candidate(record)
+    elif record.state is State.IDLE and record.order is not None:
+        starts = record.starts
     return msgspec.structs.replace(record, state=state, starts=starts)
 
 
@@ -228,9 +239,11 @@ def settled(record: Record, order_id: str) -> Record:
 
 
 def turned_down(record: Record, order: Desired, reason: str) -> Record:
-    """An order is refused before anything is fetched."""
+    """An order is refused before anything is fetched (again)."""
     refusals = _with(record.refusals, Refusal(order.bundle, order.order_id, reason))
-    return msgspec.structs.replace(record, refusals=refusals, settled_order=order.order_id)
+    changed = msgspec.structs.replace(record, refusals=refusals, settled_order=order.order_id)
+    is_kept = record.order is not None and record.order.order_id == order.order_id
+    return msgspec.structs.replace(changed, order=None, starts=0, carried="") if is_kept else changed
 
 
 def without_active(record: Record) -> Record:

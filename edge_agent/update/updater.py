@@ -22,10 +22,11 @@ from edge_agent.update import record as transitions
 from edge_agent.update.engine import Engine, OpenEngine
 from edge_agent.update.engines import Engines, Seat
 from edge_agent.update.ledger import Ledger
+from edge_agent.update.partial import kept_bytes
 from edge_agent.update.policy import Answer, decide
 from edge_agent.update.record import Content, Record
 from edge_agent.update.retry import Retry
-from edge_agent.update.slots import SlotStore
+from edge_agent.update.slots import SlotStore, end_proving, was_proving
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.states import State
 from edge_agent.update.trial import Outcome, judge
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 METADATA_FOLDER: Final = "tuf"
 _DAY_S: Final = 86400.0
 MAX_TIMEOUTS: Final = 3
+# As by default in a trial (`edge_agent.bundle.TrialRules.max_starts`): the manifest's own word may not be trusted yet.
+MAX_PROVING_STARTS: Final = 3
 
 
 class Staging(Protocol):
@@ -63,7 +66,7 @@ class RollBackAnswer:
 class Updater:
     """The updates of one device; used by one thread, but for `record` and `scoring`, which any thread may read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of it, each named by its caller
         self,
         settings: RepositorySettings,
         prefer: tuple[str, ...],
@@ -74,6 +77,7 @@ class Updater:
         open_engine: OpenEngine,
         clock: Clock,
         rng: random.Random,
+        read_memory: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Join the parts.
 
@@ -86,7 +90,9 @@ class Updater:
             open_engine: opens a bundle.
             clock: monotonic for pauses and trials, UTC for events.
             rng: chance for the pauses.
+            read_memory: tells this process's resident memory in bytes; None: not known.
         """
+        self._read_memory = read_memory
         self._settings = settings
         self._prefer = prefer
         self._store = store
@@ -105,9 +111,12 @@ class Updater:
         self._opens_engines = True
         self._retry = Retry(settings, clock, rng)
         self._timeouts = 0
+        # How much of a download lay there when it was cut off last.
+        self._kept_bytes = 0
         # The kinds of events that told that the pending order has to wait.
         self._told: set[str] = set()
         self._trial_began_s: float | None = None
+        self._trial_memory_bytes: int | None = None
 
     @property
     def record(self) -> Record:
@@ -133,7 +142,8 @@ class Updater:
         if loaded.recovery is not None:
             record = self._ledger.with_event(record, "error", loaded.recovery, severity="error")
         # 1. Count this start before anything of a bundle is opened: opening may be what kills the process.
-        self._ledger.believe(transitions.restarted(record))
+        self._ledger.believe(transitions.restarted(record, was_proving=self._was_proving(record)))
+        self._refuse_what_ends_the_machine()
         self._pending = self.record.order if self.record.state is State.IDLE else None
         self._pending_carried = self.record.carried
         self._carried = self._needed_files()
@@ -157,7 +167,9 @@ class Updater:
         self._opens_engines = False
         record = self._store.load().record
         # A trial is left to the agent, and this is no start of it.
-        self._ledger.believe(record if record.state is State.TRIAL else transitions.restarted(record))
+        if record.state is not State.TRIAL:
+            record = transitions.restarted(record, was_proving=self._was_proving(record))
+        self._ledger.believe(record)
 
     def attach(self, seat: Seat) -> None:
         """Say where engines score; the one that `start` returned must score there already."""
@@ -177,6 +189,7 @@ class Updater:
             self._retry.hurry()
             self._retry.forget_failures()
             self._timeouts = 0
+            self._kept_bytes = 0
             self._told.clear()
 
     def roll_back(self, reason: str) -> RollBackAnswer:
@@ -244,13 +257,30 @@ class Updater:
 
     def stop(self) -> None:
         """End what is under way; the next start goes on with it."""
+        slot = self.record.roles.candidate
         if self._staging is not None:
             self._staging.cancel()
             self._staging = None
+            if slot is not None:
+                # We ended it ourselves.
+                end_proving(self._store.folder(slot))
         if self.record.state is State.TRIAL and self._opens_engines:
             self._ledger.save(transitions.stopped(self.record))
         else:
             self._ledger.catch_up()
+
+    def _was_proving(self, record: Record) -> bool:
+        slot = record.roles.candidate
+        return record.state is State.FETCHING and slot is not None and was_proving(self._store.folder(slot))
+
+    def _refuse_what_ends_the_machine(self) -> None:
+        """At start: give up an order in the midst of whose proofs the agent, or the machine, died too often."""
+        record = self.record
+        if record.order is None or record.state is not State.IDLE or record.starts <= MAX_PROVING_STARTS:
+            return
+        reason = f"the agent had to be started {record.starts} times while its golden rows ran here"
+        changed = transitions.turned_down(record, record.order, reason)
+        self._ledger.believe(self._ledger.with_event(changed, "refused", reason, severity="error", order=record.order))
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -297,6 +327,7 @@ class Updater:
         slot = self.record.roles.candidate
         if slot is None:
             return
+        end_proving(self._store.folder(slot))
         carried = self.record.carried
         logger.info("order %s: fetching %s into slot %s", desired.order_id, desired.bundle, slot)
         order = StageOrder(
@@ -351,12 +382,18 @@ class Updater:
                 self._try_later(report.reason)
             case "refused" if report.may_pass:
                 self._refuse_for_now(report.reason)
-            case "timed_out" | "broken_off" if self._timeouts + 1 < MAX_TIMEOUTS:
-                self._timeouts += 1
+            case "timed_out" | "broken_off" if self._may_go_on():
                 self._try_later(report.reason)
             case _:
                 self._forget_pending()
                 self._refuse(report.reason)
+
+    def _may_go_on(self) -> bool:
+        """Tell whether fetching that came to no end is worth another attempt; one that got further always is."""
+        kept = kept_bytes(self._state / METADATA_FOLDER)
+        self._timeouts = 0 if kept > self._kept_bytes else self._timeouts + 1
+        self._kept_bytes = kept
+        return self._timeouts < MAX_TIMEOUTS
 
     def _try_later(self, reason: str) -> None:
         self._wait_with_order("error", f"trying again later: {reason}", severity="warning")
@@ -428,7 +465,7 @@ class Updater:
 
     def _begin_trial(self) -> None:
         """Open the candidate and have it score; whatever keeps it from that is its failure."""
-        self._trial_began_s = None
+        self._trial_began_s = self._trial_memory_bytes = None
         try:
             engine = self._engines.open_candidate()
         except AgentError as error:
@@ -448,8 +485,12 @@ class Updater:
         now_s = self._clock.monotonic_s()
         if self._trial_began_s is None:
             self._trial_began_s = now_s
-        evidence = engine.meter.evidence(self.record.starts, now_s - self._trial_began_s)
-        verdict = judge(evidence, engine.manifest.trial)
+        memory_bytes = self._read_memory()
+        if memory_bytes is not None:
+            self._trial_memory_bytes = max(memory_bytes, self._trial_memory_bytes or 0)
+        elapsed_s = now_s - self._trial_began_s
+        evidence = engine.meter.evidence(self.record.starts, elapsed_s, self._trial_memory_bytes)
+        verdict = judge(evidence, engine.manifest.trial, self._settings.trial_max_memory_bytes)
         if verdict.outcome is Outcome.HEALTHY:
             changed = transitions.committed(self.record)
             self._ledger.save(self._ledger.with_event(changed, "committed", verdict.reason, order=self.record.order))
