@@ -640,9 +640,7 @@ def test_the_memory_that_the_agent_takes_in_a_trial_is_held_against_the_bundle(t
     device.poll(3)
     taken[0] = 1001
     device.poll()
-    taken[0] = 100
-    device.score()
-    device.poll(3)
+    device.poll(2)
     assert (device.scoring, device.kinds[-1]) == (1, "rolled_back")
 
 
