@@ -23,6 +23,13 @@ def add_hand_commands(
     rollback.add_argument("--reason", default="no reason given", help="is reported; default: %(default)s")
     rollback.add_argument("--json", action="store_true", help="for machines")
     rollback.set_defaults(command=_rollback)
+    diagnose = commands.add_parser("diagnose", parents=[common], help="write an archive for support, without secrets")
+    diagnose.add_argument("--out", type=Path, metavar="FILE", help="default: fieldloop-DEVICE-SECONDS.tar.gz here")
+    diagnose.add_argument(
+        "--log", type=Path, metavar="FILE", help="take the end of this log along; default: the journal"
+    )
+    diagnose.add_argument("--json", action="store_true", help="for machines")
+    diagnose.set_defaults(command=_diagnose)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -47,6 +54,18 @@ def _rollback(options: argparse.Namespace) -> int:
 
     done = roll_back(load_settings(options.settings), options.reason, SystemClock())
     _print(options, done, done.detail)
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    """Write an archive for support."""
+    from edge_agent.clock import SystemClock
+    from edge_agent.settings import load_settings
+    from edge_agent.support_archive import write_archive
+
+    archive = write_archive(load_settings(options.settings), options.out, options.log, SystemClock())
+    told = "" if archive.agent_answered else "; no running agent answered"
+    _print(options, archive, f"wrote {archive.path}: {archive.size_bytes} bytes, {', '.join(archive.members)}{told}")
     return 0
 
 

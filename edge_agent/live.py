@@ -27,6 +27,15 @@ class LastWindow(Struct, frozen=True):
     median_latency_us: float | None
 
 
+class StandIn(Struct, frozen=True):
+    """A bundle that scores in place of the committed one, and that one."""
+
+    bundle: str
+    variant: str
+    slot: str
+    in_place_of: str
+
+
 class Live(Struct, frozen=True):
     """Counters of one start of the agent.
 
@@ -35,6 +44,7 @@ class Live(Struct, frozen=True):
         rows_scored, rows_refused: rows of windows that are durable, since this start.
         refused_messages: messages from the broker that could not be read.
         answers_lost: answers that the sink dropped.
+        stand_in: what scores in place of the committed bundle, which cannot be opened now.
     """
 
     device: str
@@ -51,6 +61,7 @@ class Live(Struct, frozen=True):
     refused_messages: int = 0
     answers_lost: int = 0
     last_window: LastWindow | None = None
+    stand_in: StandIn | None = None
 
 
 def in_short(window: TelemetryWindow) -> LastWindow:

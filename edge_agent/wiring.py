@@ -20,7 +20,7 @@ from edge_agent.facts import read_facts, read_resources
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.link import DeviceLink
-from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
+from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, StandIn, write_live
 from edge_agent.local_orders import LocalOrders
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
@@ -36,6 +36,7 @@ from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.staging import StageProcess
+from edge_agent.update.states import State
 from edge_agent.update.updater import Updater
 
 logger = logging.getLogger(__name__)
@@ -229,6 +230,7 @@ class Agent:
     def live(self) -> Live:
         """Return the agent's counters."""
         return Live(
+            stand_in=self._stand_in(),
             device=self._settings.device,
             fleet=self._settings.fleet,
             agent_version=self._version,
@@ -244,6 +246,15 @@ class Agent:
             answers_lost=self._sink.lost if isinstance(self._sink, JsonLinesSink) else 0,
             last_window=self._recorder.last_window,
         )
+
+    def _stand_in(self) -> StandIn | None:
+        record, scoring, slot = self._updater.record, self._updater.scoring, self._updater.scoring_slot
+        active = record.active
+        if scoring is None or slot is None or active is None or record.state is not State.IDLE:
+            return None
+        if slot == record.roles.active:
+            return None
+        return StandIn(str(scoring.bundle), scoring.variant, slot, str(active.bundle))
 
     def _diagnose(self) -> str:
         """Tell what this agent knows of itself; its settings hold no secrets."""

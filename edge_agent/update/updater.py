@@ -24,7 +24,7 @@ from edge_agent.update.engines import Engines, Seat
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.partial import kept_bytes
 from edge_agent.update.policy import Answer, decide
-from edge_agent.update.record import Content, Record
+from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.retry import Retry
 from edge_agent.update.slots import SlotStore, end_proving, was_proving
 from edge_agent.update.stage_messages import StageOrder, StageReport
@@ -130,6 +130,11 @@ class Updater:
         Before the first row, what shall score it.
         """
         return self._engines.scoring
+
+    @property
+    def scoring_slot(self) -> SlotName | None:
+        """Where that lies."""
+        return self._engines.scoring_slot
 
     def start(self) -> Engine | None:
         """Read where things stood, go on from there, and return the engine that shall score; None: nothing can yet.
