@@ -207,6 +207,8 @@ class TrialRules(_Part, frozen=True):
         max_latency_us: greatest median latency of one row; None: not judged.
         max_starts: starts of the process within one trial before the bundle is taken for a crasher.
         timeout_s: the trial fails when its rows have not come by then; None: it waits for rows.
+        max_memory_bytes: greatest resident memory of the whole agent during the trial; None: not judged here (a device
+            may have a bound of its own).
     """
 
     rows: Annotated[int, Meta(ge=1, le=MAX_TRIAL_ROWS)] = 20
@@ -214,6 +216,7 @@ class TrialRules(_Part, frozen=True):
     max_latency_us: Annotated[float, Meta(ge=0, le=MAX_DURATION)] | None = None
     max_starts: Annotated[int, Meta(ge=1, le=MAX_TRIAL_STARTS)] = 3
     timeout_s: Annotated[float, Meta(ge=0, le=MAX_DURATION)] | None = None
+    max_memory_bytes: Count | None = None
 
 
 class Lineage(_Part, frozen=True):

@@ -9,7 +9,7 @@ names, lengths and checksums is a constant, so a reader compares it. See PKWARE'
 
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -32,7 +32,6 @@ END_SIGNATURE: Final = b"PK\x05\x06"
 
 END_BYTES: Final = _END.size
 _MAX_NAME_BYTES: Final = 64
-MAX_DIRECTORY_BYTES: Final = MAX_FILES * (_CENTRAL.size + _MAX_NAME_BYTES)
 
 _NEEDED: Final = 20
 _MADE_BY_UNIX: Final = 3 << 8 | _NEEDED
@@ -43,6 +42,35 @@ _MODE: Final = (stat.S_IFREG | 0o644) << 16
 _ENCRYPTED: Final = 0x0041
 _DESCRIBED_LATER: Final = 0x0008
 _IN_64_BITS: Final = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What may lie in a packed file; everything else about it is the same for all.
+
+    Attributes:
+        what: the word for it.
+        made_by: the command that makes it.
+        first: name of its first entry.
+        max_entries, max_name_bytes: how many entries, and how long their names may be.
+        is_name: tells whether an entry may be named so.
+        max_bytes: greatest length of an entry, by its name.
+        names: says in words what `is_name` takes.
+    """
+
+    what: str
+    made_by: str
+    first: str
+    max_entries: int
+    max_name_bytes: int
+    is_name: Callable[[str], bool]
+    max_bytes: Callable[[str], int]
+    names: str
+
+    @property
+    def max_directory_bytes(self) -> int:
+        """Greatest length of the central directory."""
+        return self.max_entries * (_CENTRAL.size + self.max_name_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +127,19 @@ class _Central(NamedTuple):
     offset: int
 
 
+BUNDLE: Final = Form(
+    what="bundle",
+    made_by="fieldloop bundle pack",
+    first=MANIFEST_NAME,
+    max_entries=MAX_FILES,
+    max_name_bytes=_MAX_NAME_BYTES,
+    is_name=lambda name: is_file_name(name) or name == MANIFEST_NAME,
+    max_bytes=lambda name: MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_VARIANT_BYTES,
+    names="plain names without folders, of small letters, digits, '.', '_' and '-'",
+)
+MAX_DIRECTORY_BYTES: Final = BUNDLE.max_directory_bytes
+
+
 def local_header(entry: Entry) -> bytes:
     """Return what stands before an entry's content."""
     name, n = entry.name.encode("ascii"), entry.size_bytes
@@ -137,53 +178,61 @@ def closing(entries: Sequence[Entry]) -> bytes:
     return directory + _END.pack(END_SIGNATURE, 0, 0, n_entries, n_entries, len(directory), offset, 0)
 
 
-def parse_end(tail: bytes, file_bytes: int) -> Directory:
+def parse_end(tail: bytes, file_bytes: int, form: Form = BUNDLE) -> Directory:
     """Read the end record and check it against the length of the file.
 
     Args:
         tail: the file's last `END_BYTES` bytes.
         file_bytes: its length.
+        form: what may lie in it.
 
     Raises:
         BundleError: not the end of a packed bundle, or one that leaves bytes before or behind.
     """
     if len(tail) != END_BYTES or not tail.startswith(END_SIGNATURE):
-        raise BundleError("does not end as a packed bundle does: no ZIP file, cut short, or something was appended")
+        raise BundleError(
+            f"does not end as a packed {form.what} does: no ZIP file, cut short, or something was appended"
+        )
     _, disk, directory_disk, n_here, n_entries, size_bytes, offset, comment_bytes = _END.unpack(tail)
     if disk or directory_disk or n_here != n_entries:
         raise BundleError("is one of several disks")
     if comment_bytes:
         raise BundleError("has a comment at its end")
-    if not 1 <= n_entries <= MAX_FILES:
-        raise BundleError(f"says that it has {n_entries} entries; at most {MAX_FILES} are allowed")
-    if size_bytes > MAX_DIRECTORY_BYTES:
-        raise BundleError(f"says that its directory has {size_bytes} bytes; at most {MAX_DIRECTORY_BYTES} are allowed")
+    if not 1 <= n_entries <= form.max_entries:
+        raise BundleError(f"says that it has {n_entries} entries; at most {form.max_entries} are allowed")
+    limit = form.max_directory_bytes
+    if size_bytes > limit:
+        raise BundleError(f"says that its directory has {size_bytes} bytes; at most {limit} are allowed")
     if offset + size_bytes + END_BYTES != file_bytes:
         raise BundleError(f"has {file_bytes} bytes where its records account for {offset + size_bytes + END_BYTES}")
     return Directory(n_entries, size_bytes, offset)
 
 
-def parse_directory(data: bytes, directory: Directory) -> tuple[Entry, ...]:
+def parse_directory(data: bytes, directory: Directory, form: Form = BUNDLE) -> tuple[Entry, ...]:
     """Read the central directory and check that its entries lie one behind the other, without a gap.
 
     Args:
         data: ``(directory.size_bytes,)`` bytes.
         directory: as `parse_end` found it.
+        form: what may lie in it.
 
     Raises:
         BundleError: an entry is not what a bundle may hold; the message names it.
     """
     entries: list[Entry] = []
+    names: set[str] = set()
     position = offset = 0
     for number in range(directory.n_entries):
-        entry, record_bytes = _parse_entry(data[position : position + _CENTRAL.size + _MAX_NAME_BYTES], number)
-        if entry.name in {each.name for each in entries}:
+        record = data[position : position + _CENTRAL.size + form.max_name_bytes]
+        entry, record_bytes = _parse_entry(record, number, form)
+        if entry.name in names:
             raise BundleError(f"has two entries {entry.name!r}")
         if entry.offset != offset:
             raise BundleError(f"entry {entry.name!r} begins at byte {entry.offset}, where {offset} is expected")
-        if (entry.name == MANIFEST_NAME) != (number == 0):
-            raise BundleError(f"entry {number} is {entry.name!r}; {MANIFEST_NAME} comes first")
+        if (entry.name == form.first) != (number == 0):
+            raise BundleError(f"entry {number} is {entry.name!r}; {form.first} comes first")
         entries.append(entry)
+        names.add(entry.name)
         position += record_bytes
         offset = entry.end_offset
     if position != directory.size_bytes or offset != directory.offset:
@@ -191,7 +240,7 @@ def parse_directory(data: bytes, directory: Directory) -> tuple[Entry, ...]:
     return tuple(entries)
 
 
-def _parse_entry(data: bytes, number: int) -> tuple[Entry, int]:
+def _parse_entry(data: bytes, number: int, form: Form) -> tuple[Entry, int]:
     """Read the record at the beginning of ``data``; return the entry and the length of its record."""
     if len(data) < _CENTRAL.size:
         raise BundleError(f"its directory ends before entry {number}")
@@ -200,31 +249,34 @@ def _parse_entry(data: bytes, number: int) -> tuple[Entry, int]:
         raise BundleError(f"its directory has no record where entry {number} should be")
     raw_name = data[_CENTRAL.size : _CENTRAL.size + record.name_bytes]
     name = raw_name.decode("ascii", errors="replace")
-    if record.name_bytes > _MAX_NAME_BYTES or not (is_file_name(name) or name == MANIFEST_NAME):
+    if record.name_bytes > form.max_name_bytes or not form.is_name(name):
         raise BundleError(
-            f"entry {number} is named {name[:_MAX_NAME_BYTES]!r}: plain names of small letters, digits, '.', '_' and "
-            f"'-' are allowed, at most {_MAX_NAME_BYTES}, and no folders"
+            f"entry {number} is named {name[: form.max_name_bytes]!r}: {form.names} are allowed, of at most "
+            f"{form.max_name_bytes} bytes"
         )
-    for is_so, problem in _refusals(name, record):
+    for is_so, problem in _refusals(name, record, form):
         if is_so:
             raise BundleError(f"entry {name!r} {problem}")
     entry = Entry(name, record.size_bytes, record.crc32, record.offset)
     expected = central_header(entry)
     if data[: len(expected)] != expected:
-        raise BundleError(f"entry {name!r} is not written as `fieldloop bundle pack` writes it")
+        raise BundleError(f"entry {name!r} is not written as `{form.made_by}` writes it")
     return entry, len(expected)
 
 
-def _refusals(name: str, record: _Central) -> tuple[tuple[bool, str], ...]:
+def _refusals(name: str, record: _Central, form: Form) -> tuple[tuple[bool, str], ...]:
     """Return what would be wrong with an entry, and whether it is; more than the last comparison needs, for people."""
-    limit = MAX_MANIFEST_BYTES if name == MANIFEST_NAME else MAX_VARIANT_BYTES
+    limit = form.max_bytes(name)
     mode = record.external_attributes >> 16
     return (
         (bool(record.flags & _ENCRYPTED), "is encrypted"),
         (bool(record.flags & _DESCRIBED_LATER), "has a data descriptor behind its content"),
         (_IN_64_BITS in (record.size_bytes, record.compressed_bytes, record.offset), "has lengths in 64 bits"),
         (record.size_bytes > limit, f"has {record.size_bytes} bytes; at most {limit} are allowed"),
-        (record.method != _STORED, f"is compressed (method {record.method}); a bundle's files are stored as they are"),
+        (
+            record.method != _STORED,
+            f"is compressed (method {record.method}); a {form.what}'s files are stored as they are",
+        ),
         (
             record.compressed_bytes != record.size_bytes,
             f"takes {record.compressed_bytes} bytes for its {record.size_bytes}",

@@ -1,4 +1,4 @@
-"""The command ``fieldloop-agent``: run, status, check-config.
+"""The command ``fieldloop-agent``: run, status, check-config, and what `hand_cli` adds.
 
 Only the standard library is imported before a command is chosen, so that ``--help`` is instant on the slowest board.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.errors import AgentError, SettingsError
+from edge_agent.hand_cli import add_hand_commands
 from edge_agent.service.journal import is_journal, log_handler
 
 DEFAULT_SETTINGS: Final = Path("agent.toml")
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
     check = commands.add_parser("check-config", parents=[common], help="name every problem of the settings")
     check.set_defaults(command=_check_config)
+    add_hand_commands(commands, common)
     return parser
 
 

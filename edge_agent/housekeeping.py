@@ -121,6 +121,7 @@ class Housekeeping:
         self._about = about
         self._on_round = on_round
         self._inbox: Inbox | None = None
+        self._more: list[tuple[str, Callable[[], None]]] = []
         # Words from the network's thread. Of a retained channel the latest message says all.
         self._latest: dict[Channel, Delivery] = {}
         self._commands: deque[Delivery] = deque()
@@ -140,6 +141,10 @@ class Housekeeping:
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
 
     # --- from other threads ------------------------------------------------------------------------------------------
+
+    def also(self, duty: str, act: Callable[[], None]) -> None:
+        """Have one more thing done in each round; before `start`."""
+        self._more.append((duty, act))
 
     def start(self, inbox: Inbox) -> None:
         """Start the thread; ``inbox`` reads what is delivered."""
@@ -195,6 +200,8 @@ class Housekeeping:
                 # It is the duty that waits for something to do. The disk is not to be asked without pause.
                 self._stopping.wait(TICK_S)
             self._do(ORDERS, self._read_orders)
+            for duty, act in self._more:
+                self._do(duty, act)
             self._do("updating", self._updater.poll)
             self._do("events", self._record_events)
             self._do("sending", self._send)

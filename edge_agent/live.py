@@ -27,6 +27,15 @@ class LastWindow(Struct, frozen=True):
     median_latency_us: float | None
 
 
+class StandIn(Struct, frozen=True):
+    """A bundle that scores in place of the committed one, and that one."""
+
+    bundle: str
+    variant: str
+    slot: str
+    in_place_of: str
+
+
 class Live(Struct, frozen=True):
     """Counters of one start of the agent.
 
@@ -36,6 +45,7 @@ class Live(Struct, frozen=True):
         refused_messages: messages from the broker that could not be read.
         answers_lost: answers that the sink dropped.
         rows_turned_away: rows that a live source refused because too many waited.
+        stand_in: what scores in place of the committed bundle, which cannot be opened now.
     """
 
     device: str
@@ -53,6 +63,7 @@ class Live(Struct, frozen=True):
     answers_lost: int = 0
     rows_turned_away: int = 0
     last_window: LastWindow | None = None
+    stand_in: StandIn | None = None
 
 
 def in_short(window: TelemetryWindow) -> LastWindow:

@@ -55,6 +55,10 @@ class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
         retry_min_s, retry_max_s: pause before the next attempt when the repository cannot be reached; it doubles from
             the first to the second, with chance in it, so that a fleet does not come back all at once.
         spare_disk_bytes: room that must be left on the disk after a bundle was stored.
+        trial_max_memory_bytes: a bundle on trial fails when the agent takes more resident memory with it; absent: what
+            its manifest says alone counts.
+        trial_max_memory_bytes: Annotated[int, Meta(ge=1)] | None = None
+    carried_grace_days: an update file that is brought by hand is taken for so long after its lists have expired.
     """
 
     url: str
@@ -66,6 +70,8 @@ class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
     retry_min_s: Seconds = 5.0
     retry_max_s: Seconds = 900.0
     spare_disk_bytes: Annotated[int, Meta(ge=0)] = 16 << 20
+    trial_max_memory_bytes: Annotated[int, Meta(ge=1)] | None = None
+    carried_grace_days: Annotated[float, Meta(ge=0, le=36500)] = 30.0
 
 
 class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):

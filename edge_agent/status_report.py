@@ -38,7 +38,8 @@ class Report(Struct, frozen=True):
 
     Attributes:
         running: whether its process is at work now.
-        bundle, variant, slot: what scores; None before the first bundle.
+        bundle, variant, slot: what scores, or is to score at the next start; None before the first bundle.
+        stands_in_for: the committed bundle, while another one scores in its place.
         spool: by channel; empty before the first start.
         live: what the agent wrote about itself last; None before the first start.
     """
@@ -55,6 +56,7 @@ class Report(Struct, frozen=True):
     refused: tuple[Refused, ...]
     spool: dict[str, Counts]
     live: Live | None
+    stands_in_for: str | None = None
 
 
 def read_report(settings: AgentSettings) -> Report:
@@ -62,21 +64,30 @@ def read_report(settings: AgentSettings) -> Report:
     state = Path(settings.state)
     record = read_record(state)
     running = record.running if record is not None else None
+    bundle, variant = (str(running.bundle), running.variant) if running is not None else (None, None)
+    slot: str | None = record.running_slot if record is not None else None
+    live, is_running, stands_in_for = read_live(state), is_in_use(state), None
+    stand_in = live.stand_in if live is not None and is_running else None
+    if stand_in is not None and stand_in.in_place_of == bundle:
+        # The record names what is committed; what really scores, only the agent can say.
+        stands_in_for = bundle
+        bundle, variant, slot = stand_in.bundle, stand_in.variant, stand_in.slot
     previous = record.previous if record is not None else None
     refusals = record.refusals if record is not None else ()
     return Report(
         device=settings.device,
         fleet=settings.fleet,
         state_folder=settings.state,
-        running=is_in_use(state),
-        bundle=str(running.bundle) if running is not None else None,
-        variant=running.variant if running is not None else None,
-        slot=record.running_slot if record is not None else None,
+        running=is_running,
+        bundle=bundle,
+        variant=variant,
+        slot=slot,
         previous=str(previous.bundle) if previous is not None else None,
         update_state=(record.state if record is not None else State.IDLE).value,
         refused=tuple(Refused(str(r.bundle), r.order_id, r.reason) for r in refusals),
         spool=_read_spool(state),
-        live=read_live(state),
+        live=live,
+        stands_in_for=stands_in_for,
     )
 
 
@@ -91,7 +102,8 @@ def as_text(report: Report) -> str:
         f"device     {report.device} of fleet {report.fleet}, {'running' if report.running else 'not running'}",
         f"state      {report.state_folder}",
         f"bundle     {report.bundle or 'none yet'}"
-        + (f", {report.variant}, slot {report.slot}" if report.bundle else ""),
+        + (f", {report.variant}, slot {report.slot}" if report.bundle else "")
+        + (f", in place of {report.stands_in_for}" if report.stands_in_for else ""),
         f"previous   {report.previous or 'none'}",
         f"update     {report.update_state}",
     ]

@@ -19,11 +19,12 @@ from edge_agent.agent import MAX_REASON, OpenedSource, ScoringLoop
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, SettingsError, SourceError, StorageError
-from edge_agent.facts import read_facts
+from edge_agent.facts import read_facts, read_resources
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.link import DeviceLink
-from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
+from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, StandIn, write_live
+from edge_agent.local_orders import LocalOrders
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
@@ -206,6 +207,7 @@ class Agent:
             open_engine=self._open_engine,
             clock=clock,
             rng=random.Random(),
+            read_memory=lambda: read_resources(state).rss_bytes or None,
         )
         handover = Handover()
         telemetry = settings.telemetry
@@ -243,6 +245,8 @@ class Agent:
             about=self,
             on_round=self._on_round,
         )
+        local = LocalOrders(state, updates=self._updater, diagnose=self._diagnose, clock=clock)
+        self._housekeeping.also("orders at the device", local.poll)
         self._orders = Orders(
             scoring=self._loop,
             updates=self._updater,
@@ -318,6 +322,7 @@ class Agent:
     def live(self) -> Live:
         """Return the agent's counters."""
         return Live(
+            stand_in=self._stand_in(),
             device=self._settings.device,
             fleet=self._settings.fleet,
             agent_version=self._version,
@@ -339,6 +344,15 @@ class Agent:
         """Return what scores now; asked by sources that serve, so not before `run`."""
         engine = self._loop.engine
         return None if engine is None else engine.manifest
+
+    def _stand_in(self) -> StandIn | None:
+        record, scoring, slot = self._updater.record, self._updater.scoring, self._updater.scoring_slot
+        active = record.active
+        if scoring is None or slot is None or active is None or record.state is not State.IDLE:
+            return None
+        if slot == record.roles.active:
+            return None
+        return StandIn(str(scoring.bundle), scoring.variant, slot, str(active.bundle))
 
     def _diagnose(self) -> str:
         """Tell what this agent knows of itself; its settings hold no secrets."""

@@ -33,11 +33,11 @@ class TrialMeter:
         # Last, so that a reader that sees the row finds its latency.
         self.rows += 1
 
-    def evidence(self, starts: int, elapsed_s: float) -> Evidence:
-        """Return what was counted so far."""
+    def evidence(self, starts: int, elapsed_s: float, memory_bytes: int | None = None) -> Evidence:
+        """Return what was counted so far, with what the updater knows beside it."""
         latencies_us = self._latencies_us[:]
         middle = median(latencies_us) if latencies_us else None
-        return Evidence(self.rows, self.errors, self.refused, middle, starts, elapsed_s)
+        return Evidence(self.rows, self.errors, self.refused, middle, starts, elapsed_s, memory_bytes)
 
 
 @dataclass(slots=True, eq=False)

@@ -17,6 +17,7 @@ SLOTS: Final[tuple[SlotName, ...]] = get_args(SlotName)
 MAX_REFUSALS: Final = 32
 MAX_OUTBOX: Final = 64
 MAX_REASON: Final = 2048
+INSTALLED_SINCE: Final = "another bundle was installed by hand since; a new order is obeyed"
 
 
 class Content(Struct, frozen=True):
@@ -62,10 +63,11 @@ class Record(Struct, frozen=True):
 
     Attributes:
         order: the order under way; None in state idle, unless it shall be tried again.
-        starts: unclean starts of the agent during this trial.
+        starts: unclean starts of the agent during this trial, or during the proofs of the order under way.
         commits: how often a bundle became active; written beside it, it tells the newest one.
         settled_order: the last order that got its answer.
         outbox: events that the spool does not have yet.
+        carried: name of the update file in the inbox that the order under way is fetched from; empty: the repository.
     """
 
     format: Literal[1] = 1
@@ -78,6 +80,7 @@ class Record(Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     settled_order: str = ""
     outbox: tuple[Event, ...] = ()
+    carried: str = ""
 
     @property
     def running_slot(self) -> SlotName | None:
@@ -124,13 +127,22 @@ def without_events(record: Record, told: int) -> Record:
     return msgspec.structs.replace(record, outbox=record.outbox[told:])
 
 
-def ordered(record: Record, order: Desired) -> Record:
-    """An order was accepted: a free slot becomes the candidate, and counts as empty from now on."""
+def ordered(record: Record, order: Desired, carried: str = "") -> Record:
+    """An order was accepted: a free slot becomes the candidate, and counts as empty from now on.
+
+    Args:
+        record: before.
+        order: what was ordered.
+        carried: name of the update file that it is fetched from; empty: from the repository.
+    """
     state = next_state(record.state, Happening.ORDERED)
     slot = free_slot(record.roles)
     roles = msgspec.structs.replace(record.roles, candidate=slot)
+    slots = _put(record.slots, slot, None)
+    is_repeated = record.order is not None and record.order.order_id == order.order_id
+    starts = record.starts if is_repeated else 0
     return msgspec.structs.replace(
-        record, state=state, roles=roles, slots=_put(record.slots, slot, None), order=order, starts=0
+        record, state=state, roles=roles, slots=slots, order=order, starts=starts, carried=carried
     )
 
 
@@ -167,7 +179,12 @@ def committed(record: Record) -> Record:
     """The trial ended well: candidate becomes active, active becomes previous."""
     state = next_state(record.state, Happening.HEALTHY)
     roles = Roles(active=record.roles.candidate, previous=record.roles.active)
-    return _settled(msgspec.structs.replace(record, state=state, roles=roles, commits=record.commits + 1))
+    refusals = record.refusals
+    if record.carried and record.active is not None:
+        # The order before it is retained by the broker and comes again: it must not undo what a person did since.
+        refusals = _with(refusals, Refusal(record.active.bundle, record.settled_order, INSTALLED_SINCE))
+    changed = msgspec.structs.replace(record, state=state, roles=roles, commits=record.commits + 1, refusals=refusals)
+    return _settled(changed)
 
 
 def failed(record: Record, reason: str) -> Record:
@@ -184,7 +201,7 @@ def back_ordered(record: Record, reason: str) -> Record:
     if record.active is not None:
         refusals = _with(refusals, Refusal(record.active.bundle, record.settled_order, reason))
     return msgspec.structs.replace(
-        record, state=state, roles=roles, refusals=refusals, order=None, commits=record.commits + 1
+        record, state=state, roles=roles, refusals=refusals, order=None, commits=record.commits + 1, carried=""
     )
 
 
@@ -193,12 +210,21 @@ def restored(record: Record) -> Record:
     return msgspec.structs.replace(record, state=next_state(record.state, Happening.RESTORED))
 
 
-def restarted(record: Record) -> Record:
-    """The agent was started anew; a start in the midst of a trial is counted, for it may have been a crash."""
+def restarted(record: Record, *, was_proving: bool = False) -> Record:
+    """The agent was started anew; a start in the midst of a trial is counted, for it may have been a crash.
+
+    Args:
+        record: before.
+        was_proving: it was in the midst of the first run of a bundle here, which may have taken the machine down.
+    """
     state = next_state(record.state, Happening.RESTARTED)
-    if record.state is State.FETCHING:
-        record = _without_candidate(record)
     starts = record.starts + 1 if state is State.TRIAL else 0
+    if record.state is State.FETCHING:
+        # They count against the order, which is tried again.
+        starts = record.starts + was_proving
+        record = _without_candidate(record)
+    elif record.state is State.IDLE and record.order is not None:
+        starts = record.starts
     return msgspec.structs.replace(record, state=state, starts=starts)
 
 
@@ -213,9 +239,11 @@ def settled(record: Record, order_id: str) -> Record:
 
 
 def turned_down(record: Record, order: Desired, reason: str) -> Record:
-    """An order is refused before anything is fetched."""
+    """An order is refused before anything is fetched (again)."""
     refusals = _with(record.refusals, Refusal(order.bundle, order.order_id, reason))
-    return msgspec.structs.replace(record, refusals=refusals, settled_order=order.order_id)
+    changed = msgspec.structs.replace(record, refusals=refusals, settled_order=order.order_id)
+    is_kept = record.order is not None and record.order.order_id == order.order_id
+    return msgspec.structs.replace(changed, order=None, starts=0, carried="") if is_kept else changed
 
 
 def without_active(record: Record) -> Record:
@@ -247,7 +275,7 @@ def _with(refusals: tuple[Refusal, ...], refusal: Refusal) -> tuple[Refusal, ...
 
 def _settled(record: Record) -> Record:
     order_id = record.order.order_id if record.order is not None else record.settled_order
-    return msgspec.structs.replace(_without_candidate(record), order=None, settled_order=order_id, starts=0)
+    return msgspec.structs.replace(_without_candidate(record), order=None, settled_order=order_id, starts=0, carried="")
 
 
 def _without_candidate(record: Record) -> Record:

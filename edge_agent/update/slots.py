@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 RECORD_NAME: Final = "update.json"
 CORRUPT_NAME: Final = "update.json.corrupt"
 COMMITTED_NAME: Final = "committed.json"
+# Lies in a slot while its bundle runs for the first time: found at a start, that may be what ended the one before.
+PROVING_NAME: Final = "proving"
 SLOTS_FOLDER: Final = "slots"
 
 # The process or the machine has no more to give; the file itself may be as good as ever.
@@ -162,6 +164,29 @@ class SlotStore:
             return _COMMITTED.decode((self.folder(slot) / COMMITTED_NAME).read_bytes())
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+
+def begin_proving(folder: Path) -> None:
+    """Leave word in a slot, durably, that its bundle is about to be run for the first time.
+
+    Raises:
+        OSError: the disk is full or broken.
+    """
+    replace_file(folder / PROVING_NAME, b"")
+
+
+def end_proving(folder: Path) -> None:
+    """Take that word back: whatever became of the bundle, this device is still there.
+
+    Raises:
+        OSError: it is still there.
+    """
+    (folder / PROVING_NAME).unlink(missing_ok=True)
+
+
+def was_proving(folder: Path) -> bool:
+    """Tell whether the word is there."""
+    return (folder / PROVING_NAME).exists()
 
 
 def read_record(state: Path) -> Record | None:

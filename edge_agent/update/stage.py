@@ -26,9 +26,12 @@ from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, Rep
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.selection import choose_variant, explain_choice, installed_runtimes
+from edge_agent.update.carried import Carried
 from edge_agent.update.fetcher import BundleFetcher
-from edge_agent.update.slots import empty_slot
+from edge_agent.update.partial import kept_bytes
+from edge_agent.update.slots import begin_proving, empty_slot, end_proving
 from edge_agent.update.stage_messages import StageOrder, StageReport
+from edge_agent.update_file import UpdateFile, open_update
 
 NICENESS: Final = 10
 EXIT_AGENT_GONE: Final = 70  # EX_SOFTWARE
@@ -44,6 +47,11 @@ def stage(order: StageOrder) -> StageReport:
         StorageError: the disk is full, or cannot be read now.
         OSError: the disk is broken.
     """
+    with open_update(Path(order.carried)) if order.carried else contextlib.nullcontext() as carried:
+        return _stage(order, carried)
+
+
+def _stage(order: StageOrder, carried: UpdateFile | None) -> StageReport:
     slot = Path(order.slot)
     # The order is the safety property: nothing is opened before it is trusted, nothing proved before it is durable.
     # 1. Metadata: what is listed and signed now.
@@ -56,6 +64,7 @@ def stage(order: StageOrder) -> StageReport:
         bases=tuple(map(Path, order.bases)),
         min_bytes_per_s=order.min_bytes_per_s,
         clock=SystemClock(),
+        carried=None if carried is None else Carried(carried, order.carried_grace_s),
     )
     fetcher.refresh()
     # 2. The manifest: is it of this bundle, can this device run it?
@@ -66,13 +75,19 @@ def stage(order: StageOrder) -> StageReport:
     installed = installed_runtimes()
     variant = choose_variant(manifest.variants, installed, order.prefer)
     # 3. The one variant that this device runs.
-    verify_room(variant, shutil.disk_usage(slot).free, order.spare_disk_bytes)
+    kept = kept_bytes(Path(order.metadata))
+    verify_room(variant, shutil.disk_usage(slot).free + kept, order.spare_disk_bytes)
     fetched = fetcher.fetch_variant(order.bundle, variant, slot / variant.file)
     for path in (slot / MANIFEST_NAME, slot / variant.file):
         _sync_file(path)
     sync_folder(slot)
-    # 4. The answers: hash once more as it lies on this disk, then the golden rows on this device.
-    golden = _prove(manifest, variant, slot)
+    # 4. The answers: hash once more as it lies on this disk, then the golden rows on this device. It is the first time
+    # that it runs here, and it may take the machine down: so that is written down before.
+    begin_proving(slot)
+    try:
+        golden = _prove(manifest, variant, slot)
+    finally:
+        end_proving(slot)
     return StageReport(
         "proved",
         golden,
@@ -87,7 +102,12 @@ def stage(order: StageOrder) -> StageReport:
 def verify_room(variant: Variant, free_bytes: int, spare_bytes: int) -> None:
     """Raise StorageError when a variant does not fit on the disk with some room to spare.
 
-    It lies there twice for a moment: a download is believed, and copied to its place, only when it is complete.
+    It may lie there twice for a moment: in a smaller form, and as what is made of that.
+
+    Args:
+        variant: what is fetched.
+        free_bytes: with what the download has taken already.
+        spare_bytes: to be left.
     """
     needed_bytes = 2 * variant.size_bytes
     if free_bytes < needed_bytes + spare_bytes:

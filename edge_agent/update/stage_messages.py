@@ -21,6 +21,8 @@ class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
         spare_disk_bytes: room that must be left after the download.
         bases: folders of slots with files from which a delta may start.
         min_bytes_per_s: least average rate of an answer.
+        carried: an update file that stands in for the server; empty: none does.
+        carried_grace_s: for so long after its expiry a list in there is believed.
     """
 
     bundle: BundleRef
@@ -33,6 +35,8 @@ class StageOrder(Struct, frozen=True, forbid_unknown_fields=True):
     spare_disk_bytes: int
     bases: tuple[str, ...] = ()
     min_bytes_per_s: float = 256.0
+    carried: str = ""
+    carried_grace_s: float = 0.0
 
 
 class StageReport(Struct, frozen=True):

@@ -25,6 +25,7 @@ class Evidence:
         median_latency_us: of the scored rows; None before the first.
         starts: unclean starts of the agent during the trial.
         elapsed_s: since the trial began, in this process.
+        memory_bytes: greatest resident memory of the agent seen meanwhile; None: not told.
     """
 
     rows: int
@@ -33,6 +34,7 @@ class Evidence:
     median_latency_us: float | None
     starts: int
     elapsed_s: float
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,13 @@ class Verdict:
     reason: str
 
 
-def judge(evidence: Evidence, rules: TrialRules) -> Verdict:
-    """Return the verdict of a trial under the manifest's rules.
+def judge(evidence: Evidence, rules: TrialRules, max_memory_bytes: int | None = None) -> Verdict:
+    """Return the verdict of a trial under the manifest's rules and the device's own bound of memory.
 
     Crashes count first: a bundle that takes the process down leaves no other evidence. A bundle that refuses every
     row has not proved anything, whoever is to blame, so it may not displace one that did.
     """
-    failure = _failure_of(evidence, rules)
+    failure = _failure_of(evidence, rules) or _excess_of(evidence, rules, max_memory_bytes)
     if failure is not None:
         return Verdict(Outcome.FAILED, failure)
     tried = evidence.rows + evidence.errors
@@ -76,3 +78,12 @@ def _failure_of(evidence: Evidence, rules: TrialRules) -> str | None:
     if tried < rules.rows and rules.timeout_s is not None and evidence.elapsed_s >= rules.timeout_s:
         return f"only {tried} of {rules.rows} rows came within {rules.timeout_s:g} s"
     return None
+
+
+def _excess_of(evidence: Evidence, rules: TrialRules, max_memory_bytes: int | None) -> str | None:
+    """Return what is wrong with the memory: at once, for more rows do not give it back, and it may be needed now."""
+    bounds = [bound for bound in (rules.max_memory_bytes, max_memory_bytes) if bound is not None]
+    taken = evidence.memory_bytes
+    if not bounds or taken is None or taken <= min(bounds):
+        return None
+    return f"the agent took {taken} bytes of memory, at most {min(bounds)} are allowed"

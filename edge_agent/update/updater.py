@@ -16,15 +16,17 @@ from typing import Final, Protocol
 from broker.messages import BundleRef, Desired, Event
 from edge_agent.clock import Clock
 from edge_agent.errors import AgentError
+from edge_agent.mailbox import file_in_inbox, remove_update, sweep_inbox
 from edge_agent.settings import RepositorySettings
 from edge_agent.update import record as transitions
 from edge_agent.update.engine import Engine, OpenEngine
 from edge_agent.update.engines import Engines, Seat
 from edge_agent.update.ledger import Ledger
+from edge_agent.update.partial import kept_bytes
 from edge_agent.update.policy import Answer, decide
-from edge_agent.update.record import Content, Record
+from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.retry import Retry
-from edge_agent.update.slots import SlotStore
+from edge_agent.update.slots import SlotStore, end_proving, was_proving
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.states import State
 from edge_agent.update.trial import Outcome, judge
@@ -32,7 +34,10 @@ from edge_agent.update.trial import Outcome, judge
 logger = logging.getLogger(__name__)
 
 METADATA_FOLDER: Final = "tuf"
+_DAY_S: Final = 86400.0
 MAX_TIMEOUTS: Final = 3
+# As by default in a trial (`edge_agent.bundle.TrialRules.max_starts`): the manifest's own word may not be trusted yet.
+MAX_PROVING_STARTS: Final = 3
 
 
 class Staging(Protocol):
@@ -61,7 +66,7 @@ class RollBackAnswer:
 class Updater:
     """The updates of one device; used by one thread, but for `record` and `scoring`, which any thread may read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of it, each named by its caller
         self,
         settings: RepositorySettings,
         prefer: tuple[str, ...],
@@ -72,6 +77,7 @@ class Updater:
         open_engine: OpenEngine,
         clock: Clock,
         rng: random.Random,
+        read_memory: Callable[[], int | None] = lambda: None,
     ) -> None:
         """Join the parts.
 
@@ -84,7 +90,9 @@ class Updater:
             open_engine: opens a bundle.
             clock: monotonic for pauses and trials, UTC for events.
             rng: chance for the pauses.
+            read_memory: tells this process's resident memory in bytes; None: not known.
         """
+        self._read_memory = read_memory
         self._settings = settings
         self._prefer = prefer
         self._store = store
@@ -96,11 +104,19 @@ class Updater:
         self._staging: Staging | None = None
         # The last order that came and has no answer yet.
         self._pending: Desired | None = None
+        # Name of the update file that it came with; empty: none.
+        self._pending_carried = ""
+        # The update files that were needed last.
+        self._carried: frozenset[str] = frozenset()
+        self._opens_engines = True
         self._retry = Retry(settings, clock, rng)
         self._timeouts = 0
+        # How much of a download lay there when it was cut off last.
+        self._kept_bytes = 0
         # The kinds of events that told that the pending order has to wait.
         self._told: set[str] = set()
         self._trial_began_s: float | None = None
+        self._trial_memory_bytes: int | None = None
 
     @property
     def record(self) -> Record:
@@ -115,6 +131,11 @@ class Updater:
         """
         return self._engines.scoring
 
+    @property
+    def scoring_slot(self) -> SlotName | None:
+        """Where that lies."""
+        return self._engines.scoring_slot
+
     def start(self) -> Engine | None:
         """Read where things stood, go on from there, and return the engine that shall score; None: nothing can yet.
 
@@ -126,8 +147,12 @@ class Updater:
         if loaded.recovery is not None:
             record = self._ledger.with_event(record, "error", loaded.recovery, severity="error")
         # 1. Count this start before anything of a bundle is opened: opening may be what kills the process.
-        self._ledger.believe(transitions.restarted(record))
+        self._ledger.believe(transitions.restarted(record, was_proving=self._was_proving(record)))
+        self._refuse_what_ends_the_machine()
         self._pending = self.record.order if self.record.state is State.IDLE else None
+        self._pending_carried = self.record.carried
+        self._carried = self._needed_files()
+        sweep_inbox(self._state, keep=self._carried)
         # 2. A candidate that was proved must still be what was proved.
         if self.record.state is State.STAGED:
             self._check_staged()
@@ -138,18 +163,38 @@ class Updater:
             self._engines.offer_committed()
         return self._engines.offered
 
+    def start_without_engines(self) -> None:
+        """Read where things stood, for a person's wish while no agent runs: nothing is opened, nothing tried.
+
+        Raises:
+            StorageError: the record cannot be read now.
+        """
+        self._opens_engines = False
+        record = self._store.load().record
+        # A trial is left to the agent, and this is no start of it.
+        if record.state is not State.TRIAL:
+            record = transitions.restarted(record, was_proving=self._was_proving(record))
+        self._ledger.believe(record)
+
     def attach(self, seat: Seat) -> None:
         """Say where engines score; the one that `start` returned must score there already."""
         self._engines.attach(seat)
+
+    def on_carried(self, desired: Desired, carried: str) -> None:
+        """Take an order that came with an update file in the inbox; `poll` deals with it."""
+        self.on_desired(desired)
+        self._pending_carried = carried
 
     def on_desired(self, desired: Desired) -> None:
         """Take an order; `poll` deals with it."""
         is_repeated = self._pending is not None and self._pending.order_id == desired.order_id
         self._pending = desired
         if not is_repeated:
+            self._pending_carried = ""
             self._retry.hurry()
             self._retry.forget_failures()
             self._timeouts = 0
+            self._kept_bytes = 0
             self._told.clear()
 
     def roll_back(self, reason: str) -> RollBackAnswer:
@@ -158,6 +203,9 @@ class Updater:
         if record.state is State.TRIAL:
             self._fail(f"ordered: {reason}")
             return RollBackAnswer(accepted=True, reason="the trial is ended")
+        if record.state is State.STAGED:
+            self._refuse(f"ordered: {reason}")
+            return RollBackAnswer(accepted=True, reason="what was to be tried at the next start is not")
         if record.state is not State.IDLE:
             return RollBackAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
         slot, previous, active = record.roles.previous, record.previous, record.active
@@ -165,13 +213,16 @@ class Updater:
             return RollBackAnswer(accepted=False, reason="there is no previous bundle")
         try:
             # A bundle that was committed once may be opened before the record says so.
-            engine = self._engines.open(slot, previous)
+            engine = self._engines.open(slot, previous) if self._opens_engines else None
+            if engine is None:
+                self._store.load_bundle(slot, previous)
         except AgentError as error:
             return RollBackAnswer(accepted=False, reason=f"the previous bundle cannot be opened: {error}")
         changed = transitions.back_ordered(record, f"rolled back by order: {reason}")
         told = f"from {active.bundle} to {previous.bundle}, ordered: {reason}"
         self._ledger.save(self._ledger.with_event(changed, "rolled_back", told, bundle=active.bundle))
-        self._engines.offer(engine)
+        if engine is not None:
+            self._engines.offer(engine)
         return RollBackAnswer(accepted=True, reason=f"going back to {previous.bundle}")
 
     def poll(self) -> None:
@@ -180,15 +231,16 @@ class Updater:
         Raises:
             OSError: the state folder cannot be written; nothing new was begun, call again later.
         """
-        self._engines.poll()
+        if self._opens_engines:
+            self._engines.poll()
         # Before the disk is asked for anything: the end of a bad trial does not need it.
-        if self.record.state is State.TRIAL:
+        if self.record.state is State.TRIAL and self._opens_engines:
             self._watch_trial()
         self._ledger.catch_up()
         match self.record.state:
             case State.FETCHING:
                 self._watch_staging()
-            case State.STAGED:
+            case State.STAGED if self._opens_engines:
                 self._activate()
             case State.ROLLING_BACK:
                 self._watch_return()
@@ -196,6 +248,7 @@ class Updater:
                 self._ledger.mark_active()
         if self._pending is not None:
             self._consider(self._pending)
+        self._sweep()
 
     def events(self) -> tuple[Event, ...]:
         """Return the events that wait to be told, oldest first."""
@@ -209,13 +262,30 @@ class Updater:
 
     def stop(self) -> None:
         """End what is under way; the next start goes on with it."""
+        slot = self.record.roles.candidate
         if self._staging is not None:
             self._staging.cancel()
             self._staging = None
-        if self.record.state is State.TRIAL:
+            if slot is not None:
+                # We ended it ourselves.
+                end_proving(self._store.folder(slot))
+        if self.record.state is State.TRIAL and self._opens_engines:
             self._ledger.save(transitions.stopped(self.record))
         else:
             self._ledger.catch_up()
+
+    def _was_proving(self, record: Record) -> bool:
+        slot = record.roles.candidate
+        return record.state is State.FETCHING and slot is not None and was_proving(self._store.folder(slot))
+
+    def _refuse_what_ends_the_machine(self) -> None:
+        """At start: give up an order in the midst of whose proofs the agent, or the machine, died too often."""
+        record = self.record
+        if record.order is None or record.state is not State.IDLE or record.starts <= MAX_PROVING_STARTS:
+            return
+        reason = f"the agent had to be started {record.starts} times while its golden rows ran here"
+        changed = transitions.turned_down(record, record.order, reason)
+        self._ledger.believe(self._ledger.with_event(changed, "refused", reason, severity="error", order=record.order))
 
     # --- orders ------------------------------------------------------------------------------------------------------
 
@@ -241,7 +311,7 @@ class Updater:
                     self._ledger.with_event(changed, "refused", decision.reason, severity="error", order=desired)
                 )
             case Answer.ALREADY_RUNNING:
-                if not self._engines.offers(self.record.roles.active):
+                if self._opens_engines and not self._engines.offers(self.record.roles.active):
                     return  # it cannot be opened now: to say that it runs would not be true
                 self._settle(desired, decision.reason)
             case Answer.REFUSED_BEFORE:
@@ -258,10 +328,12 @@ class Updater:
     def _fetch(self, desired: Desired) -> None:
         self._cancel_staging()
         # The record first: from now on the candidate slot counts as empty.
-        self._ledger.save(transitions.ordered(self.record, desired))
+        self._ledger.save(transitions.ordered(self.record, desired, self._pending_carried))
         slot = self.record.roles.candidate
         if slot is None:
             return
+        end_proving(self._store.folder(slot))
+        carried = self.record.carried
         logger.info("order %s: fetching %s into slot %s", desired.order_id, desired.bundle, slot)
         order = StageOrder(
             bundle=desired.bundle,
@@ -274,6 +346,8 @@ class Updater:
             spare_disk_bytes=self._settings.spare_disk_bytes,
             bases=self._bases(),
             min_bytes_per_s=self._settings.min_bytes_per_s,
+            carried=str(file_in_inbox(self._state, carried)) if carried else "",
+            carried_grace_s=self._settings.carried_grace_days * _DAY_S,
         )
         try:
             self._staging = self._start_staging(order, self._settings.stage_timeout_s, self._clock)
@@ -303,17 +377,28 @@ class Updater:
                 )
                 self._ledger.save(self._ledger.with_event(changed, "staged", report.reason))
                 self._forget_pending()
-                self._activate()
+                if self._opens_engines:
+                    self._activate()
+            case _ if self.record.carried:
+                # Nothing about a file gets better by itself: whoever brought it is told, and may bring it again.
+                self._forget_pending()
+                self._refuse(report.reason)
             case "unreachable" | "storage":
                 self._try_later(report.reason)
             case "refused" if report.may_pass:
                 self._refuse_for_now(report.reason)
-            case "timed_out" | "broken_off" if self._timeouts + 1 < MAX_TIMEOUTS:
-                self._timeouts += 1
+            case "timed_out" | "broken_off" if self._may_go_on():
                 self._try_later(report.reason)
             case _:
                 self._forget_pending()
                 self._refuse(report.reason)
+
+    def _may_go_on(self) -> bool:
+        """Tell whether fetching that came to no end is worth another attempt; one that got further always is."""
+        kept = kept_bytes(self._state / METADATA_FOLDER)
+        self._timeouts = 0 if kept > self._kept_bytes else self._timeouts + 1
+        self._kept_bytes = kept
+        return self._timeouts < MAX_TIMEOUTS
 
     def _try_later(self, reason: str) -> None:
         self._wait_with_order("error", f"trying again later: {reason}", severity="warning")
@@ -346,6 +431,17 @@ class Updater:
             self._staging.cancel()
             self._staging = None
 
+    def _sweep(self) -> None:
+        """Remove update files that no order needs any more."""
+        needed = self._needed_files()
+        for ask_id in self._carried - needed:
+            remove_update(self._state, ask_id)
+        self._carried = needed
+
+    def _needed_files(self) -> frozenset[str]:
+        pending = self._pending_carried if self._pending is not None else ""
+        return frozenset({self.record.carried, pending} - {""})
+
     def _forget_pending(self) -> None:
         """Drop the pending order if it is the one that was just carried out; a newer one stays."""
         order = self.record.order
@@ -374,7 +470,7 @@ class Updater:
 
     def _begin_trial(self) -> None:
         """Open the candidate and have it score; whatever keeps it from that is its failure."""
-        self._trial_began_s = None
+        self._trial_began_s = self._trial_memory_bytes = None
         try:
             engine = self._engines.open_candidate()
         except AgentError as error:
@@ -394,8 +490,12 @@ class Updater:
         now_s = self._clock.monotonic_s()
         if self._trial_began_s is None:
             self._trial_began_s = now_s
-        evidence = engine.meter.evidence(self.record.starts, now_s - self._trial_began_s)
-        verdict = judge(evidence, engine.manifest.trial)
+        memory_bytes = self._read_memory()
+        if memory_bytes is not None:
+            self._trial_memory_bytes = max(memory_bytes, self._trial_memory_bytes or 0)
+        elapsed_s = now_s - self._trial_began_s
+        evidence = engine.meter.evidence(self.record.starts, elapsed_s, self._trial_memory_bytes)
+        verdict = judge(evidence, engine.manifest.trial, self._settings.trial_max_memory_bytes)
         if verdict.outcome is Outcome.HEALTHY:
             changed = transitions.committed(self.record)
             self._ledger.save(self._ledger.with_event(changed, "committed", verdict.reason, order=self.record.order))
@@ -407,7 +507,8 @@ class Updater:
     def _fail(self, reason: str) -> None:
         """End the trial: what is committed shall score again."""
         # The act before the record, here alone: a cut between them repeats the trial, a full disk does not prolong it.
-        self._engines.offer_committed()
+        if self._opens_engines:
+            self._engines.offer_committed()
         changed = transitions.failed(self.record, reason)
         told = f"to {changed.active.bundle if changed.active is not None else 'no bundle'}: {reason}"
         self._ledger.believe(

@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exporter.failures import exit_codes
 from exporter.repository.root_cli import app as root_app
+
+if TYPE_CHECKING:
+    from broker.messages import BundleRef
 
 app = typer.Typer(no_args_is_help=True, help="Keep the signed repository that devices update from.")
 app.add_typer(root_app, name="root")
@@ -19,6 +22,15 @@ RootKeys = Annotated[
     typer.Option("--root-keys-folder", help="Folder of the root's keys, repeatable; by default `root` in --keys."),
 ]
 _EXPIRES_SOON = 10
+
+
+def _parse_ref(text: str) -> "BundleRef":
+    from broker.messages import BundleRef
+
+    name, _, version = text.partition("/")
+    if not version.isdigit():
+        raise typer.BadParameter(f"{text!r}: write name/version, for example rain/3")
+    return BundleRef(name, int(version))
 
 
 @app.command("init")
@@ -93,15 +105,31 @@ def unlist_command(
 ) -> None:
     """Take a bundle off the list: no device accepts it any more."""
     with exit_codes():
-        from broker.messages import BundleRef
         from edge_agent.clock import SystemClock
         from exporter.repository.repository import unlist_bundle
 
-        name, _, version = bundle.partition("/")
-        if not version.isdigit():
-            raise typer.BadParameter(f"{bundle!r}: write name/version, for example rain/3")
-        unlist_bundle(BundleRef(name, int(version)), repository, keys, clock=SystemClock())
+        unlist_bundle(_parse_ref(bundle), repository, keys, clock=SystemClock())
         typer.echo(f"unlisted {bundle}")
+
+
+@app.command("export")
+def export_command(
+    bundle: Annotated[str, typer.Argument(help="name/version")],
+    repository: Repository,
+    out: Annotated[Path | None, typer.Option("--out", help="The file; by default NAME-VERSION.update here.")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option("--variant", help="Take only this variant along, repeatable; by default all.")
+    ] = None,
+) -> None:
+    """Write a bundle and its signatures to one file, for devices that no network reaches: fieldloop-agent install."""
+    with exit_codes():
+        from exporter.repository.carrying import export_update
+
+        carried = export_update(repository, _parse_ref(bundle), out, variant or ())
+        typer.echo(
+            f"wrote {carried.path}: {carried.size_bytes} bytes, {', '.join(carried.variants)}; its lists expire "
+            f"{carried.expires:%Y-%m-%d %H:%M} UTC, and devices take it for `repository.carried_grace_days` longer"
+        )
 
 
 @app.command("delegate")

@@ -17,9 +17,14 @@ from broker.messages import BundleRef
 from edge_agent.bundle import parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.errors import RepositoryRefusedError, RepositoryStaleError, RepositoryUnreachableError
+from edge_agent.update.carried import Carried
 from edge_agent.update.fetcher import BundleFetcher
+from edge_agent.update_file import open_update
+from exporter.errors import RepositoryError
+from exporter.repository.carrying import export_update
 from exporter.repository.lifetimes import Lifetimes
 from exporter.repository.repository import init_repository, publish_bundle
+from exporter.repository.rotation import rotate_key
 from exporter.repository.serving import RepositoryServer, start_repository_server
 from tests.bundles import make_bundle
 from tests.forging import only_whole
@@ -251,3 +256,56 @@ else:
     raise SystemExit("believed")
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestCarried:
+    """An update file in place of a server."""
+
+    def export(self, served: Served) -> Path:
+        return export_update(served.folder, TOY, served.out.with_name("toy.update")).path
+
+    def visit(self, served: Served, path: Path, grace_s: float = 0.0) -> None:
+        with open_update(path) as update:
+            fetcher = BundleFetcher("", served.root, served.metadata, 5.0, carried=Carried(update, grace_s))
+            fetcher.refresh()
+            manifest = parse_manifest(fetcher.fetch_manifest(TOY, served.out))
+            fetcher.fetch_variant(TOY, manifest.variants[0], served.out)
+            assert served.out.stat().st_size == manifest.variants[0].size_bytes
+
+    def test_it_gives_what_a_server_gives_and_what_was_seen_in_it_counts(self, served: Served):
+        path = self.export(served)
+        self.visit(served, path)
+        served.publish(2)
+        served.visit()
+        with pytest.raises(RepositoryStaleError, match="older than what this device has seen"):
+            self.visit(served, path)
+
+    def test_a_device_with_the_first_root_follows_every_root_in_it(self, served: Served):
+        for role in ("timestamp", "root"):
+            rotate_key(role, served.folder, served.keys, None, clock=CLOCK)
+        self.visit(served, self.export(served))
+
+    def test_what_has_expired_is_believed_within_the_grace_and_no_longer(self, tmp_path: Path):
+        expired = Served(tmp_path, Lifetimes(timestamp=timedelta(seconds=-3600)))
+        path = self.export(expired)
+        with pytest.raises(RepositoryUnreachableError, match="has expired"):
+            self.visit(expired, path)
+        with pytest.raises(RepositoryUnreachableError, match="has expired"):
+            self.visit(expired, path, 3000.0)
+        self.visit(expired, path, 5000.0)
+        # The grace is the file's alone: what it left behind opens no door for a server.
+        with pytest.raises(RepositoryUnreachableError, match="has expired"):
+            expired.visit()
+        expired.server.stop()
+
+    def test_a_file_signed_by_others_is_refused(self, served: Served, tmp_path: Path):
+        other = Served(tmp_path / "others")
+        other.server.stop()
+        path = self.export(other)
+        with pytest.raises(RepositoryRefusedError, match="not signed by the keys that this device trusts"):
+            self.visit(served, path)
+
+    def test_a_variant_that_was_left_out_is_named(self, served: Served):
+        with pytest.raises(RepositoryError, match="no variant 'native'; it has onnx-fp32"):
+            export_update(served.folder, TOY, served.out, ["native"])
+        assert export_update(served.folder, TOY, served.out, ["onnx-fp32"]).variants == ("onnx-fp32",)

@@ -1,5 +1,6 @@
 """The staging process: what the agent is told, however it ends."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 
 from broker.messages import BundleRef
-from edge_agent.bundle import MAX_MANIFEST_BYTES, Variant
+from edge_agent.bundle import MAX_MANIFEST_BYTES, Manifest, Variant
 from edge_agent.clock import SystemClock
 from edge_agent.errors import (
     BundleError,
@@ -21,7 +22,10 @@ from edge_agent.errors import (
     RepositoryUnreachableError,
     StorageError,
 )
-from edge_agent.update.stage import report_of, verify_room
+from edge_agent.scoring.golden import GoldenResult, verify_golden
+from edge_agent.scoring.runtime import Runtime
+from edge_agent.update.slots import was_proving
+from edge_agent.update.stage import report_of, stage, verify_room
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.staging import StageProcess, report_from
 from exporter.repository.repository import init_repository, publish_bundle
@@ -99,6 +103,25 @@ def test_what_lay_in_the_slot_is_removed_first(order: StageOrder):
         (slot / name).write_bytes(b"old")
     assert result_of(order).outcome == "proved"
     assert sorted(path.name for path in slot.iterdir()) == ["manifest.json", "model.onnx"]
+
+
+@pytest.mark.parametrize("error", [None, BundleError("golden row 3 differs")])
+def test_that_a_bundle_runs_for_the_first_time_is_written_down_until_it_has(
+    order: StageOrder, monkeypatch: pytest.MonkeyPatch, error: BundleError | None
+):
+    seen: list[bool] = []
+
+    def verify(manifest: Manifest, variant: Variant, runtime: Runtime) -> GoldenResult:
+        seen.append(was_proving(Path(order.slot)))
+        if error is not None:
+            raise error
+        return verify_golden(manifest, variant, runtime)
+
+    monkeypatch.setattr("edge_agent.update.stage.verify_golden", verify)
+    with contextlib.nullcontext() if error is None else pytest.raises(BundleError, match="golden row 3"):
+        stage(order)
+    assert seen == [True]
+    assert not was_proving(Path(order.slot))
 
 
 @pytest.mark.parametrize(

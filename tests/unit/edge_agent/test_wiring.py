@@ -14,6 +14,7 @@ from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
 from edge_agent.errors import OpeningError
 from edge_agent.settings import load_settings
+from edge_agent.status_report import as_text, read_report
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import Bundle
@@ -80,6 +81,25 @@ def test_a_stand_in_is_named_and_not_what_it_stands_in_for(
     _keep_closed(monkeypatch, {2})
     with start() as agent:
         assert told_by(agent) == (FIRST, "onnx-fp32", "idle")
+
+
+def test_the_status_at_the_device_names_a_stand_in_too(
+    device: Device, start: Callable[[], Agent], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    device.update(2, "two")
+    settings_file = tmp_path / "agent.toml"
+    _keep_closed(monkeypatch, {2})
+    with start() as agent:
+        agent.keep_live(agent.live())
+        report = read_report(load_settings(settings_file))
+        assert (report.bundle, report.stands_in_for) == ("toy/1", "toy/2")
+        assert "toy/1, onnx-fp32, slot a, in place of toy/2" in as_text(report)
+    # One that has ended says nothing of what scores.
+    report = read_report(load_settings(settings_file))
+    assert (report.bundle, report.stands_in_for) == ("toy/2", None)
+    monkeypatch.undo()
+    with start() as agent:
+        assert agent.live().stand_in is None
 
 
 def test_nothing_is_named_where_nothing_can_be_opened(

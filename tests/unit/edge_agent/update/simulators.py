@@ -149,7 +149,14 @@ class Device:
     """An updater with all that it needs, on one state folder; make another one on the same folder to start anew."""
 
     def __init__(
-        self, state: Path, stagings: Stagings, engines: Engines | None = None, disk: Disk | None = None
+        self,
+        state: Path,
+        stagings: Stagings,
+        engines: Engines | None = None,
+        disk: Disk | None = None,
+        *,
+        settings: RepositorySettings = SETTINGS,
+        read_memory: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.clock = ManualClock()
         self.stagings = stagings
@@ -157,7 +164,7 @@ class Device:
         self.disk = disk or Disk()
         self.store = Store(state, self.disk)
         self.updater = Updater(
-            SETTINGS,
+            settings,
             ("onnx-fp32",),
             self.store,
             state,
@@ -165,6 +172,7 @@ class Device:
             open_engine=self.engines.open,
             clock=self.clock,
             rng=random.Random(1),
+            read_memory=read_memory,
         )
         self.seat = Seat(self.updater.start())
         self.updater.attach(self.seat)

@@ -21,6 +21,31 @@ def evidence(**changes: float | None) -> Evidence:
 
 
 @pytest.mark.parametrize(
+    ("memory_bytes", "manifest", "device", "outcome"),
+    [
+        (100, 100, None, Outcome.HEALTHY),
+        (101, 100, None, Outcome.FAILED),
+        (101, None, 100, Outcome.FAILED),
+        (101, 100, 200, Outcome.FAILED),
+        (101, 200, 100, Outcome.FAILED),
+        (101, 200, 200, Outcome.HEALTHY),
+        (10**12, None, None, Outcome.HEALTHY),
+        (None, 1, 1, Outcome.HEALTHY),
+    ],
+)
+def test_memory_is_judged_by_the_smaller_of_two_bounds(
+    memory_bytes: int | None, manifest: int | None, device: int | None, outcome: Outcome
+):
+    rules = TrialRules(rows=20, max_memory_bytes=manifest)
+    verdict = judge(evidence(memory_bytes=memory_bytes), rules, device)
+    assert (verdict.outcome, "bytes of memory" in verdict.reason) == (outcome, outcome is Outcome.FAILED)
+
+
+def test_too_much_memory_ends_a_trial_at_once():
+    assert judge(evidence(rows=1, memory_bytes=101), TrialRules(rows=20), 100).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize(
     ("changes", "outcome", "reason"),
     [
         ({}, Outcome.HEALTHY, "20 rows scored"),

@@ -4,17 +4,19 @@ import shutil
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_agent.bundle import TrialRules
 from edge_agent.errors import AlteredError, BundleError, StorageError
 from edge_agent.update.record import SLOTS
-from edge_agent.update.slots import COMMITTED_NAME, RECORD_NAME
+from edge_agent.update.slots import COMMITTED_NAME, RECORD_NAME, begin_proving
 from edge_agent.update.stage_messages import StageReport
 from edge_agent.update.states import State
+from edge_agent.update.updater import MAX_PROVING_STARTS
 from tests.bundles import make_bundle
 from tests.unit.edge_agent.update.exhaustion import no_files_left
-from tests.unit.edge_agent.update.simulators import Device, Disk, Engines, Stagings
+from tests.unit.edge_agent.update.simulators import SETTINGS, Device, Disk, Engines, Stagings
 
 
 @pytest.fixture(scope="module")
@@ -566,6 +568,80 @@ def test_staging_that_always_takes_too_long_or_is_ended_is_refused_in_the_end(
         device.poll(2)
     assert len(stagings.orders) == 3
     assert device.kinds == ["error", "refused"]
+
+
+def test_staging_that_got_further_before_it_took_too_long_may_always_go_on(
+    device: Device, stagings: Stagings, tmp_path: Path
+):
+    stagings.report = StageReport("timed_out", "too slow")
+    part = tmp_path / "state" / "tuf" / "partial" / "toy-1" / "hash"
+    part.parent.mkdir(parents=True)
+    device.order(1, "one")
+    for attempt in range(1, 11):
+        part.write_bytes(bytes(attempt))
+        device.clock.advance(1000.0)
+        device.poll(2)
+    assert len(stagings.orders) == 10
+    for _ in range(10):
+        device.clock.advance(1000.0)
+        device.poll(2)
+    assert len(stagings.orders) == 13
+    assert device.kinds[-1] == "refused"
+
+
+def test_a_bundle_whose_first_run_ends_the_machine_again_and_again_is_given_up(tmp_path: Path, stagings: Stagings):
+    stagings.is_slow = True
+    device = Device(tmp_path / "state", stagings)
+    device.order(1, "one")
+    for starts in range(MAX_PROVING_STARTS + 1):
+        device.poll(2)
+        slot = device.updater.record.roles.candidate
+        assert slot is not None, starts
+        begin_proving(device.store.folder(slot))
+        device = Device(tmp_path / "state", stagings)
+    stagings.is_slow = False
+    device.poll(5)
+    assert (device.scoring, device.kinds) == (None, ["refused"])
+    assert len(stagings.orders) == MAX_PROVING_STARTS + 1
+    device.order(1, "one")
+    device.poll(5)
+    assert device.scoring is None
+    device.order(1, "two")
+    device.poll(5)
+    assert device.scoring == 1
+
+
+def test_cuts_before_the_first_run_and_polite_stops_in_it_are_not_held_against_a_bundle(
+    tmp_path: Path, stagings: Stagings
+):
+    stagings.is_slow = True
+    device = Device(tmp_path / "state", stagings)
+    device.order(1, "one")
+    for starts in range(10):
+        device.poll(2)
+        if starts % 2:
+            slot = device.updater.record.roles.candidate
+            assert slot is not None
+            begin_proving(device.store.folder(slot))
+            device.updater.stop()
+        device = Device(tmp_path / "state", stagings)
+    stagings.is_slow = False
+    device.poll(3)
+    assert device.scoring == 1
+
+
+def test_the_memory_that_the_agent_takes_in_a_trial_is_held_against_the_bundle(tmp_path: Path, stagings: Stagings):
+    taken = [100]
+    settings = msgspec.structs.replace(SETTINGS, trial_max_memory_bytes=1000)
+    device = Device(tmp_path / "state", stagings, settings=settings, read_memory=lambda: taken[0])
+    device.update(1, "one")
+    assert device.scoring == 1
+    device.order(2, "two")
+    device.poll(3)
+    taken[0] = 1001
+    device.poll()
+    device.poll(2)
+    assert (device.scoring, device.kinds[-1]) == (1, "rolled_back")
 
 
 def test_a_newer_order_takes_the_place_of_one_that_is_being_fetched(device: Device, stagings: Stagings):
