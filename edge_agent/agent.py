@@ -22,6 +22,7 @@ from edge_agent.surprises import Surprises
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
+from edge_agent.update.shadow import ShadowQueue
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class ScoringLoop:
         stop_at_end: bool,
         engine: Engine | None,
         cursor: int,
+        shadow: ShadowQueue | None = None,
     ) -> None:
         """Join the parts; nothing is read before `run`.
 
@@ -70,7 +72,9 @@ class ScoringLoop:
             stop_at_end: whether the end of the source is the end of the agent.
             engine: what scores at first; None: nothing yet.
             cursor: number of the first row that is not yet counted.
+            shadow: takes the rows that were scored, for a bundle in the shadow.
         """
+        self._shadow = shadow or ShadowQueue()
         self._device = device
         self._open_source = open_source
         self._sink = sink
@@ -174,6 +178,7 @@ class ScoringLoop:
         else:
             latency_us = (clock.monotonic_s() - began_s) * 1e6
             self._count(engine, number, prediction, latency_us)
+            self._shadow.offer(row.values, prediction)
         self._cursor = number + 1
 
     def _count(self, engine: Engine, number: int, prediction: Prediction, latency_us: float) -> None:
