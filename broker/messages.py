@@ -197,12 +197,39 @@ class Labels(Wire, frozen=True):
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
+class ShadowReport(Wire, frozen=True):
+    """How far a bundle that scores in the shadow differed from the one that counts, since the report before.
+
+    Attributes:
+        bundle, variant: what scores in the shadow.
+        against: the bundle that counts.
+        rows: rows that both scored.
+        disagreements: of these, classification: with another label; regression: in another of the shadow's output bins.
+        difference_sum: regression: of |difference| over these rows; 0 for classification.
+        refused: rows that the one that counts scored, and the shadow refused or failed on.
+        dropped: rows that the shadow never saw, because it was too slow.
+        median_latency_us: of one row in the shadow's own process; 0 before the first.
+    """
+
+    bundle: BundleRef
+    variant: ShortText
+    against: BundleRef
+    rows: Count
+    disagreements: Count
+    difference_sum: Annotated[float, Meta(ge=0)]
+    refused: Count
+    dropped: Count
+    median_latency_us: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Event(Wire, frozen=True):
     """Channel ``events``, spooled: a step of an update with its reason, or an error worth a person.
 
     Attributes:
-        kind: for example ``fetched``, ``refused``, ``activated``, ``committed``, ``rolled_back``, ``error``.
+        kind: for example ``fetched``, ``refused``, ``activated``, ``committed``, ``rolled_back``, ``shadow`` or
+            ``error``.
         severity: ``info``, ``warning`` or ``error``.
+        shadow: what a bundle in the shadow did; with kind ``shadow``.
     """
 
     kind: ShortText
@@ -211,6 +238,7 @@ class Event(Wire, frozen=True):
     reason: Text
     bundle: BundleRef | None = None
     order_id: ShortText | None = None
+    shadow: ShadowReport | None = None
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
@@ -271,13 +299,27 @@ class Diagnose(Wire, frozen=True, tag="diagnose"):
     """Tell what the agent knows about itself, without secrets."""
 
 
+class StartShadow(Wire, frozen=True, tag="start_shadow"):
+    """Have a second bundle score the same rows, in a process of its own; only how far it differs is reported.
+
+    It ends by ``StopShadow``, by an update, or after ``rows`` compared rows (0: never).
+    """
+
+    bundle: BundleRef
+    rows: Count = 0
+
+
+class StopShadow(Wire, frozen=True, tag="stop_shadow"):
+    """End the shadow."""
+
+
 class Command(Wire, frozen=True):
     """Channel ``command``: ask a device for something; ignored after ``expires_utc_s``."""
 
     command_id: ShortText
     expires_utc_s: Seconds
     by: ShortText
-    order: AskLabels | ReportStatus | RollBack | ScoreRow | Diagnose
+    order: AskLabels | ReportStatus | RollBack | ScoreRow | Diagnose | StartShadow | StopShadow
 
 
 class Reply(Wire, frozen=True):
@@ -360,6 +402,9 @@ def encode(body: Body) -> bytes:
 
 def encode_body(body: TelemetryWindow | Samples | Event) -> bytes:
     """Return the body of a spooled record as the spool keeps it: without version and key."""
+    if isinstance(body, Event) and body.shadow is None:
+        # The field came later: an event without it keeps the bytes that it always had.
+        return _ENCODER.encode(msgspec.structs.astuple(body)[:-1])
     return _ENCODER.encode(body)
 
 
@@ -442,5 +487,10 @@ def _floats_of(body: Body) -> Iterable[float]:
         case Desired():
             numbers = (body.issued_utc_s,)
         case Status() | Event() | Stored():
-            numbers = (body.at_utc_s,)
+            numbers = (body.at_utc_s, *_floats_of_shadow(body))
     return (number for number in numbers if isinstance(number, float))
+
+
+def _floats_of_shadow(body: Status | Event | Stored) -> tuple[float, ...]:
+    shadow = body.shadow if isinstance(body, Event) else None
+    return () if shadow is None else (shadow.difference_sum, shadow.median_latency_us)

@@ -26,6 +26,7 @@ from edge_agent.surprises import Surprises
 from edge_agent.telemetry.sampler import Candidate, Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
+from edge_agent.update.shadow import ShadowQueue
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class ScoringLoop:
         max_batch_rows: int = CAPACITY,
         abstain_below: float = 0.0,
         source: OpenedSource | None = None,
+        shadow: ShadowQueue | None = None,
     ) -> None:
         """Join the parts; nothing is read before `run`.
 
@@ -94,7 +96,9 @@ class ScoringLoop:
             max_batch_rows: rows that one call of the runtime may score, where so many wait; 1: each by itself.
             abstain_below: predictions of less confidence are marked as abstained.
             source: what a loop before this one left open; it stands at the cursor.
+            shadow: takes the rows that were scored, for a bundle in the shadow.
         """
+        self._shadow = shadow or ShadowQueue()
         self._device = device
         self._open_source = open_source
         self._sink = sink
@@ -263,6 +267,9 @@ class ScoringLoop:
         except Exception as error:  # noqa: BLE001 - as in `_count`
             self._surprises.tell("sampling a block of rows", error)
             self._count_failure(engine, COUNTING)
+        if self._shadow.is_open:
+            for place in places:
+                self._shadow.offer(rows[place].values, engine.scorer.scored(place))
         if self._lines is not None and self._line_sink is not None:
             try:
                 self._line_sink.write_lines(self._lines.write(answers, rows, at_utc_s))
@@ -298,6 +305,7 @@ class ScoringLoop:
         else:
             latency_us = (clock.monotonic_s() - began_s) * 1e6
             self._count(engine, number, prediction, latency_us)
+            self._shadow.offer(row.values, prediction)
         self._cursor = number + 1
 
     def _count(self, engine: Engine, number: int, prediction: Prediction, latency_us: float) -> None:

@@ -38,7 +38,7 @@ from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.slots import Bundle, SlotStore, read_record
 from edge_agent.update.staging import StageProcess
 from edge_agent.update.states import State
-from edge_agent.update.updater import RollBackAnswer, Updater
+from edge_agent.update.updater import Updater, WishAnswer
 from edge_agent.update_file import open_update
 
 LOOK_S: Final = 0.05
@@ -142,7 +142,7 @@ def roll_back(settings: AgentSettings, reason: str, clock: Clock) -> RolledBack:
         return RolledBack(_active(read_record(state)), answer.reason)
     with _own_updater(settings, clock) as updater:
         try:
-            done: RollBackAnswer = updater.roll_back(f"{reason} (by {ask.by}, at the device)")
+            done: WishAnswer = updater.roll_back(f"{reason} (by {ask.by}, at the device)")
         except OSError as error:
             raise StorageError(f"{state}: cannot be written: {error.strerror or error}") from error
         if not done.accepted:

@@ -122,6 +122,7 @@ class Housekeeping:
         self._on_round = on_round
         self._inbox: Inbox | None = None
         self._more: list[tuple[str, Callable[[], None]]] = []
+        self._at_end: list[tuple[str, Callable[[], None]]] = []
         # Words from the network's thread. Of a retained channel the latest message says all.
         self._latest: dict[Channel, Delivery] = {}
         self._commands: deque[Delivery] = deque()
@@ -142,9 +143,11 @@ class Housekeeping:
 
     # --- from other threads ------------------------------------------------------------------------------------------
 
-    def also(self, duty: str, act: Callable[[], None]) -> None:
-        """Have one more thing done in each round; before `start`."""
+    def also(self, duty: str, act: Callable[[], None], at_end: Callable[[], None] | None = None) -> None:
+        """Have one more thing done in each round, and another one at the end; before `start`."""
         self._more.append((duty, act))
+        if at_end is not None:
+            self._at_end.append((duty, at_end))
 
     def start(self, inbox: Inbox) -> None:
         """Start the thread; ``inbox`` reads what is delivered."""
@@ -211,6 +214,8 @@ class Housekeeping:
         self._rests.clear()
         # The order matters: what is durable can be sent by the next start, a goodbye cannot.
         self._do("recording", self._record_all)
+        for duty, act in self._at_end:
+            self._do(duty, act)
         self._do("updating", self._updater.stop)
         self._do("events", self._record_events)
         self._do("live counters", lambda: self._about.keep_live(self._about.live()))

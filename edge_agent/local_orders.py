@@ -8,7 +8,7 @@ from typing import Protocol
 from broker.messages import BundleRef, Desired
 from edge_agent.clock import Clock
 from edge_agent.mailbox import Ask, DiagnoseAsk, InstallAsk, LocalAnswer, RollBackAsk, leave_answer, take_asks
-from edge_agent.update.updater import RollBackAnswer
+from edge_agent.update.updater import WishAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class CarriedUpdates(Protocol):
     def on_carried(self, desired: Desired, carried: str) -> None:
         """Take an order that came with an update file in the inbox."""
 
-    def roll_back(self, reason: str) -> RollBackAnswer:
+    def roll_back(self, reason: str) -> WishAnswer:
         """Go back to the bundle before."""
         ...
 

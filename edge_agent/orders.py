@@ -17,12 +17,14 @@ from broker.messages import (
     ReportStatus,
     RollBack,
     ScoreRow,
+    StartShadow,
+    StopShadow,
     Stored,
     parse_as,
 )
 from broker.topics import Channel
 from edge_agent.clock import Clock
-from edge_agent.update.updater import RollBackAnswer
+from edge_agent.update.updater import WishAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,16 @@ class Updates(Protocol):
     def on_desired(self, desired: Desired) -> None:
         """Take the bundle that this device should run."""
 
-    def roll_back(self, reason: str) -> RollBackAnswer:
+    def roll_back(self, reason: str) -> WishAnswer:
         """Go back to the bundle before."""
+        ...
+
+    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
+        """Have a bundle score in the shadow, for so many rows (0: without end)."""
+        ...
+
+    def end_shadow(self, reason: str) -> WishAnswer:
+        """Have no bundle score in the shadow."""
         ...
 
 
@@ -121,19 +131,25 @@ class Orders:
             case AskLabels() | ScoreRow():
                 self._scoring.ask(command.command_id, order)
             case RollBack():
-                self._reply(self._roll_back(command.command_id, f"{order.reason} (by {command.by})"))
+                reason = f"{order.reason} (by {command.by})"
+                self._reply_to(command, lambda: self._updates.roll_back(reason))
+            case StartShadow():
+                desired = Desired(order.bundle, command.command_id, self._clock.utc_s(), command.by)
+                self._reply_to(command, lambda: self._updates.start_shadow(desired, order.rows))
+            case StopShadow():
+                self._reply_to(command, lambda: self._updates.end_shadow(f"ordered by {command.by}"))
             case ReportStatus():
                 self._report_status()
                 self._reply(Reply(command.command_id, accepted=True))
             case Diagnose():
                 self._reply(Reply(command.command_id, accepted=True, report=self._diagnose()))
 
-    def _roll_back(self, command_id: str, reason: str) -> Reply:
+    def _reply_to(self, command: Command, act: Callable[[], WishAnswer]) -> None:
         try:
-            answer = self._updates.roll_back(reason)
+            answer = act()
         except OSError as error:
-            return Reply(command_id, accepted=False, reason=f"it cannot be written down: {error}")
-        return Reply(command_id, answer.accepted, answer.reason)
+            answer = WishAnswer(accepted=False, reason=f"it cannot be written down: {error}")
+        self._reply(Reply(command.command_id, answer.accepted, answer.reason))
 
     def _refuse(self, channel: Channel, error: WireError) -> None:
         self.refused_messages += 1

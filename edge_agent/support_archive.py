@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import Struct
@@ -26,6 +26,9 @@ from edge_agent.redaction import is_secret_key, redacted, redacted_text, secrets
 from edge_agent.settings import AgentSettings
 from edge_agent.status_report import as_json, as_text, read_report
 from edge_agent.update.slots import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_LOG_BYTES: Final = 256 << 10
 JOURNAL_S: Final = 10.0
@@ -80,7 +83,7 @@ def write_archive(settings: AgentSettings, target: Path | None, log: Path | None
 def _gather(settings: AgentSettings, plain: object, lines: str, told: str | None, clock: Clock) -> dict[str, str]:
     state = Path(settings.state)
     report = read_report(settings)
-    parts = {
+    parts: dict[str, Callable[[], str]] = {
         "about.json": lambda: _json(_about(clock)),
         "settings.json": lambda: _json(plain),
         "status.json": lambda: as_json(report),

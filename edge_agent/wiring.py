@@ -36,6 +36,8 @@ from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.spool import Spool
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
+from edge_agent.update.shadow import Shadow, ShadowQueue
+from edge_agent.update.shadow_process import ShadowProcess
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.staging import StageProcess
 from edge_agent.update.states import State
@@ -198,10 +200,11 @@ class Agent:
 
     def _join(self) -> None:
         settings, clock, state = self._settings, self._clock, self._state
+        store = SlotStore(state)
         self._updater = Updater(
             settings.repository,
             settings.scoring.prefer,
-            SlotStore(state),
+            store,
             state,
             start_staging=StageProcess,
             open_engine=self._open_engine,
@@ -209,7 +212,7 @@ class Agent:
             rng=random.Random(),
             read_memory=lambda: read_resources(state).rss_bytes or None,
         )
-        handover = Handover()
+        handover, shadow_queue = Handover(), ShadowQueue()
         telemetry = settings.telemetry
         self._loop = ScoringLoop(
             settings.device_id,
@@ -225,6 +228,7 @@ class Agent:
             engine=self._updater.start(),
             cursor=self._spool.cursor(),
             source=self._left_source,
+            shadow=shadow_queue,
         )
         self._updater.attach(self._loop)
         broker = settings.broker
@@ -246,6 +250,16 @@ class Agent:
             on_round=self._on_round,
         )
         local = LocalOrders(state, updates=self._updater, diagnose=self._diagnose, clock=clock)
+        self._shadow = Shadow(
+            shadow_queue,
+            self._updater,
+            store,
+            start_process=ShadowProcess,
+            tell=self._housekeeping.tell,
+            clock=clock,
+            report_every_s=telemetry.max_window_s,
+        )
+        self._housekeeping.also("shadow", self._shadow.poll, at_end=self._shadow.stop)
         self._housekeeping.also("orders at the device", local.poll)
         self._orders = Orders(
             scoring=self._loop,
@@ -348,7 +362,7 @@ class Agent:
     def _stand_in(self) -> StandIn | None:
         record, scoring, slot = self._updater.record, self._updater.scoring, self._updater.scoring_slot
         active = record.active
-        if scoring is None or slot is None or active is None or record.state is not State.IDLE:
+        if scoring is None or slot is None or active is None or record.state not in {State.IDLE, State.SHADOW}:
             return None
         if slot == record.roles.active:
             return None

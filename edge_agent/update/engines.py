@@ -72,16 +72,18 @@ class Engines:
     @property
     def scoring(self) -> Content | None:
         """What scores now; while nothing does, what is offered to be the first. Any thread may read it."""
-        engine = self._engine_that_scores()
+        engine = self.scoring_engine
         return engine.content if engine is not None else None
 
     @property
     def scoring_slot(self) -> SlotName | None:
         """Where that lies."""
-        engine = self._engine_that_scores()
+        engine = self.scoring_engine
         return engine.slot if engine is not None else None
 
-    def _engine_that_scores(self) -> Engine | None:
+    @property
+    def scoring_engine(self) -> Engine | None:
+        """The engine of that."""
         engine = self._seat.engine if self._seat is not None else None
         return engine or self._offered
 

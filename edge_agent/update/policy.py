@@ -46,9 +46,12 @@ def decide(desired: Desired, record: Record, model: str) -> Decision:
         if refusal.bundle == desired.bundle and refusal.order_id == desired.order_id:
             return Decision(Answer.REFUSED_BEFORE, refusal.reason)
     if record.active is not None and record.active.bundle == desired.bundle:
-        return _WHEN_ACTIVE.get(record.state, _LATER)
+        # The fetching of a shadow is none of this order's business.
+        state = State.IDLE if record.shadow_rows is not None else record.state
+        return _WHEN_ACTIVE.get(state, _LATER)
     is_under_way = record.order is not None and record.order.order_id == desired.order_id
-    if record.state is State.IDLE or (record.state is State.FETCHING and not is_under_way):
+    is_free = record.state in {State.IDLE, State.SHADOW}
+    if is_free or (record.state is State.FETCHING and not is_under_way):
         return Decision(Answer.ACCEPT, f"ordered by {desired.by}: {desired.reason}")
     return _LATER
 

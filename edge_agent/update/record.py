@@ -67,6 +67,7 @@ class Record(Struct, frozen=True):
         commits: how often a bundle became active; written beside it, it tells the newest one.
         settled_order: the last order that got its answer.
         outbox: events that the spool does not have yet.
+        shadow_rows: not None: the order under way is for a shadow, which ends after so many rows (0: never).
         carried: name of the update file in the inbox that the order under way is fetched from; empty: the repository.
     """
 
@@ -81,6 +82,7 @@ class Record(Struct, frozen=True):
     settled_order: str = ""
     outbox: tuple[Event, ...] = ()
     carried: str = ""
+    shadow_rows: int | None = None
 
     @property
     def running_slot(self) -> SlotName | None:
@@ -127,22 +129,30 @@ def without_events(record: Record, told: int) -> Record:
     return msgspec.structs.replace(record, outbox=record.outbox[told:])
 
 
-def ordered(record: Record, order: Desired, carried: str = "") -> Record:
+def ordered(record: Record, order: Desired, carried: str = "", shadow_rows: int | None = None) -> Record:
     """An order was accepted: a free slot becomes the candidate, and counts as empty from now on.
 
     Args:
         record: before.
         order: what was ordered.
+        shadow_rows: not None: the order under way is for a shadow, which ends after so many rows (0: never).
         carried: name of the update file that it is fetched from; empty: from the repository.
+        shadow_rows: as in `Record`.
     """
     state = next_state(record.state, Happening.ORDERED)
     slot = free_slot(record.roles)
     roles = msgspec.structs.replace(record.roles, candidate=slot)
     slots = _put(record.slots, slot, None)
     is_repeated = record.order is not None and record.order.order_id == order.order_id
-    starts = record.starts if is_repeated else 0
     return msgspec.structs.replace(
-        record, state=state, roles=roles, slots=slots, order=order, starts=starts, carried=carried
+        record,
+        state=state,
+        roles=roles,
+        slots=slots,
+        order=order,
+        starts=record.starts if is_repeated else 0,
+        carried=carried,
+        shadow_rows=shadow_rows,
     )
 
 
@@ -150,6 +160,24 @@ def proved(record: Record, content: Content) -> Record:
     """The candidate slot holds a bundle that passed every check."""
     state = next_state(record.state, Happening.PROVED)
     return msgspec.structs.replace(record, state=state, slots=_put(record.slots, record.roles.candidate, content))
+
+
+def shadowed(record: Record, content: Content) -> Record:
+    """The candidate slot holds a bundle that passed every check and is to score in the shadow."""
+    state = next_state(record.state, Happening.SHADOWED)
+    slots = _put(record.slots, record.roles.candidate, content)
+    return msgspec.structs.replace(record, state=state, slots=slots, starts=0)
+
+
+def shadow_proved_itself(record: Record) -> Record:
+    """The shadow was at work for a while: the starts before are not held against it."""
+    return msgspec.structs.replace(record, starts=0)
+
+
+def shadow_ended(record: Record) -> Record:
+    """There is no shadow any more, or there will be none; orders to run a bundle are not touched."""
+    state = next_state(record.state, Happening.WITHDRAWN)
+    return msgspec.structs.replace(_without_candidate(record), state=state, order=None, starts=0, shadow_rows=None)
 
 
 def refused(record: Record, reason: str) -> Record:
@@ -201,7 +229,14 @@ def back_ordered(record: Record, reason: str) -> Record:
     if record.active is not None:
         refusals = _with(refusals, Refusal(record.active.bundle, record.settled_order, reason))
     return msgspec.structs.replace(
-        record, state=state, roles=roles, refusals=refusals, order=None, commits=record.commits + 1, carried=""
+        record,
+        state=state,
+        roles=roles,
+        refusals=refusals,
+        order=None,
+        commits=record.commits + 1,
+        carried="",
+        shadow_rows=None,
     )
 
 
@@ -218,7 +253,10 @@ def restarted(record: Record, *, was_proving: bool = False) -> Record:
         was_proving: it was in the midst of the first run of a bundle here, which may have taken the machine down.
     """
     state = next_state(record.state, Happening.RESTARTED)
-    starts = record.starts + 1 if state is State.TRIAL else 0
+    starts = record.starts + 1 if state in {State.TRIAL, State.SHADOW} else 0
+    if record.state is State.FETCHING and record.shadow_rows is not None:
+        # A shadow is asked for by somebody who is there, and may be asked for again.
+        return msgspec.structs.replace(_without_candidate(record), state=state, order=None, starts=0, shadow_rows=None)
     if record.state is State.FETCHING:
         # They count against the order, which is tried again.
         starts = record.starts + was_proving
@@ -230,7 +268,8 @@ def restarted(record: Record, *, was_proving: bool = False) -> Record:
 
 def stopped(record: Record) -> Record:
     """The agent stops because it was asked to: the next start is not to be counted as one after a crash."""
-    return msgspec.structs.replace(record, starts=record.starts - 1) if record.state is State.TRIAL else record
+    is_counted = record.state in {State.TRIAL, State.SHADOW}
+    return msgspec.structs.replace(record, starts=record.starts - 1) if is_counted else record
 
 
 def settled(record: Record, order_id: str) -> Record:
@@ -275,7 +314,9 @@ def _with(refusals: tuple[Refusal, ...], refusal: Refusal) -> tuple[Refusal, ...
 
 def _settled(record: Record) -> Record:
     order_id = record.order.order_id if record.order is not None else record.settled_order
-    return msgspec.structs.replace(_without_candidate(record), order=None, settled_order=order_id, starts=0, carried="")
+    return msgspec.structs.replace(
+        _without_candidate(record), order=None, settled_order=order_id, starts=0, carried="", shadow_rows=None
+    )
 
 
 def _without_candidate(record: Record) -> Record:

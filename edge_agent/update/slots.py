@@ -113,14 +113,19 @@ class SlotStore:
             replace_file(self.folder(slot) / COMMITTED_NAME, msgspec.json.encode(_Committed(content, number)))
 
     def load_bundle(self, slot: SlotName, content: Content) -> Bundle:
-        """Read what lies in a slot and compare it with what was proved when it was put there.
+        """Read what lies in a slot; as `load_from`."""
+        return self.load_from(self.folder(slot), content)
+
+    @staticmethod
+    def load_from(folder: Path, content: Content) -> Bundle:
+        """Read what lies in a slot's folder and compare it with what was proved when it was put there.
 
         Raises:
             AlteredError: a file is missing or altered.
             StorageError: a file cannot be read now.
             BundleError: it is what was put there, and this version of the agent does not take its manifest.
         """
-        path = self.folder(slot) / MANIFEST_NAME
+        path = folder / MANIFEST_NAME
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_MANIFEST_BYTES + 1)

@@ -13,6 +13,7 @@ class State(enum.Enum):
     FETCHING = "fetching"  # a child process fetches a bundle into the candidate slot and proves it there
     STAGED = "staged"  # the candidate is proved, and not yet run
     TRIAL = "trial"  # the candidate scores; the active slot waits to take over again
+    SHADOW = "shadow"  # the candidate is proved and scores beside what is committed, for comparison alone
     ROLLING_BACK = "rolling_back"  # the active slot shall score again, and does not yet
 
 
@@ -21,9 +22,10 @@ class Happening(enum.Enum):
 
     ORDERED = "ordered"  # an accepted order to run a bundle
     PROVED = "proved"  # signed, listed, of the right hash, fit for this device, golden rows right
+    SHADOWED = "shadowed"  # the same, of a bundle that was ordered for comparison alone
     REFUSED = "refused"  # one of these does not hold
     UNREACHABLE = "unreachable"  # the road to the repository is bad: later
-    WITHDRAWN = "withdrawn"  # a newer order asks for what runs already
+    WITHDRAWN = "withdrawn"  # a newer order asks for what runs already; or a shadow is wanted no longer
     ACTIVATED = "activated"  # the candidate takes over the scoring
     HEALTHY = "healthy"  # its trial ended well
     FAILED = "failed"  # its trial ended badly, or it could not be opened
@@ -42,6 +44,7 @@ TABLE: Final[dict[tuple[State, Happening], State]] = {
     (State.IDLE, Happening.RESTARTED): State.IDLE,
     (State.FETCHING, Happening.ORDERED): State.FETCHING,  # a newer order takes the place of the older
     (State.FETCHING, Happening.PROVED): State.STAGED,
+    (State.FETCHING, Happening.SHADOWED): State.SHADOW,
     (State.FETCHING, Happening.REFUSED): State.IDLE,
     (State.FETCHING, Happening.UNREACHABLE): State.IDLE,
     (State.FETCHING, Happening.WITHDRAWN): State.IDLE,
@@ -52,6 +55,9 @@ TABLE: Final[dict[tuple[State, Happening], State]] = {
     (State.TRIAL, Happening.HEALTHY): State.IDLE,
     (State.TRIAL, Happening.FAILED): State.ROLLING_BACK,
     (State.TRIAL, Happening.RESTARTED): State.TRIAL,
+    (State.SHADOW, Happening.ORDERED): State.FETCHING,  # there is one free slot, and an update needs it
+    (State.SHADOW, Happening.WITHDRAWN): State.IDLE,
+    (State.SHADOW, Happening.RESTARTED): State.SHADOW,
     (State.ROLLING_BACK, Happening.RESTORED): State.IDLE,
     (State.ROLLING_BACK, Happening.RESTARTED): State.IDLE,  # every start runs the active slot
 }

@@ -56,8 +56,8 @@ StartStaging = Callable[[StageOrder, float, Clock], Staging]
 
 
 @dataclass(frozen=True, slots=True)
-class RollBackAnswer:
-    """Whether somebody's wish to go back is granted, and why not."""
+class WishAnswer:
+    """Whether somebody's wish is granted, and why not."""
 
     accepted: bool
     reason: str
@@ -171,8 +171,8 @@ class Updater:
         """
         self._opens_engines = False
         record = self._store.load().record
-        # A trial is left to the agent, and this is no start of it.
-        if record.state is not State.TRIAL:
+        # What is on trial or in the shadow is left to the agent, and this is no start of it.
+        if record.state not in {State.TRIAL, State.SHADOW}:
             record = transitions.restarted(record, was_proving=self._was_proving(record))
         self._ledger.believe(record)
 
@@ -197,33 +197,36 @@ class Updater:
             self._kept_bytes = 0
             self._told.clear()
 
-    def roll_back(self, reason: str) -> RollBackAnswer:
+    def roll_back(self, reason: str) -> WishAnswer:
         """Go back to the bundle before, because somebody says so."""
         record = self.record
         if record.state is State.TRIAL:
             self._fail(f"ordered: {reason}")
-            return RollBackAnswer(accepted=True, reason="the trial is ended")
+            return WishAnswer(accepted=True, reason="the trial is ended")
         if record.state is State.STAGED:
             self._refuse(f"ordered: {reason}")
-            return RollBackAnswer(accepted=True, reason="what was to be tried at the next start is not")
-        if record.state is not State.IDLE:
-            return RollBackAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
+            return WishAnswer(accepted=True, reason="what was to be tried at the next start is not")
+        if record.state not in {State.IDLE, State.SHADOW}:
+            return WishAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
         slot, previous, active = record.roles.previous, record.previous, record.active
         if slot is None or previous is None or active is None:
-            return RollBackAnswer(accepted=False, reason="there is no previous bundle")
+            return WishAnswer(accepted=False, reason="there is no previous bundle")
         try:
             # A bundle that was committed once may be opened before the record says so.
             engine = self._engines.open(slot, previous) if self._opens_engines else None
             if engine is None:
                 self._store.load_bundle(slot, previous)
         except AgentError as error:
-            return RollBackAnswer(accepted=False, reason=f"the previous bundle cannot be opened: {error}")
+            return WishAnswer(accepted=False, reason=f"the previous bundle cannot be opened: {error}")
+        if record.shadow_rows is not None:
+            self._end_shadow(f"the device goes back to {previous.bundle}")
+            record = self.record
         changed = transitions.back_ordered(record, f"rolled back by order: {reason}")
         told = f"from {active.bundle} to {previous.bundle}, ordered: {reason}"
         self._ledger.save(self._ledger.with_event(changed, "rolled_back", told, bundle=active.bundle))
         if engine is not None:
             self._engines.offer(engine)
-        return RollBackAnswer(accepted=True, reason=f"going back to {previous.bundle}")
+        return WishAnswer(accepted=True, reason=f"going back to {previous.bundle}")
 
     def poll(self) -> None:
         """Do what can be done now without waiting.
@@ -244,7 +247,7 @@ class Updater:
                 self._activate()
             case State.ROLLING_BACK:
                 self._watch_return()
-            case State.IDLE:
+            case State.IDLE | State.SHADOW:
                 self._ledger.mark_active()
         if self._pending is not None:
             self._consider(self._pending)
@@ -269,7 +272,7 @@ class Updater:
             if slot is not None:
                 # We ended it ourselves.
                 end_proving(self._store.folder(slot))
-        if self.record.state is State.TRIAL and self._opens_engines:
+        if self.record.state in {State.TRIAL, State.SHADOW} and self._opens_engines:
             self._ledger.save(transitions.stopped(self.record))
         else:
             self._ledger.catch_up()
@@ -279,9 +282,14 @@ class Updater:
         return record.state is State.FETCHING and slot is not None and was_proving(self._store.folder(slot))
 
     def _refuse_what_ends_the_machine(self) -> None:
-        """At start: give up an order in the midst of whose proofs the agent, or the machine, died too often."""
+        """At start: give up an order in the midst of whose proofs, or a shadow in which, the machine died too often."""
         record = self.record
-        if record.order is None or record.state is not State.IDLE or record.starts <= MAX_PROVING_STARTS:
+        if record.order is None or record.starts <= MAX_PROVING_STARTS:
+            return
+        if record.state is State.SHADOW:
+            self._end_shadow(f"the agent had to be started {record.starts} times meanwhile", severity="error")
+            return
+        if record.state is not State.IDLE:
             return
         reason = f"the agent had to be started {record.starts} times while its golden rows ran here"
         changed = transitions.turned_down(record, record.order, reason)
@@ -326,9 +334,14 @@ class Updater:
     # --- fetching ----------------------------------------------------------------------------------------------------
 
     def _fetch(self, desired: Desired) -> None:
+        if self.record.shadow_rows is not None:
+            self._end_shadow(f"the slot is needed for {desired.bundle}")
+        self._fetch_as(desired, self._pending_carried, None)
+
+    def _fetch_as(self, desired: Desired, carried: str, shadow_rows: int | None) -> None:
         self._cancel_staging()
         # The record first: from now on the candidate slot counts as empty.
-        self._ledger.save(transitions.ordered(self.record, desired, self._pending_carried))
+        self._ledger.save(transitions.ordered(self.record, desired, carried, shadow_rows))
         slot = self.record.roles.candidate
         if slot is None:
             return
@@ -352,7 +365,7 @@ class Updater:
         try:
             self._staging = self._start_staging(order, self._settings.stage_timeout_s, self._clock)
         except OSError as error:
-            self._try_later(f"the process that fetches cannot be started: {error}")
+            self._give_up(f"the process that fetches cannot be started: {error}")
 
     def _bases(self) -> tuple[str, ...]:
         """Return the folders whose files the repository may describe the ordered ones by: what was committed."""
@@ -363,9 +376,12 @@ class Updater:
         report = None if self._staging is None else self._staging.poll()
         if report is None:
             if self._staging is None:
-                self._try_later("fetching was broken off")
+                self._give_up("fetching was broken off")
             return
         self._staging = None
+        if self.record.shadow_rows is not None:
+            self._begin_shadow(report)
+            return
         order = self.record.order
         bundle = order.bundle if order is not None else BundleRef(self._settings.model, 1)
         match report.outcome:
@@ -392,6 +408,13 @@ class Updater:
             case _:
                 self._forget_pending()
                 self._refuse(report.reason)
+
+    def _give_up(self, reason: str) -> None:
+        """Take note that fetching came to nothing: an update is tried again later, a shadow is not."""
+        if self.record.shadow_rows is None:
+            self._try_later(reason)
+        else:
+            self._end_shadow(reason, severity="warning")
 
     def _may_go_on(self) -> bool:
         """Tell whether fetching that came to no end is worth another attempt; one that got further always is."""
@@ -447,6 +470,69 @@ class Updater:
         order = self.record.order
         if order is not None and self._pending is not None and self._pending.order_id == order.order_id:
             self._pending = None
+
+    # --- shadow ------------------------------------------------------------------------------------------------------
+
+    @property
+    def shadow(self) -> Content | None:
+        """What is to score in the shadow; None: nothing."""
+        return self.record.candidate if self.record.state is State.SHADOW else None
+
+    @property
+    def scoring_features(self) -> tuple[str, ...]:
+        """Names of the values of the rows that are scored now, in their order."""
+        engine = self._engines.scoring_engine
+        return tuple(feature.name for feature in engine.manifest.features) if engine is not None else ()
+
+    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
+        """Have a bundle fetched and proved, to score in the shadow; it takes the place of another shadow.
+
+        Args:
+            order: the bundle.
+            rows: it ends after so many; 0: never.
+        """
+        record = self.record
+        if order.bundle.name != self._settings.model:
+            return WishAnswer(accepted=False, reason=f"this device takes bundles named {self._settings.model!r}")
+        if record.active is None or record.active.bundle == order.bundle:
+            return WishAnswer(accepted=False, reason="a shadow needs another bundle that scores beside it")
+        is_free = record.state in {State.IDLE, State.SHADOW} or record.shadow_rows is not None
+        if not is_free or self._pending is not None:
+            return WishAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
+        if record.shadow_rows is not None:
+            self._end_shadow(f"{order.bundle} takes its place")
+        self._fetch_as(order, "", rows)
+        return WishAnswer(accepted=True, reason="")
+
+    def end_shadow(self, reason: str, *, severity: str = "info") -> WishAnswer:
+        """Have no bundle score in the shadow any more, nor be fetched for it."""
+        if self.record.shadow_rows is None:
+            return WishAnswer(accepted=False, reason="there is no shadow")
+        self._end_shadow(reason, severity=severity)
+        return WishAnswer(accepted=True, reason="")
+
+    def shadow_worked(self) -> None:
+        """Take note that the shadow was at work for a while."""
+        if self.record.state is State.SHADOW and self.record.starts > 0:
+            self._ledger.believe(transitions.shadow_proved_itself(self.record))
+
+    def _begin_shadow(self, report: StageReport) -> None:
+        order = self.record.order
+        if report.outcome != "proved" or order is None:
+            self._end_shadow(report.reason, severity="warning")
+            return
+        content = Content(order.bundle, report.variant, report.manifest_sha256)
+        changed = transitions.shadowed(self.record, content)
+        told = f"{report.variant} begins; {report.reason}"
+        self._ledger.save(self._ledger.with_event(changed, "shadow", told))
+
+    def _end_shadow(self, reason: str, *, severity: str = "info") -> None:
+        self._cancel_staging()
+        changed = transitions.shadow_ended(self.record)
+        told = self._ledger.with_event(
+            changed, "shadow", f"ended: {reason}", severity=severity, order=self.record.order
+        )
+        self._ledger.believe(told)
 
     # --- trial -------------------------------------------------------------------------------------------------------
 

@@ -16,12 +16,14 @@ from broker.messages import (
     ReportStatus,
     RollBack,
     ScoreRow,
+    StartShadow,
+    StopShadow,
     Stored,
     encode,
 )
 from broker.topics import Channel, DeviceId, FleetId, Topic
 from edge_agent.orders import TELL_AGAIN_S, Orders
-from edge_agent.update.updater import RollBackAnswer
+from edge_agent.update.updater import WishAnswer
 from tests.unit.edge_agent.examples import ManualClock
 
 
@@ -34,6 +36,7 @@ class Rest:
     marks: list[Stored] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    shadows: list[tuple[Desired, int]] = field(default_factory=list)
     statuses: int = 0
     disk_error: OSError | None = None
 
@@ -43,10 +46,17 @@ class Rest:
     def on_desired(self, desired: Desired) -> None:
         self.desired.append(desired)
 
-    def roll_back(self, reason: str) -> RollBackAnswer:
+    def roll_back(self, reason: str) -> WishAnswer:
         if self.disk_error is not None:
             raise self.disk_error
-        return RollBackAnswer(accepted=True, reason=f"going back: {reason}")
+        return WishAnswer(accepted=True, reason=f"going back: {reason}")
+
+    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
+        self.shadows.append((order, rows))
+        return WishAnswer(accepted=True, reason="")
+
+    def end_shadow(self, reason: str) -> WishAnswer:
+        return WishAnswer(accepted=bool(self.shadows), reason=reason)
 
     def report_status(self) -> None:
         self.statuses += 1
@@ -150,3 +160,17 @@ def test_what_cannot_be_read_is_counted_and_told_once_in_a_while(
 def test_a_channel_that_is_not_for_devices_is_left_alone(bench: Bench):
     bench.deliver(Channel.STATUS, b"whatever")
     assert bench.orders.refused_messages == 0
+
+
+def test_a_shadow_is_started_and_ended_under_the_command_s_own_id():
+    bench = Bench()
+    bench.command(StopShadow(), "early")
+    bench.command(StartShadow(BundleRef("toy", 3), 100), "start")
+    bench.command(StopShadow(), "stop")
+    order, rows = bench.rest.shadows[0]
+    assert (order.bundle, order.order_id, order.by, rows) == (BundleRef("toy", 3), "start", "me", 100)
+    assert [(reply.command_id, reply.accepted) for reply in bench.rest.replies] == [
+        ("early", False),
+        ("start", True),
+        ("stop", True),
+    ]

@@ -12,7 +12,7 @@ from edge_agent.errors import SourceError
 from edge_agent.raw_signal import feature_names
 from edge_agent.sensing.source import Source
 from edge_agent.settings import SourceSettings
-from edge_agent.sources import SourceOpener
+from edge_agent.sources import SourceOpener, Surroundings
 from tests.unit.edge_agent.examples import ManualClock
 from tests.unit.edge_agent.signals import vibration
 
@@ -21,7 +21,8 @@ INPUTS = Inputs(feature_names(SIGNAL), SIGNAL)
 
 
 def opener(path: Path | str, kind: str = "csv", **changes: object) -> SourceOpener:
-    return SourceOpener(SourceSettings(kind=kind, path=str(path), **changes), ManualClock())  # type: ignore[arg-type]
+    around = Surroundings("press-1", Path("state"), ManualClock(), lambda: 0, lambda: None)
+    return SourceOpener(SourceSettings(kind=kind, path=str(path), **changes), around)  # type: ignore[arg-type]
 
 
 def rows_of(source: Source) -> list[tuple[int, Sequence[object]]]:
