@@ -213,6 +213,8 @@ class ScoringLoop:
         if self._window is not None:
             self._window.count_block(rows[0].number, rows[-1].number, n_scored)
         for place, error in refused:
+            if error.kind == RUNTIME and error.__cause__ is not None:
+                self._surprises.tell(f"scoring row {rows[place].number}", error.__cause__)
             self._refuse(engine, rows[place].number, error)
         if n_scored:
             self._count_block(engine, block, rows)

@@ -2,8 +2,8 @@
 
 ``{"id": …, "row": …, "at": …, "bundle": "name/version", "label": … or "value": …, "confidence": …}``
 
-An answer that abstains has the label ``null`` and ``"abstained": true`` at its end: whoever does not look for that has no
-label to act upon.
+An answer that abstains has the label ``null`` and ``"abstained": true`` at its end: whoever does not look for that has
+no label to act upon.
 
 After a cut the rows of the window that was not yet durable are scored again, so their lines stand twice: ids are the
 same, and a reader takes the last line of an id.

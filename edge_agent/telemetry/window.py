@@ -168,7 +168,7 @@ class WindowBuilder:
         return self.end(ended_utc_s, resources)()
 
     def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
-        """Close as `close` does; return what builds the window, for a thread that has the time: it takes no more part."""
+        """Close as `close` does; return what builds the window, for a thread that has the time."""
         build = partial(
             _build,
             TelemetryWindow(
@@ -199,8 +199,7 @@ class WindowBuilder:
         # Within a block a row that was refused may be told before one that stands before it.
         if self._first_row < 0 or first < self._first_row:
             self._first_row = first
-        if last > self._last_row:
-            self._last_row = last
+        self._last_row = max(self._last_row, last)
 
     def _own_counts(self) -> list[int]:
         own = self._own
