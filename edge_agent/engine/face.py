@@ -68,7 +68,7 @@ class EngineModel(Protocol):
 class RowBlock(Protocol):
     """A block of rows on their way through the agent; used by one thread. A row's place is its place in its list.
 
-    Rows are objects with ``number`` and ``values``, as `edge_agent.sensing.source.SourceRow`.
+    Rows come in a list, nothing else: objects with ``number`` and ``values`` (`edge_agent.sensing.source.SourceRow`).
     """
 
     @property
@@ -76,7 +76,7 @@ class RowBlock(Protocol):
         """Place of the row that was being scored when `score_each` raised."""
         ...
 
-    def encode(self, rows: "list[Any]", start: int, /) -> int:
+    def encode(self, rows: "Sequence[Any]", start: int, /) -> int:
         """Check and encode rows from ``start`` on; return the place of one that Python must look at, or their number.
 
         Raises:
@@ -139,7 +139,7 @@ class RowBlock(Protocol):
         ...
 
     def lines(
-        self, rows: "list[Any]", begin: bytes, middle: bytes, labels: "tuple[bytes, ...]", abstain_below: float, /
+        self, rows: "Sequence[Any]", begin: bytes, middle: bytes, labels: "tuple[bytes, ...]", abstain_below: float, /
     ) -> bytes:
         """Write one line for each counted row; see `edge_agent.sensing.answer_lines`."""
         ...

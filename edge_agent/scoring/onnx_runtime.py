@@ -104,7 +104,9 @@ class OnnxRuntime:
         run = self._run if inner is None else inner.run_with_iobinding
         wrapped = self._binding
         one = wrapped if inner is None else wrapped._iobinding  # noqa: SLF001 - as above
-        bound = Bound(rows, answers, self._row, self._answer, run, (one, None), run_many, _ORT_ERRORS)
+        bound = Bound(
+            rows.data, answers.data, self._row.data, self._answer.data, run, (one, None), run_many, _ORT_ERRORS
+        )
         is_many = len(shape) > 1 and shape[0] == 1 and capacity > 1 and _takes_many(bound, run_many)
         return bound if is_many else replace(bound, run_many=None)
 

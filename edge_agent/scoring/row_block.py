@@ -48,11 +48,11 @@ class BlockScorer:
         self._bound = bound
         self._encoder = encoder
 
-    def score(self, rows: list[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
+    def score(self, rows: Sequence[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
         """Encode and score rows; nothing is counted before `settle`.
 
         Args:
-            rows: `CAPACITY` at most.
+            rows: a list, of `CAPACITY` at most.
             clock: seconds that never go back.
             together: whether one call of the runtime may score more than one row; the latency of each is then the time
                 of all, for so long it waited.
@@ -91,7 +91,7 @@ class BlockScorer:
             return range(n)
         return [place for place, state in enumerate(states) if state == COUNTED]
 
-    def _encode(self, rows: list[Row]) -> list[tuple[int, RowError]]:
+    def _encode(self, rows: Sequence[Row]) -> list[tuple[int, RowError]]:
         refused: list[tuple[int, RowError]] = []
         place = self.block.encode(rows, 0)
         while place < len(rows):
@@ -130,7 +130,7 @@ class BlockScorer:
                 return
 
     def _failure(self, error: Exception) -> RowError:
-        """Return what an exception of the runtime says of its row; one that was not to be expected stands as its cause."""
+        """Return what an exception of the runtime says of its row; one that nobody expected stands as its cause."""
         if isinstance(error, self._bound.errors):
             return RowError(RUNTIME, next(iter(str(error).splitlines()), type(error).__name__)[:300])
         failure = RowError(RUNTIME, repr(error))

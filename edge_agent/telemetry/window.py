@@ -84,6 +84,8 @@ class WindowBuilder:
             n_agreement_bins(manifest),
         )
         self._block = block
+        self._first_row = self._last_row = -1
+        self._own: list[int] | None = None
         if block is not None:
             block.counts()
         self._start(started_utc_s)
@@ -215,7 +217,7 @@ class WindowBuilder:
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
-        self._own: list[int] | None = None
+        self._own = None
         self._latency = LatencySketch()
 
 

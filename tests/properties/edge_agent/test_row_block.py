@@ -173,9 +173,9 @@ def near(one: Prediction | str, other: Prediction | str) -> bool:
 
 
 @settings(deadline=None, max_examples=200)
-@given(manifests(), st.lists(RAW, max_size=20), st.booleans(), st.randoms(use_true_random=False))
+@given(manifest=manifests(), rows=st.lists(RAW, max_size=20), together=st.booleans(), chance=st.randoms())
 def test_a_block_answers_refuses_and_counts_as_the_portable_way_does(
-    manifest: Manifest, rows: list[RawRow], together: bool, chance: random.Random
+    *, manifest: Manifest, rows: list[RawRow], together: bool, chance: random.Random
 ):
     n = len(manifest.features)
     # Most rows of the right length, or little else would be seen than refusals.

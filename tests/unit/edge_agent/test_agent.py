@@ -114,11 +114,13 @@ class ListSink:
     def __init__(self) -> None:
         self.answers: list[tuple[str, int, str]] = []
         self.refused: list[tuple[int, str]] = []
+        self.abstained: list[bool] = []
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         assert at_utc_s > 0
         assert prediction.label is not None
         self.answers.append((prediction_id, row, str(bundle)))
+        self.abstained.append(prediction.abstained)
 
     def refuse(self, row: int, error: RowError) -> None:
         self.refused.append((row, error.kind))
@@ -491,13 +493,9 @@ def test_answers_of_less_confidence_than_asked_for_abstain(tmp_path: Path):
 
 
 def test_a_sink_of_predictions_is_told_that_they_abstain():
-    class Noting(ListSink):
-        def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
-            self.answers.append((prediction_id, row, str(prediction.abstained)))
-
-    bench = Bench([("0.0", "0.5"), GOOD], engine(), sink=Noting(), abstain_below=0.9)
+    bench = Bench([("0.0", "0.5"), GOOD], engine(), abstain_below=0.9)
     bench.loop.run()
-    assert [abstained for _, _, abstained in bench.sink.answers] == ["True", "False"]
+    assert bench.sink.abstained == [True, False]
 
 
 def test_sinks_hear_of_refused_rows():
