@@ -245,8 +245,10 @@ class ScoringLoop:
         n_scored = block.settle(len(rows), refused)
         if self._window is not None:
             self._window.count_block(rows[0].number, rows[-1].number, n_scored)
-        for place, error in refused:
-            self._refuse(engine, rows[place].number, error)
+        for place, refusal in refused:
+            if refusal.kind == RUNTIME and isinstance(refusal.__cause__, Exception):
+                self._surprises.tell(f"scoring row {rows[place].number}", refusal.__cause__)
+            self._refuse(engine, rows[place].number, refusal)
         if n_scored:
             self._count_block(engine, block, rows)
         return True

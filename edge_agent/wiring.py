@@ -229,6 +229,8 @@ class Agent:
             cursor=self._spool.cursor(),
             source=self._left_source,
             shadow=shadow_queue,
+            max_batch_rows=settings.scoring.max_batch_rows,
+            abstain_below=settings.scoring.abstain_below,
         )
         self._updater.attach(self._loop)
         broker = settings.broker

@@ -1,4 +1,4 @@
-"""Rows that are there together, taken through the engine: checked, scored, decided and counted without Python in between.
+"""Rows that are there together, taken through the engine: checked, scored and counted without Python in between.
 
 What the rules of a row are is said by `schema`, `second_model`, `scorer` and `telemetry.window`, in Python. This is the
 quick way to the same answers, for whoever has the engine's extension module; a row that is unusual is put back into
@@ -48,11 +48,11 @@ class BlockScorer:
         self._bound = bound
         self._encoder = encoder
 
-    def score(self, rows: list[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
+    def score(self, rows: Sequence[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
         """Encode and score rows; nothing is counted before `settle`.
 
         Args:
-            rows: `CAPACITY` at most.
+            rows: a list, of `CAPACITY` at most.
             clock: seconds that never go back.
             together: whether one call of the runtime may score more than one row; the latency of each is then the time
                 of all, for so long it waited.
@@ -91,7 +91,7 @@ class BlockScorer:
             return range(n)
         return [place for place, state in enumerate(states) if state == COUNTED]
 
-    def _encode(self, rows: list[Row]) -> list[tuple[int, RowError]]:
+    def _encode(self, rows: Sequence[Row]) -> list[tuple[int, RowError]]:
         refused: list[tuple[int, RowError]] = []
         place = self.block.encode(rows, 0)
         while place < len(rows):
@@ -105,7 +105,9 @@ class BlockScorer:
             place = self.block.encode(rows, place + 1)
         return refused
 
-    def _score_together(self, many: Callable[[int], object], n: int, began_s: float, clock: Callable[[], float]) -> bool:
+    def _score_together(
+        self, many: Callable[[int], object], n: int, began_s: float, clock: Callable[[], float]
+    ) -> bool:
         try:
             many(n)
         except Exception:  # noqa: BLE001 - which row it was is found out one by one
@@ -122,10 +124,18 @@ class BlockScorer:
                 self.block.score_each(start, n, bound.run, bound.arguments, clock, more_us)
             except Exception as error:  # noqa: BLE001 - whatever a runtime raises on a row is the row's
                 place = self.block.place
-                refused.append((place, RowError(RUNTIME, f"{type(error).__name__}: {str(error)[:300]}")))
+                refused.append((place, self._failure(error)))
                 start = place + 1
             else:
                 return
+
+    def _failure(self, error: Exception) -> RowError:
+        """Return what an exception of the runtime says of its row; one that nobody expected stands as its cause."""
+        if isinstance(error, self._bound.errors):
+            return RowError(RUNTIME, next(iter(str(error).splitlines()), type(error).__name__)[:300])
+        failure = RowError(RUNTIME, repr(error))
+        failure.__cause__ = error
+        return failure
 
     def _not_finite(self, place: int) -> RowError:
         outputs = self.block.answer(place)[-1]

@@ -84,6 +84,8 @@ class WindowBuilder:
             n_agreement_bins(manifest),
         )
         self._block = block
+        self._first_row = self._last_row = -1
+        self._own: list[int] | None = None
         if block is not None:
             block.counts()
         self._start(started_utc_s)
@@ -168,7 +170,7 @@ class WindowBuilder:
         return self.end(ended_utc_s, resources)()
 
     def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
-        """Close as `close` does; return what builds the window, for a thread that has the time: it takes no more part."""
+        """Close as `close` does; return what builds the window, for a thread that has the time."""
         build = partial(
             _build,
             TelemetryWindow(
@@ -199,8 +201,7 @@ class WindowBuilder:
         # Within a block a row that was refused may be told before one that stands before it.
         if self._first_row < 0 or first < self._first_row:
             self._first_row = first
-        if last > self._last_row:
-            self._last_row = last
+        self._last_row = max(self._last_row, last)
 
     def _own_counts(self) -> list[int]:
         own = self._own
@@ -216,7 +217,7 @@ class WindowBuilder:
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
-        self._own: list[int] | None = None
+        self._own = None
         self._latency = LatencySketch()
 
 
