@@ -1,10 +1,10 @@
 """Takes rows from a topic of a local MQTT broker: one message, one row of JSON (`edge_agent.sensing.json_rows`).
 
-QoS 1: a message is acknowledged once the journal has its row. If the link or the agent ends in between, the broker sends
-it again, and it is known by its packet's identifier and its content: it is acknowledged, and no second row. Where too
-many rows wait, nothing more is read for `WAIT_S`, then the link is cut: the broker keeps what is not acknowledged,
-within its own bounds, and sends it again. QoS 0 has no acknowledgement: what finds no room is turned away and counted.
-A retained message is no row: it was there before, and would come again with every connection.
+QoS 1: a message is acknowledged once the journal has its row. If the link or the agent ends in between, the broker
+sends it again, and it is known by its packet's identifier and its content: it is acknowledged, and no second row.
+Where too many rows wait, nothing more is read for `WAIT_S`, then the link is cut: the broker keeps what is not
+acknowledged, within its own bounds, and sends it again. QoS 0 has no acknowledgement: what finds no room is turned away
+and counted. A retained message is no row: it was there before, and would come again with every connection.
 """
 
 import struct
