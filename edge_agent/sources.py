@@ -214,11 +214,10 @@ class SourceOpener:
         return self._joined(opened, inlet, server.close)
 
     def _prepare_mqtt(self, opened: contextlib.ExitStack) -> _Open:
-        from edge_agent.sensing.json_rows import parse_row
         from edge_agent.sensing.mqtt_link import MqttLink
-        from edge_agent.sensing.mqtt_source import MqttRows
+        from edge_agent.sensing.mqtt_source import MqttRows, parse_kept
 
-        inlet = self._make_inlet(parse_row, is_acknowledged=True)
+        inlet = self._make_inlet(parse_kept, is_acknowledged=True)
         place = _mqtt_place(self._settings, "source", f"{self._around.name}-rows")
         link = MqttLink(place, random.Random(), self._settings.topic, MqttRows(inlet).receive)
         self._begin = link.start

@@ -68,6 +68,10 @@ class Inlet:
         """Most rows that can ever be offered together."""
         return self._max_waiting
 
+    def last_kept(self) -> list[bytes]:
+        """Return the payloads that were kept last, by an earlier process if none was offered yet."""
+        return self._journal.last_payloads()
+
     # --- producers ---------------------------------------------------------------------------------------------------
 
     def offer(

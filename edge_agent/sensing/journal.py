@@ -78,6 +78,10 @@ class Journal:
         firsts = sorted(self._sizes)
         return self._rows_of(list(itertools.pairwise([*firsts, self._next])), cursor)
 
+    def last_payloads(self) -> list[bytes]:
+        """Return what the last file holds, counted or not; none if it cannot be read."""
+        return [payload for _, payload in self._rows_of([(self._first, self._next)], 0)] if self._sizes else []
+
     def append(self, payloads: Sequence[bytes]) -> range:
         """Keep rows, `ROWS_PER_FILE` at most, and return their numbers.
 

@@ -66,6 +66,7 @@ class Outlet:
         self._there_is_more = threading.Event()
         self._closing = threading.Event()
         self._is_failing = False
+        self._waited_in_vain = False
         self._surprises = Surprises(logger)
         self._thread = threading.Thread(target=self._run, name=f"outlet-{name}", daemon=True)
         self._thread.start()
@@ -88,10 +89,13 @@ class Outlet:
         """Wait a moment until everything is handed over; see `Sink.flush`."""
         waited_s = 0.0
         while self._waiting or self._in_hand:
-            if self._is_failing or waited_s >= _FLUSH_S:
+            # One flush waits for a carrier that fails, the next ones know better.
+            if waited_s >= _FLUSH_S or (self._is_failing and self._waited_in_vain):
+                self._waited_in_vain = True
                 raise OSError(f"{self._name}: {len(self._waiting) + len(self._in_hand)} answers are not taken yet")
             self._closing.wait(_LOOK_S)
             waited_s += _LOOK_S
+        self._waited_in_vain = False
 
     def close(self) -> None:
         """Hand over what is there, for a moment, and end; see `Sink.close`."""
