@@ -53,14 +53,22 @@ CASES: Final = (
 class MemoryRows:
     """A source of rows that are there already; implements `edge_agent.sensing.source.Source`."""
 
-    def __init__(self, rows: Sequence[SourceRow]) -> None:
-        self._rows = iter(rows)
-        self.at_end = False
+    def __init__(self, rows: list[SourceRow]) -> None:
+        self._rows = rows
+        self._next = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._next >= len(self._rows)
 
     def next_row(self, timeout_s: float) -> SourceRow | None:  # noqa: ARG002 - it never waits
-        row = next(self._rows, None)
-        self.at_end = row is None
-        return row
+        rows = self.ready_rows(1)
+        return rows[0] if rows else None
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        rows = self._rows[self._next : self._next + limit]
+        self._next += len(rows)
+        return rows
 
     def close(self) -> None:
         pass
@@ -84,7 +92,7 @@ def bench_whole_path_against_the_bare_call(data, kind, variant, tmp_path, record
     )
 
 
-def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path) -> Callable[[], None]:
+def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path, max_batch_rows: int) -> Callable[[], None]:
     manifest = bundle.manifest
     variant = manifest.variants[0]
     content = Content(manifest.ref, variant.name, "0" * 64)
@@ -106,6 +114,7 @@ def _whole_path(bundle: SmallBundle, rows: Rows, answers: Path) -> Callable[[], 
             stop_at_end=True,
             engine=engine,
             cursor=0,
+            max_batch_rows=max_batch_rows,
         )
         loop.run()
         sink.flush()

@@ -16,11 +16,13 @@ from edge_agent.bundle import Inputs
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
 from edge_agent.handover import Answer, ClosedWindow, Handover
+from edge_agent.scoring.row_block import CAPACITY, BlockScorer
 from edge_agent.scoring.scorer import Prediction
-from edge_agent.sensing.sink import Sink
+from edge_agent.sensing.answer_lines import AnswerLines
+from edge_agent.sensing.sink import LineSink, Sink
 from edge_agent.sensing.source import Source, SourceRow
 from edge_agent.surprises import Surprises
-from edge_agent.telemetry.sampler import Sampler
+from edge_agent.telemetry.sampler import Candidate, Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
 
@@ -34,6 +36,9 @@ COUNTING: Final = "counting"
 ORDER: Final = "order"
 # Of a reason, so much is told.
 MAX_REASON: Final = 2048
+
+# Longest time that a row waits for others which are scored together with it.
+MAX_ADDED_S: Final = 0.01
 
 OpenSource = Callable[[Inputs, int], Source]
 
@@ -57,6 +62,8 @@ class ScoringLoop:
         stop_at_end: bool,
         engine: Engine | None,
         cursor: int,
+        max_batch_rows: int = CAPACITY,
+        abstain_below: float = 0.0,
     ) -> None:
         """Join the parts; nothing is read before `run`.
 
@@ -71,10 +78,13 @@ class ScoringLoop:
             stop_at_end: whether the end of the source is the end of the agent.
             engine: what scores at first; None: nothing yet.
             cursor: number of the first row that is not yet counted.
+            max_batch_rows: rows that one call of the runtime may score, where so many wait; 1: each by itself.
+            abstain_below: predictions of less confidence are marked as abstained.
         """
         self._device = device
         self._open_source = open_source
         self._sink = sink
+        self._line_sink = sink if isinstance(sink, LineSink) else None
         self._sampler = sampler
         self._handover = handover
         self._clock = clock
@@ -87,6 +97,12 @@ class ScoringLoop:
         self._window: WindowBuilder | None = None
         self._window_ends_s = 0.0
         self._prediction_prefix = f"{device}."
+        self._max_batch_rows = max_batch_rows
+        self._abstain_below = abstain_below
+        self._block: BlockScorer | None = None
+        self._lines: AnswerLines | None = None
+        # Of a row in a block, as it was measured last: it bounds how many are taken together.
+        self._row_s = 0.0
         self._surprises = Surprises(logger)
         # Words from other threads. Deques need no lock; the event ends an idle wait.
         self._offers: deque[Engine | None] = deque([engine])
@@ -147,20 +163,99 @@ class ScoringLoop:
             # Nothing can score yet: rows wait at their source.
             self._idle()
             return True
-        row = source.next_row(WAIT_S)
-        if row is not None:
-            self._score(engine, row)
+        rows = source.ready_rows(self._n_wanted())
+        if not rows:
+            row = source.next_row(WAIT_S)
+            rows = [row] if row is not None else []
+        if rows:
+            self._score_rows(engine, rows)
         window = self._window
         is_due = window is not None and (window.is_full or self._clock.monotonic_s() >= self._window_ends_s)
         # Where the disk is slow, the window grows instead.
         if is_due and self._handover.has_room:
             self._report()
-        if row is None and source.at_end:
+        if not rows and source.at_end:
             self._report()
             if self._stop_at_end:
                 return False
             self._idle()
         return True
+
+    def _n_wanted(self) -> int:
+        """Return how many rows to take at once: no more than the window takes, nor than can be scored in a short time.
+
+        All that are taken are scored before anything else happens, so that nobody need know of rows in between.
+        """
+        wanted = CAPACITY
+        if self._row_s * CAPACITY > MAX_ADDED_S:
+            wanted = max(1, int(MAX_ADDED_S / self._row_s))
+        left = self._window.rows_left if self._window is not None else 0
+        return min(wanted, left) if left > 0 else wanted
+
+    def _score_rows(self, engine: Engine, rows: list[SourceRow]) -> None:
+        block = self._block
+        began_s = self._clock.monotonic_s()
+        if block is None or not self._score_block(engine, block, rows):
+            for row in rows:
+                self._score(engine, row)
+        self._row_s = (self._clock.monotonic_s() - began_s) / len(rows)
+
+    def _score_block(self, engine: Engine, block: BlockScorer, rows: list[SourceRow]) -> bool:
+        """Score and count rows together; return False if that failed before any was counted."""
+        try:
+            # What is on trial is judged by the time of single rows.
+            together = engine.meter is None and self._max_batch_rows > 1
+            refused = block.score(rows, self._clock.monotonic_s, together=together)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the rows are scored, one by one
+            self._surprises.tell("scoring a block of rows", error)
+            return False
+        self._cursor = rows[-1].number + 1
+        n_scored = block.settle(len(rows), refused)
+        if self._window is not None:
+            self._window.count_block(rows[0].number, rows[-1].number, n_scored)
+        for place, error in refused:
+            self._refuse(engine, rows[place].number, error)
+        if n_scored:
+            self._count_block(engine, block, rows)
+        return True
+
+    def _count_block(self, engine: Engine, block: BlockScorer, rows: list[SourceRow]) -> None:
+        """Do for the rows of a block what `_count` does for one, but for the window."""
+        places, at_utc_s = block.counted(len(rows)), self._clock.utc_s()
+        prefix, answers = self._prediction_prefix, block.block
+
+        def candidate(index: int) -> Candidate:
+            place = places[index]
+            _, value, confidence, agrees, *_ = answers.answer(place)
+            prediction_id = prefix + str(rows[place].number)
+            return Candidate(prediction_id, at_utc_s, answers.packed(place), value, confidence, bool(agrees))
+
+        try:
+            self._sampler.offer_many(len(places), candidate, lambda index: answers.answer(places[index])[5])
+        except Exception as error:  # noqa: BLE001 - as in `_count`
+            self._surprises.tell("sampling a block of rows", error)
+            self._count_failure(engine, COUNTING)
+        if self._lines is not None and self._line_sink is not None:
+            try:
+                self._line_sink.write_lines(self._lines.write(answers, rows, at_utc_s))
+            except Exception as error:  # noqa: BLE001 - as in `_count`
+                self._surprises.tell("writing the answers of a block of rows", error)
+                self._count_failure(engine, COUNTING)
+            if engine.meter is not None:
+                for place in places:
+                    engine.meter.count(answers.answer(place)[6])
+            return
+        for place in places:
+            number = rows[place].number
+            try:
+                prediction = engine.scorer.scored(place)
+                self._sink.write(prefix + str(number), number, at_utc_s, engine.content.bundle, prediction)
+                meter = engine.meter
+                if meter is not None:
+                    meter.count(answers.answer(place)[6])
+            except Exception as error:  # noqa: BLE001 - as in `_count`
+                self._surprises.tell(f"counting row {number}", error)
+                self._count_failure(engine, COUNTING)
 
     def _score(self, engine: Engine, row: SourceRow) -> None:
         clock, number = self._clock, row.number
@@ -195,6 +290,7 @@ class ScoringLoop:
     def _refuse(self, engine: Engine, number: int, error: RowError) -> None:
         if self._window is not None:
             self._window.refuse(number, error)
+        self._sink.refuse(number, error)
         meter = engine.meter
         if meter is None:
             return
@@ -217,12 +313,12 @@ class ScoringLoop:
         if window is None or engine is None:
             return
         self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
-        closed = None if window.is_empty else window.close(self._clock.utc_s())
-        if closed is None:
-            window.close(self._clock.utc_s())
+        if window.is_empty:
+            window.end(self._clock.utc_s())
             return
-        samples = self._sampler.close_window(engine.content.bundle)
-        self._handover.put(ClosedWindow(closed, tuple(samples), self._cursor, self._sampler.state()))
+        closed = window.end(self._clock.utc_s())
+        samples = self._sampler.end_window(engine.content.bundle)
+        self._handover.put(ClosedWindow(closed, samples, self._cursor, self._sampler.state()))
 
     def _update(self) -> None:
         """Between two rows: let another bundle take over, carry out what was asked."""
@@ -252,10 +348,14 @@ class ScoringLoop:
                     self._source.close()
                 self._source = self._open_source(inputs, self._cursor)
                 self._inputs = inputs
-            self._window = WindowBuilder(manifest, engine.content.variant, self._clock.utc_s())
+            engine.scorer.abstain_below = self._abstain_below
+            block = self._block = engine.scorer.block
+            self._lines = AnswerLines(manifest, self._prediction_prefix, self._abstain_below)
+            counts = block.block if block is not None else None
+            self._window = WindowBuilder(manifest, engine.content.variant, self._clock.utc_s(), counts)
             self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
         else:
-            self._window = None
+            self._window = self._block = self._lines = None
         self._engine = engine
 
     def _carry_out(self, command_id: str, order: AskLabels | ScoreRow) -> Answer:

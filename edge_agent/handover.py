@@ -1,6 +1,7 @@
 """What the scoring thread hands to housekeeping: windows to make durable, answers to send. Bounded, and never waits."""
 
 import queue
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,19 +10,44 @@ from broker.messages import Samples, TelemetryWindow
 MAX_WINDOWS: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
 class ClosedWindow:
     """A window that ended, and what becomes durable with it.
+
+    What takes long to write down is written down by whoever asks for it first: the thread that takes the window.
 
     Attributes:
         cursor: number of the first source row after it.
         sampler_state: what the sampler must not forget.
     """
 
-    window: TelemetryWindow
-    samples: tuple[Samples, ...]
-    cursor: int
-    sampler_state: bytes
+    __slots__ = ("_samples", "_window", "cursor", "sampler_state")
+
+    def __init__(
+        self,
+        window: TelemetryWindow | Callable[[], TelemetryWindow],
+        samples: tuple[Samples, ...] | Callable[[], tuple[Samples, ...]],
+        cursor: int,
+        sampler_state: bytes,
+    ) -> None:
+        """Take a window and its samples, or what builds them."""
+        self._window = window
+        self._samples = samples
+        self.cursor = cursor
+        self.sampler_state = sampler_state
+
+    @property
+    def window(self) -> TelemetryWindow:
+        """The window."""
+        if not isinstance(self._window, TelemetryWindow):
+            self._window = self._window()
+        return self._window
+
+    @property
+    def samples(self) -> tuple[Samples, ...]:
+        """The rows of it that were chosen."""
+        if not isinstance(self._samples, tuple):
+            self._samples = self._samples()
+        return self._samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Live(Struct, frozen=True):
         rows_scored, rows_refused: rows of windows that are durable, since this start.
         refused_messages: messages from the broker that could not be read.
         answers_lost: answers that the sink dropped.
+        rows_turned_away: rows that a live source refused because too many waited.
     """
 
     device: str
@@ -50,6 +51,7 @@ class Live(Struct, frozen=True):
     windows: int = 0
     refused_messages: int = 0
     answers_lost: int = 0
+    rows_turned_away: int = 0
     last_window: LastWindow | None = None
 
 

@@ -28,6 +28,10 @@ Rows = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0, le=1e6)]
 Rate = Annotated[float, Meta(gt=0, le=1e9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+# What MQTT allows, below the length that brokers take.
+MqttTopic = Annotated[str, Meta(min_length=1, max_length=1024, pattern="^[^\\x00]+$")]
+MqttName = Annotated[str, Meta(min_length=1, max_length=256)]
+Factory = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,18 +72,31 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Where rows come from.
 
     Attributes:
-        kind: ``csv`` replays a file; ``json_lines`` reads arrays or objects, one a line, from a file or from stdin.
-        path: the file; ``-`` is stdin (``json_lines`` only).
+        kind: ``csv`` replays a file; ``json_lines`` reads arrays or objects, one a line, from a file or from stdin;
+            ``socket`` takes such lines over a Unix socket, ``mqtt`` one a message, ``http`` serves the Open Inference
+            Protocol, ``python`` runs the user's own code.
+        path: the file, or the socket; ``-`` is stdin (``json_lines`` only).
         columns: names of the columns that the model gets, in its order; empty: the names of the bundle's features.
         first_row, step: ``csv``: every `step`-th row from `first_row` on, so that n devices can share one file.
         end_row: ``csv``: number of the first row that is not replayed; absent: to the end of the file.
         rows_per_second: ``csv``: pace of the replay; absent: as fast as rows can be scored.
         follow: ``json_lines``: the file still grows, its end is no end.
         at_end: ``wait`` stays online for orders and labels when the file has ended, ``stop`` ends the agent.
+        host, port: ``mqtt``: the local broker (1883); ``http``: where to listen (8000).
+        topic: ``mqtt``: what to subscribe to; wildcards are allowed.
+        username, password_env: ``mqtt``: who we are, and the environment variable that holds the password.
+        factory: ``python``: ``module:factory``, or the name of an entry point of the group ``fieldloop.sources``.
+        options: ``python``: what the factory is called with.
+        keep: what accepted rows survive until they are counted: ``power`` a power cut (a sync each time), ``process``
+            the end of the process; absent: ``power`` where acceptance is acknowledged (``mqtt``, ``http``).
+        max_kept_bytes: bound of the rows on the disk that are not counted yet.
+        max_waiting_rows: bound of the rows that wait to be scored.
+        max_connections, max_body_bytes, timeout_s: ``http``: bounds of a request; the time is that of its arrival, and
+            again that of its answer.
     """
 
-    kind: Literal["csv", "json_lines"]
-    path: FilePath
+    kind: Literal["csv", "json_lines", "socket", "mqtt", "http", "python"]
+    path: FilePath | None = None
     columns: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     first_row: Rows = 0
     step: Annotated[int, Meta(ge=1)] = 1
@@ -87,13 +104,45 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     rows_per_second: Rate | None = None
     follow: bool = False
     at_end: Literal["wait", "stop"] = "wait"
+    host: Host = "127.0.0.1"
+    port: Port | None = None
+    topic: MqttTopic | None = None
+    username: MqttName | None = None
+    password_env: MqttName | None = None
+    factory: Factory | None = None
+    options: dict[str, bool | int | float | str] = {}
+    keep: Literal["power", "process"] | None = None
+    max_kept_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 16 << 20
+    max_waiting_rows: Annotated[int, Meta(ge=1, le=4096)] = 1024
+    max_connections: Annotated[int, Meta(ge=1, le=1024)] = 16
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=64 << 20)] = 1 << 20
+    timeout_s: Seconds = 10.0
 
 
 class SinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where predictions go: JSON lines appended to `path`, or nowhere."""
+    """Where predictions go, beside the answers of the source ``http``.
 
-    kind: Literal["json_lines", "none"] = "none"
+    Attributes:
+        kind: ``json_lines`` appends to a file, ``stdout`` writes lines to standard output, ``mqtt`` publishes on a
+            topic, ``python`` calls the user's own code, ``none`` keeps none.
+        path: ``json_lines``: the file.
+        max_file_bytes: ``json_lines``: size at which a new file is begun; the old one becomes ``<path>.1``, and so on.
+        kept_files: ``json_lines``: old files that are kept.
+        host, port, topic, username, password_env: ``mqtt``: as of the source.
+        factory, options: ``python``: as of the source; the group is ``fieldloop.sinks``.
+    """
+
+    kind: Literal["json_lines", "stdout", "mqtt", "python", "none"] = "none"
     path: FilePath | None = None
+    max_file_bytes: Annotated[int, Meta(ge=4096, le=1 << 40)] = 8 << 20
+    kept_files: Annotated[int, Meta(ge=0, le=1000)] = 4
+    host: Host = "127.0.0.1"
+    port: Port | None = None
+    topic: MqttTopic | None = None
+    username: MqttName | None = None
+    password_env: MqttName | None = None
+    factory: Factory | None = None
+    options: dict[str, bool | int | float | str] = {}
 
 
 class ScoringSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,10 +227,14 @@ def problems_of(settings: AgentSettings) -> tuple[str, ...]:
         problems.append(f"key 'repository.url': {settings.repository.url!r} is not an http:// or https:// address")
     if settings.repository.retry_min_s > settings.repository.retry_max_s:
         problems.append("key 'repository.retry_min_s': greater than repository.retry_max_s")
-    if settings.sink.kind == "json_lines" and settings.sink.path is None:
-        problems.append("key 'sink.path': missing; the sink 'json_lines' needs a file")
-    if settings.source.kind == "csv" and settings.source.path == STDIN:
+    problems += _problems_of_place("source", settings.source.kind, settings.source)
+    problems += _problems_of_place("sink", settings.sink.kind, settings.sink)
+    if settings.source.kind != "json_lines" and settings.source.path == STDIN:
         problems.append("key 'source.path': only the source 'json_lines' reads stdin ('-')")
+    if settings.sink.topic is not None and set(settings.sink.topic) & set("+#"):
+        problems.append("key 'sink.topic': answers are published on one topic; + and # are for subscriptions")
+    if settings.source.topic is not None and not _is_filter(settings.source.topic):
+        problems.append("key 'source.topic': + stands for one whole level, # for the last ones, as in press/+/rows")
     if len(set(settings.source.columns)) != len(settings.source.columns):
         problems.append("key 'source.columns': a column is named twice")
     return tuple(problems)
@@ -192,8 +245,16 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
     problems: list[str] = []
     if not os.access(settings.repository.root, os.R_OK):
         problems.append(f"key 'repository.root': {settings.repository.root} cannot be read; copy root.json there")
-    if settings.source.path != STDIN and not os.access(settings.source.path, os.R_OK):
-        problems.append(f"key 'source.path': {settings.source.path} cannot be read")
+    source, sink = settings.source, settings.sink
+    if source.path not in {None, STDIN}:
+        path = Path(source.path or "")
+        if source.kind == "socket" and not _can_be_written(path.parent):
+            problems.append(f"key 'source.path': the folder of {path} cannot be made or written")
+        if source.kind != "socket" and not os.access(path, os.R_OK):
+            problems.append(f"key 'source.path': {path} cannot be read")
+    for section, password_env in (("source", source.password_env), ("sink", sink.password_env)):
+        if password_env is not None and password_env not in os.environ:
+            problems.append(f"key '{section}.password_env': there is no variable {password_env} in the environment")
     if not _can_be_written(Path(settings.state)):
         problems.append(f"key 'state': folder {settings.state} cannot be made or written")
     if settings.sink.path is not None and not _can_be_written(Path(settings.sink.path).parent):
@@ -206,14 +267,45 @@ def _can_be_written(folder: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
+# What a kind cannot do without, and what for.
+_NEEDED = {
+    ("source", "csv"): ("path", "a file"),
+    ("source", "json_lines"): ("path", "a file, or - for stdin"),
+    ("source", "socket"): ("path", "the path of its socket"),
+    ("source", "mqtt"): ("topic", "a topic"),
+    ("source", "python"): ("factory", "module:factory"),
+    ("sink", "json_lines"): ("path", "a file"),
+    ("sink", "mqtt"): ("topic", "a topic"),
+    ("sink", "python"): ("factory", "module:factory"),
+}
+
+
+def _problems_of_place(section: str, kind: str, place: SourceSettings | SinkSettings) -> list[str]:
+    """List what a source or a sink of this kind lacks."""
+    problems: list[str] = []
+    key, what = _NEEDED.get((section, kind), ("kind", ""))
+    if getattr(place, key) is None:
+        problems.append(f"key '{section}.{key}': missing; the {section} {kind!r} needs {what}")
+    if place.password_env is not None and place.username is None:
+        problems.append(f"key '{section}.username': missing; a password alone says nothing")
+    return problems
+
+
+def _is_filter(topic: str) -> bool:
+    """Tell whether a topic filter has its wildcards where MQTT has them."""
+    levels = topic.split("/")
+    return all(level in {"+", "#"} or not set(level) & set("+#") for level in levels) and "#" not in levels[:-1]
+
+
 def _anchored(settings: AgentSettings, folder: Path) -> AgentSettings:
     """Return the settings with paths that no longer depend on the working directory."""
     replace = msgspec.structs.replace
     source, sink = settings.source.path, settings.sink.path
+    anchored = source if source is None or source == STDIN else str(folder / source)
     return replace(
         settings,
         state=str(folder / settings.state),
         repository=replace(settings.repository, root=str(folder / settings.repository.root)),
-        source=replace(settings.source, path=source if source == STDIN else str(folder / source)),
+        source=replace(settings.source, path=anchored),
         sink=replace(settings.sink, path=None if sink is None else str(folder / sink)),
     )

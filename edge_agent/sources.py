@@ -1,26 +1,105 @@
 """Opens the source and the sink that the settings name."""
 
+import contextlib
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from edge_agent.bundle import Inputs
+from edge_agent.bundle import Inputs, Manifest
 from edge_agent.clock import Clock
-from edge_agent.errors import SourceError
+from edge_agent.errors import SettingsError, SourceError
 from edge_agent.sensing.csv_replay import CsvReplay
+from edge_agent.sensing.inlet import Decode, Inlet
+from edge_agent.sensing.journal import Journal
 from edge_agent.sensing.json_lines import JsonLines
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
-from edge_agent.sensing.sink import NoSink, Sink
+from edge_agent.sensing.sink import NoSink, Sink, Sinks
 from edge_agent.sensing.source import Source
 from edge_agent.settings import STDIN, SinkSettings, SourceSettings
 
+if TYPE_CHECKING:
+    from edge_agent.sensing.mqtt_link import MqttPlace
+    from edge_agent.sensing.windowed import Windowed
+
+# What the modules of one kind of source or sink import is only paid for where it is used.
+# ruff: noqa: PLC0415
+
+SOURCE_FOLDER: Final = "source"
+MQTT_PORT: Final = 1883
+HTTP_PORT: Final = 8000
+
+_Open = Callable[[Sequence[str], int], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a source or a sink needs of its agent.
+
+    Attributes:
+        name: of this agent at a local broker.
+        state: its state folder.
+        counted: tells the number of the first row that is not yet counted.
+        scoring: tells which bundle scores now; None: none.
+    """
+
+    name: str
+    state: Path
+    clock: Clock
+    counted: Callable[[], int]
+    scoring: Callable[[], Manifest | None]
+
 
 class SourceOpener:
-    """Opens one device's source for what a bundle takes."""
+    """Opens one device's source for what a bundle takes.
 
-    def __init__(self, settings: SourceSettings, clock: Clock) -> None:
-        """Keep the settings; nothing is opened yet."""
+    Attributes:
+        answers: where the source itself wants the answers to its rows; None: it does not.
+        inlet: where the rows of a live source wait; None: it is a file.
+    """
+
+    def __init__(self, settings: SourceSettings, around: Surroundings) -> None:
+        """Prepare a live source; of a file nothing is opened yet.
+
+        Raises:
+            SourceError: nobody can listen there, or accepted rows cannot be kept.
+            SettingsError: the user's code is not there.
+        """
         self._settings = settings
-        self._clock = clock
+        self._around = around
         self._opened_for: Inputs | None = None
+        self.answers: Sink | None = None
+        self.inlet: Inlet | None = None
+        self._begin: Callable[[], None] | None = None
+        with contextlib.ExitStack() as opened:
+            self._open_live = self._prepare(opened)
+            self._opened = opened.pop_all()
+
+    def start(self) -> None:
+        """Let a source that answers serve, though it may have to answer that no bundle is there; called once.
+
+        The others begin when a bundle opens them: until then rows wait where they are.
+        """
+        if self.answers is not None:
+            self._begin_once()
+
+    def close(self) -> None:
+        """End a live source."""
+        self._opened.close()
+
+    def counts(self) -> dict[str, int]:
+        """Tell of a live source's rows, by word; empty for a file."""
+        inlet = self.inlet
+        if inlet is None:
+            return {}
+        return {
+            "taken_in": inlet.taken_in,
+            "waiting": inlet.n_waiting,
+            "turned_away": inlet.turned_away,
+            "unkept": inlet.unkept,
+        }
 
     def open(self, inputs: Inputs, cursor: int) -> Source:
         """Open the source at a row number.
@@ -45,32 +124,50 @@ class SourceOpener:
                 "standard input is being read for other features, and what was read ahead would be lost; "
                 "start the agent anew, or use a file"
             )
+        else:
+            self._columns(inputs)
+        if inputs.signal is not None:
+            self._windows()
 
     def _open(self, inputs: Inputs, cursor: int) -> Source:
         columns = self._columns(inputs)
         if inputs.signal is None:
             return self._open_columns(columns, cursor)
-        try:
-            # Only here: a device whose bundles take features as they come needs no numpy.
-            from edge_agent.sensing.windowed import Windowed  # noqa: PLC0415
-        except ImportError as error:
-            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
-        return Windowed(self._open_columns(columns, cursor), inputs.signal, self._clock)
+        windowed = self._windows()
+        return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
 
     def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
+        if self._open_live is not None:
+            source = self._open_live(columns, cursor)
+            self._begin_once()
+            return source
+        path = settings.path or STDIN
         if settings.kind == "csv":
             return CsvReplay(
-                Path(settings.path),
+                Path(path),
                 columns,
-                self._clock,
+                self._around.clock,
                 first_row=settings.first_row,
                 step=settings.step,
                 end_row=settings.end_row,
                 rows_per_second=settings.rows_per_second,
                 cursor=cursor,
             )
-        return JsonLines(settings.path, columns, cursor=cursor, follow=settings.follow)
+        return JsonLines(path, columns, cursor=cursor, follow=settings.follow)
+
+    def _windows(self) -> "type[Windowed]":
+        if self.answers is not None:
+            raise SourceError(
+                f"the bundle takes windows of raw readings, and source.kind {self._settings.kind!r} answers each row: "
+                "send readings by another kind of source"
+            )
+        try:
+            # A device whose bundles take features as they come needs no numpy.
+            from edge_agent.sensing.windowed import Windowed
+        except ImportError as error:
+            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+        return Windowed
 
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         columns, wanted = self._settings.columns, inputs.columns
@@ -82,13 +179,161 @@ class SourceOpener:
             )
         return columns or wanted
 
+    def _begin_once(self) -> None:
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
 
-def open_sink(settings: SinkSettings) -> Sink:
+    # --- live sources ------------------------------------------------------------------------------------------------
+
+    def _prepare(self, opened: contextlib.ExitStack) -> _Open | None:
+        match self._settings.kind:
+            case "socket":
+                return self._prepare_socket(opened)
+            case "mqtt":
+                return self._prepare_mqtt(opened)
+            case "http":
+                return self._prepare_http(opened)
+            case "python":
+                return self._prepare_python(opened)
+            case _:
+                return None
+
+    def _prepare_socket(self, opened: contextlib.ExitStack) -> _Open:
+        from edge_agent.sensing.json_rows import parse_row
+        from edge_agent.sensing.socket_source import SocketServer
+
+        inlet = self._make_inlet(parse_row, is_acknowledged=False)
+        server = SocketServer(Path(self._settings.path or ""), inlet)
+        self._begin = server.start
+        return self._joined(opened, inlet, server.close)
+
+    def _prepare_mqtt(self, opened: contextlib.ExitStack) -> _Open:
+        from edge_agent.sensing.json_rows import parse_row
+        from edge_agent.sensing.mqtt_link import MqttLink
+        from edge_agent.sensing.mqtt_source import MqttRows
+
+        inlet = self._make_inlet(parse_row, is_acknowledged=True)
+        place = _mqtt_place(self._settings, "source", f"{self._around.name}-rows")
+        link = MqttLink(place, random.Random(), self._settings.topic, MqttRows(inlet).receive)
+        self._begin = link.start
+        return self._joined(opened, inlet, link.close)
+
+    def _prepare_http(self, opened: contextlib.ExitStack) -> _Open:
+        from edge_agent.sensing.http_server import HttpBounds
+        from edge_agent.sensing.inference_protocol import parse_payload
+        from edge_agent.sensing.inference_server import InferenceServer
+
+        settings = self._settings
+        inlet = self._make_inlet(parse_payload, is_acknowledged=True)
+        server = InferenceServer(
+            settings.host,
+            HTTP_PORT if settings.port is None else settings.port,
+            inlet,
+            self._around.scoring,
+            self._around.clock,
+            bounds=HttpBounds(
+                max_connections=settings.max_connections,
+                max_body_bytes=settings.max_body_bytes,
+                timeout_s=settings.timeout_s,
+            ),
+            answer_timeout_s=settings.timeout_s,
+        )
+        self._joined(opened, inlet, server.close)
+        self.answers = server
+        self._begin = server.start
+        return server.open
+
+    def _prepare_python(self, opened: contextlib.ExitStack) -> _Open:
+        from edge_agent.sensing.json_rows import parse_packed_row
+        from edge_agent.sensing.plugin import SOURCES, load_factory
+        from edge_agent.sensing.python_source import PythonRows
+
+        settings = self._settings
+        factory = load_factory(SOURCES, settings.factory or "", "source.factory")
+        inlet = self._make_inlet(parse_packed_row, is_acknowledged=False)
+        rows = PythonRows(factory, settings.options, inlet, settings.factory or "")
+        self._begin = rows.start
+        return self._joined(opened, inlet, rows.close)
+
+    def _joined(self, opened: contextlib.ExitStack, inlet: Inlet, close: Callable[[], None]) -> _Open:
+        """Have both closed, the inlet first: what is not kept any more is not acknowledged either."""
+        opened.callback(close)
+        opened.callback(inlet.close)
+        self.inlet = inlet
+        return inlet.open
+
+    def _make_inlet(self, decode: Decode, *, is_acknowledged: bool) -> Inlet:
+        settings, around = self._settings, self._around
+        folder = around.state / SOURCE_FOLDER / settings.kind
+        is_synced = is_acknowledged if settings.keep is None else settings.keep == "power"
+        cursor = around.counted()
+        try:
+            journal = Journal(folder, cursor, around.counted, max_bytes=settings.max_kept_bytes, is_synced=is_synced)
+        except OSError as error:
+            raise SourceError(f"{folder}: accepted rows cannot be kept there: {error.strerror or error}") from error
+        return Inlet(journal, decode, cursor, settings.max_waiting_rows)
+
+
+def open_sink(settings: SinkSettings, name: str, answers: Sink | None = None) -> Sink:
     """Open the sink.
 
+    Args:
+        settings: which.
+        name: of this agent at a local broker.
+        answers: where the source wants its answers too.
+
     Raises:
-        SettingsError: its file cannot be written.
+        SettingsError: its file cannot be written, or the user's code is not there.
     """
-    if settings.kind == "json_lines" and settings.path is not None:
-        return JsonLinesSink(Path(settings.path))
-    return NoSink()
+    sink = _open_sink(settings, name)
+    if answers is None:
+        return sink
+    return answers if isinstance(sink, NoSink) else Sinks((answers, sink))
+
+
+def _open_sink(settings: SinkSettings, name: str) -> Sink:
+    match settings.kind:
+        case "json_lines":
+            return JsonLinesSink(
+                Path(settings.path or ""), max_file_bytes=settings.max_file_bytes, kept_files=settings.kept_files
+            )
+        case "stdout":
+            from edge_agent.sensing.outlet import Outlet
+            from edge_agent.sensing.stdout_sink import StandardOutput
+
+            return Outlet(StandardOutput(), "standard output")
+        case "mqtt":
+            from edge_agent.sensing.mqtt_link import MqttLink
+            from edge_agent.sensing.mqtt_sink import MqttAnswers
+            from edge_agent.sensing.outlet import Outlet
+
+            link = MqttLink(_mqtt_place(settings, "sink", f"{name}-answers"), random.Random())
+            return Outlet(MqttAnswers(link, settings.topic or ""), f"topic {settings.topic}")
+        case "python":
+            from edge_agent.sensing.outlet import Outlet
+            from edge_agent.sensing.plugin import SINKS, load_factory
+            from edge_agent.sensing.python_sink import PythonAnswers
+
+            factory = load_factory(SINKS, settings.factory or "", "sink.factory")
+            try:
+                take = factory(settings.options)
+            except Exception as error:  # code of the user
+                raise SettingsError(f"key 'sink.factory': {settings.factory} failed: {error!r}") from error
+            return Outlet(PythonAnswers(take), settings.factory or "")
+        case _:
+            return NoSink()
+
+
+def _mqtt_place(settings: SourceSettings | SinkSettings, section: str, client_id: str) -> "MqttPlace":
+    from edge_agent.sensing.mqtt_link import MqttPlace
+
+    password = None
+    if settings.password_env is not None:
+        password = os.environ.get(settings.password_env)
+        if password is None:
+            raise SettingsError(
+                f"key '{section}.password_env': there is no variable {settings.password_env} in the environment"
+            )
+    port = MQTT_PORT if settings.port is None else settings.port
+    return MqttPlace(settings.host, port, client_id, settings.username, password)

@@ -14,6 +14,7 @@ from typing import Final, Self
 from broker.client import Endpoint
 from broker.messages import Event, Facts, Status
 from edge_agent.agent import ScoringLoop
+from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, SettingsError, SourceError
 from edge_agent.facts import read_facts
@@ -24,9 +25,8 @@ from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
-from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import SourceOpener, open_sink
+from edge_agent.sources import SourceOpener, Surroundings, open_sink
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.sampler import Sampler
@@ -56,7 +56,8 @@ class Agent:
         Raises:
             StateInUseError: another agent has the state folder.
             SpoolError: the spool cannot be opened.
-            SettingsError: the state folder or the sink cannot be written.
+            SettingsError: the state folder or the sink cannot be written, or the user's code is not there.
+            SourceError: a live source cannot be served.
         """
         self._settings = settings
         self._clock = clock
@@ -77,7 +78,11 @@ class Agent:
             opened.callback(ballast.keep)
             self._spool = Spool(self._state / SPOOL_NAME, random.Random(), settings.telemetry.spool_max_bytes)
             opened.callback(self._spool.close)
-            self._sink = open_sink(settings.sink)
+            name = f"fieldloop-{settings.fleet}-{settings.device}"
+            around = Surroundings(name, self._state, clock, self._spool.cursor, self._scoring_manifest)
+            self._source = SourceOpener(settings.source, around)
+            opened.callback(self._source.close)
+            self._sink = open_sink(settings.sink, name, self._source.answers)
             opened.callback(self._sink.close)
             self._join()
             ballast.keep()
@@ -101,6 +106,7 @@ class Agent:
             self._housekeeping.on_delivery, self._housekeeping.on_link, self.status(is_online=False), random.Random()
         )
         self._housekeeping.start(self._orders)
+        self._source.start()
         try:
             self._loop.run()
             self._send_the_rest()
@@ -128,7 +134,6 @@ class Agent:
 
     def _join(self) -> None:
         settings, clock, state = self._settings, self._clock, self._state
-        self._source = SourceOpener(settings.source, clock)
         self._updater = Updater(
             settings.repository,
             settings.scoring.prefer,
@@ -237,9 +242,15 @@ class Agent:
             rows_refused=self._recorder.rows_refused,
             windows=self._recorder.windows,
             refused_messages=self._orders.refused_messages,
-            answers_lost=self._sink.lost if isinstance(self._sink, JsonLinesSink) else 0,
+            answers_lost=self._sink.lost,
+            rows_turned_away=self._source.inlet.turned_away if self._source.inlet is not None else 0,
             last_window=self._recorder.last_window,
         )
+
+    def _scoring_manifest(self) -> Manifest | None:
+        """Return what scores now; asked by sources that serve, so not before `run`."""
+        engine = self._loop.engine
+        return None if engine is None else engine.manifest
 
     def _diagnose(self) -> str:
         """Tell what this agent knows of itself; its settings hold no secrets."""
@@ -265,6 +276,7 @@ class Agent:
             },
             "forwarder": {"sent": self._forwarder.sent, "resends": self._forwarder.resends},
             "rows": {"scored": self._recorder.rows_scored, "refused": self._recorder.rows_refused},
+            "source": self._source.counts(),
             "board": facts.board,
             "architecture": facts.architecture,
             "runtimes": list(facts.runtimes),

@@ -1,4 +1,4 @@
-"""What tests of every floor share: free ports, the data folder, the interpreter of tflite-runtime."""
+"""What tests of every floor share: free ports, the data folder, interpreters of environments of their own."""
 
 import os
 import shutil
@@ -54,6 +54,19 @@ def tflite_python() -> Path:
     python = Path(named) if named else REPOSITORY / ".venv-tflite" / "bin" / "python"
     if not python.exists():
         pytest.skip("no tflite-runtime environment: it needs Python 3.11; `make test` prepares it there")
+    return python
+
+
+@pytest.fixture(scope="session")
+def triton_python() -> Path:
+    """The Python of the environment with NVIDIA's tritonclient, which `make test` prepares.
+
+    It is one of its own: tritonclient wants an older ml-dtypes than onnx.
+    """
+    named = os.environ.get("FIELDLOOP_TRITON_PYTHON")
+    python = Path(named) if named else REPOSITORY / ".venv-triton" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("no environment with tritonclient; `make test` prepares it, FIELDLOOP_TRITON_PYTHON names another")
     return python
 
 

@@ -5,9 +5,9 @@ import importlib.util
 import sys
 import sysconfig
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
-from edge_agent.engine.face import Engine
+from edge_agent.engine.face import Engine, RowEngine
 from edge_agent.engine.library import LIBRARIES, architecture, find_library
 
 FaceName = Literal["extension", "ctypes"]
@@ -39,18 +39,35 @@ def load_engine(face: FaceName | None = None, library: Path | None = None) -> En
     return _load_extension(library)
 
 
+def load_row_engine() -> RowEngine | None:
+    """Load the engine for blocks of rows; None where it is not built, or this interpreter takes no extension module."""
+    library = find_library()
+    if library is None or not takes_extensions():
+        return None
+    try:
+        module = _load_extension(library)
+    except ImportError:
+        return None
+    # A library that was built from older sources has no blocks.
+    return module if hasattr(module, "rows") else None
+
+
 def takes_extensions() -> bool:
     """Tell whether this interpreter has the ABI that the extension was written for (src/python_abi.h)."""
     has_lock = not sysconfig.get_config_var("Py_GIL_DISABLED")
     return sys.implementation.name == "cpython" and has_lock and not hasattr(sys, "getobjects")
 
 
-def _load_extension(library: Path) -> Engine:
+class _Extension(Engine, RowEngine, Protocol):
+    """The extension module: `Engine` and `RowEngine`."""
+
+
+def _load_extension(library: Path) -> _Extension:
     loader = importlib.machinery.ExtensionFileLoader(_MODULE, str(library))
     spec = importlib.util.spec_from_file_location(_MODULE, library, loader=loader)
     if spec is None:
         raise ImportError(f"{library}: is no extension module")
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    engine: Engine = module  # a module with a function `open`
+    engine: _Extension = module  # a module with the functions `open` and `rows`
     return engine

@@ -10,6 +10,7 @@ from typing import Final
 from edge_agent.engine.face import PORTABLE
 from edge_agent.engine.loading import FaceName, load_engine
 from edge_agent.errors import BundleError, RowError
+from edge_agent.scoring.runtime import Bound
 
 _SCORE_ERRORS: Final = (ValueError, TypeError, OverflowError, RuntimeError)
 
@@ -67,6 +68,18 @@ class NativeRuntime:
             raise RowError("runtime", f"native engine, {len(rows)} rows: {error}") from error
         numbers = array("f", bytes(answers)).tolist()
         return [numbers[at : at + n_outputs] for at in range(0, len(numbers), n_outputs)]
+
+    def bind(self, capacity: int) -> Bound:
+        """Bind it to buffers; see `BlockRuntime.bind`."""
+        n_features, n_outputs = self._model.n_features, self._model.n_outputs
+        rows, answers = bytearray(4 * n_features * capacity), bytearray(4 * n_outputs * capacity)
+        entry, answer = bytearray(4 * n_features), bytearray(4 * n_outputs)
+        score_into, given, taken = self._model.score_into, memoryview(rows), memoryview(answers)
+
+        def run_many(n: int) -> None:
+            score_into(given[: 4 * n_features * n], taken[: 4 * n_outputs * n])
+
+        return Bound(rows, answers, entry, answer, score_into, (entry, answer), run_many)
 
     def close(self) -> None:
         """Give back the model's memory."""

@@ -1,7 +1,11 @@
-"""The protocol behind which the runtimes stand."""
+"""The protocols behind which the runtimes stand."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class Runtime(Protocol):
@@ -30,4 +34,33 @@ class Runtime(Protocol):
 
     def close(self) -> None:
         """Give back the runtime's memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A runtime that scores between buffers of float32 which stay where they are.
+
+    Attributes:
+        rows, answers: ``(capacity, n_features)`` and ``(capacity, n_outputs)``.
+        entry, exit: ``(n_features,)`` and ``(n_outputs,)``: one row.
+        run: scores what stands in `entry` into `exit`, when called with `arguments`; raises whatever the library does.
+        run_many: scores the first n of `rows` into `answers`; None: the runtime gains nothing from more than one row.
+    """
+
+    rows: "WriteableBuffer"
+    answers: "WriteableBuffer"
+    entry: "WriteableBuffer"
+    exit: "WriteableBuffer"
+    run: Callable[..., object]
+    arguments: tuple[object, ...]
+    run_many: Callable[[int], object] | None
+
+
+@runtime_checkable
+class BlockRuntime(Protocol):
+    """A runtime that can be bound to buffers."""
+
+    def bind(self, capacity: int) -> Bound | None:
+        """Bind it to new buffers for so many rows; None: this model cannot be."""
         ...

@@ -55,7 +55,7 @@ class EncodedRow:
         self.has_missing = False
 
 
-class _Rule:
+class Rule:
     """One feature's rules, taken apart once."""
 
     __slots__ = ("categories", "high", "low", "name", "refuses_missing", "refuses_out_of_range")
@@ -71,13 +71,17 @@ class _Rule:
 
 
 class RowEncoder:
-    """Encodes the rows of one bundle; used by one thread."""
+    """Encodes the rows of one bundle; used by one thread.
+
+    Attributes:
+        rules: of each feature.
+    """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._rules = tuple(_Rule(feature) for feature in manifest.features)
+        self.rules = tuple(Rule(feature) for feature in manifest.features)
         # The limits beside their rule: the loop over a row looks nothing up that a good value does not need.
-        self._limits = tuple((rule.low, rule.high, rule) for rule in self._rules)
-        self._row = EncodedRow(len(self._rules))
+        self._limits = tuple((rule.low, rule.high, rule) for rule in self.rules)
+        self._row = EncodedRow(len(self.rules))
 
     def encode(self, raw: RawRow) -> EncodedRow:
         """Encode one row of a source.
@@ -113,11 +117,11 @@ class RowEncoder:
         """
         named: list[RawValue] = [
             _category_name(value, rule) if rule.categories is not None and value is not None else value
-            for value, rule in zip(row, self._rules, strict=False)
+            for value, rule in zip(row, self.rules, strict=False)
         ]
-        return self.encode(named if len(row) == len(self._rules) else row)
+        return self.encode(named if len(row) == len(self.rules) else row)
 
-    def _judge(self, number: float, rule: _Rule, index: int) -> None:
+    def _judge(self, number: float, rule: Rule, index: int) -> None:
         if math.isnan(number):
             if rule.refuses_missing:
                 raise RowError(MISSING, f"feature {rule.name!r} has no value", index)
@@ -135,7 +139,7 @@ def _wrong_length(raw: RawRow, expected: int) -> RowError:
     return RowError(WRONG_LENGTH, f"row of {len(raw)} values, the bundle takes {expected}")
 
 
-def _encode(value: RawValue, rule: _Rule, index: int) -> float:
+def _encode(value: RawValue, rule: Rule, index: int) -> float:
     if rule.categories is not None:
         return _category_index(value, rule, index)
     if value is None:
@@ -154,7 +158,7 @@ def _encode(value: RawValue, rule: _Rule, index: int) -> float:
     return number
 
 
-def _category_index(value: RawValue, rule: _Rule, index: int) -> float:
+def _category_index(value: RawValue, rule: Rule, index: int) -> float:
     name = value if isinstance(value, str) else _text(value)
     found = rule.categories.get(name) if rule.categories is not None else None
     if found is not None:
@@ -175,7 +179,7 @@ def _text(value: float | None) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
 
 
-def _category_name(value: float, rule: _Rule) -> str:
+def _category_name(value: float, rule: Rule) -> str:
     if math.isnan(value):
         return ""
     names = tuple(rule.categories or ())

@@ -6,12 +6,14 @@ This is the hot path. It reads no clock, touches no disk, and knows neither wher
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 
 import msgspec
 
 from broker.messages import CONFIDENCE_BINS
 from edge_agent.bundle import Manifest, n_agreement_bins
 from edge_agent.errors import RowError
+from edge_agent.scoring.row_block import BlockScorer, open_block
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import EncodedRow, RawRow, RowEncoder
 from edge_agent.scoring.second_model import SecondModel
@@ -30,6 +32,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
         agreement_bin: place in ``TelemetryWindow.agreement``.
         uncertainty: how much a label of this row would teach: 1 - confidence, or |prediction - second model|.
         outputs: ``(n_outputs,)`` numbers of the model.
+        abstained: the confidence lies below what the device was told to act upon: `label` is not to be acted upon.
     """
 
     label_index: int | None
@@ -40,6 +43,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     agreement_bin: int
     uncertainty: float
     outputs: Sequence[float]
+    abstained: bool = False
 
 
 class Scorer:
@@ -48,6 +52,8 @@ class Scorer:
     Attributes:
         manifest: the bundle that scores.
         row: the row scored last, as the model got it; filled again by the next one.
+        block: scores rows that are there together; None: here they go one by one. Opened when it is first asked for.
+        abstain_below: predictions of less confidence are marked as abstained; 0: none is.
     """
 
     def __init__(self, manifest: Manifest, runtime: Runtime) -> None:
@@ -59,6 +65,22 @@ class Scorer:
         self._edges = manifest.estimation.disagreement_edges
         self._lower_half = (n_agreement_bins(manifest) + 1) // 2
         self.row = EncodedRow(len(manifest.features))
+        self.abstain_below = 0.0
+
+    @cached_property
+    def block(self) -> BlockScorer | None:
+        """See the class."""
+        return open_block(self.manifest, self._runtime)
+
+    def scored(self, place: int) -> Prediction:
+        """Return the prediction of a row that `block` scored last, by its place."""
+        if self.block is None:
+            raise ValueError("there is no block: rows are scored one by one here")
+        index, value, confidence, agrees, agreement, uncertainty, _, outputs = self.block.block.answer(place)
+        if not self._labels:
+            return Prediction(None, None, value, 0.0, bool(agrees), agreement, uncertainty, outputs)
+        label, abstained = self._labels[index], confidence < self.abstain_below
+        return Prediction(index, label, value, confidence, bool(agrees), agreement, uncertainty, outputs, abstained)
 
     def score(self, raw: RawRow) -> Prediction:
         """Score one row of a source, ``(n_features,)`` in the manifest's order.
@@ -122,7 +144,8 @@ class Scorer:
         agrees = second.index(max(second)) == index
         place = agrees * CONFIDENCE_BINS + min(int(confidence * CONFIDENCE_BINS), CONFIDENCE_BINS - 1)
         label = self._labels[index]
-        return Prediction(index, label, float(index), confidence, agrees, place, 1.0 - confidence, outputs)
+        abstained = confidence < self.abstain_below
+        return Prediction(index, label, float(index), confidence, agrees, place, 1.0 - confidence, outputs, abstained)
 
 
 def prediction_text(manifest: Manifest, prediction: Prediction) -> str:

@@ -14,10 +14,13 @@ class SecondModel:
 
     ``b + sum(c * (x - mean) / scale)`` is ``(b - sum(c * mean / scale)) + sum((c / scale) * x)``: one product a
     feature and row, done by C through `map`.
+
+    Attributes:
+        means: ``(n_features,)``: what NaN counts as.
     """
 
     def __init__(self, model: LinearModel) -> None:
-        self._means = model.means
+        self.means = model.means
         self._rows = tuple(
             (
                 intercept - sum(c * m / s for c, m, s in zip(coefficients, model.means, model.scales, strict=True)),
@@ -25,6 +28,16 @@ class SecondModel:
             )
             for coefficients, intercept in zip(model.coefficients, model.intercepts, strict=True)
         )
+
+    @property
+    def intercepts(self) -> tuple[float, ...]:
+        """``(n_outputs,)``."""
+        return tuple(intercept for intercept, _ in self._rows)
+
+    @property
+    def slopes(self) -> tuple[tuple[float, ...], ...]:
+        """``(n_outputs, n_features)``."""
+        return tuple(slopes for _, slopes in self._rows)
 
     def score(self, values: Sequence[float], *, has_missing: bool) -> list[float]:
         """Score one encoded row.
@@ -38,5 +51,5 @@ class SecondModel:
         """
         if has_missing:
             # NaN is the one number that does not equal itself.
-            values = [v if v == v else m for v, m in zip(values, self._means, strict=True)]  # noqa: PLR0124
+            values = [v if v == v else m for v, m in zip(values, self.means, strict=True)]  # noqa: PLR0124
         return [intercept + sum(map(mul, slopes, values)) for intercept, slopes in self._rows]

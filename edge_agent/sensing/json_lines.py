@@ -13,20 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from edge_agent.errors import SourceError
-from edge_agent.scoring.schema import RawRow, RawValue, Unreadable
+from edge_agent.scoring.schema import RawRow, Unreadable
+from edge_agent.sensing.json_rows import MAX_ROW_BYTES, parse_row
 from edge_agent.sensing.source import SourceRow, take_ready
 
 STANDARD_INPUT: Final = "-"
-MAX_LINE_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = MAX_ROW_BYTES
 
 _CHUNK_BYTES: Final = 1 << 16
 _POLL_S: Final = 0.05
-
-_JsonValue = bool | float | str | None
-_DECODER: Final = msgspec.json.Decoder(dict[str, _JsonValue] | list[_JsonValue])
 
 
 class JsonLines:
@@ -107,12 +103,7 @@ class JsonLines:
         if self._oversize:
             self._oversize = False
             return Unreadable()
-        try:
-            content = _DECODER.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Unreadable()
-        values = [content.get(name) for name in self._features] if isinstance(content, dict) else content
-        return [_raw(value) for value in values]
+        return parse_row(line, self._features)
 
     def _take_line(self, timeout_s: float) -> bytes | None:
         """Return the next whole line; None when none came in time, or at the end."""
@@ -179,8 +170,3 @@ class JsonLines:
         del self._buffer[: end + 1]
         self._searched = 0
         return line
-
-
-def _raw(value: _JsonValue) -> RawValue:
-    """Return a value of JSON as a raw value: true and false are words, not the numbers 1 and 0."""
-    return str(value).lower() if isinstance(value, bool) else value

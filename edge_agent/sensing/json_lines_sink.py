@@ -1,6 +1,7 @@
-"""Appends answers to a file, one JSON object a line.
+"""Appends answers to a file, one JSON object a line (`edge_agent.sensing.answers`), and bounds what the files take.
 
-``{"id": …, "row": …, "at": …, "bundle": "name/version", "label": … or "value": …, "confidence": …}``
+Once the file has its greatest size it is renamed to ``<name>.1``, an older ``<name>.1`` to ``<name>.2``, and so on; the
+one that is too many is removed. All files together take at most (files + 1) × size, and the lines of one flush.
 
 After a cut the rows of the window that was not yet durable are scored again, so their lines stand twice: ids are the
 same, and a reader takes the last line of an id.
@@ -11,19 +12,20 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from broker.messages import BundleRef
 from edge_agent.durable import sync_folder
-from edge_agent.errors import SettingsError
+from edge_agent.errors import RowError, SettingsError
 from edge_agent.scoring.scorer import Prediction
+from edge_agent.sensing.answers import answer_of, encode_answer
 
 MAX_WAITING_LINES: Final = 100_000
+MAX_FILE_BYTES: Final = 8 << 20
+KEPT_FILES: Final = 4
 
-_ENCODER: Final = msgspec.json.Encoder()
 _TAIL_BYTES: Final = 1 << 16
 
 _log = logging.getLogger(__name__)
@@ -36,21 +38,29 @@ class JsonLinesSink:
         lost: answers that were dropped because the disk refused them for too long.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_file_bytes: int = MAX_FILE_BYTES, kept_files: int = KEPT_FILES) -> None:
         """Open ``path`` for appending, and cut off a line that an earlier process did not finish.
+
+        Args:
+            path: the file; its folder is made if missing.
+            max_file_bytes: size at which the next flush begins a new file.
+            kept_files: older files that are kept beside it; those of an earlier, greater number are removed.
 
         Raises:
             SettingsError: the file cannot be written.
         """
         self.lost = 0
         self._path = path
+        self._max_file_bytes = max_file_bytes
+        self._kept_files = kept_files
         # Lines wait here, so that the scoring thread never waits for the disk; a deque needs no lock.
         self._waiting: deque[bytes] = deque()
-        self._unfinished = b""
+        # Lines that the disk did not take, the first of them from the very byte where it stopped.
+        self._unfinished: list[bytes] = []
         self._flushing = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._descriptor = _open(path)
             _cut_torn_line(self._descriptor)
             sync_folder(path.parent)
         except OSError as error:
@@ -59,18 +69,19 @@ class JsonLinesSink:
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; see `Sink.write`."""
-        line: dict[str, str | float | None] = {"id": prediction_id, "row": row, "at": at_utc_s, "bundle": str(bundle)}
-        if prediction.label is None:
-            line["value"] = prediction.value
-        else:
-            line["label"] = prediction.label
-        line["confidence"] = prediction.confidence
-        if len(self._waiting) >= MAX_WAITING_LINES:
+        self.write_lines([encode_answer(answer_of(prediction_id, row, at_utc_s, bundle, prediction)) + b"\n"])
+
+    def write_lines(self, lines: Sequence[bytes]) -> None:
+        """Take the answers of rows that were scored together; see `LineSink.write_lines`."""
+        for _ in range(len(self._waiting) + len(lines) - MAX_WAITING_LINES):
             # A flush by the other thread may empty it in between.
             with contextlib.suppress(IndexError):
                 self._waiting.popleft()
                 self.lost += 1
-        self._waiting.append(_ENCODER.encode(line) + b"\n")
+        self._waiting.extend(lines)
+
+    def refuse(self, row: int, error: RowError) -> None:
+        """Let it be: a refused row has no answer."""
 
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""
@@ -80,17 +91,19 @@ class JsonLinesSink:
             with contextlib.suppress(IndexError):
                 for _ in range(len(self._waiting)):
                     lines.append(self._waiting.popleft())  # noqa: PERF401 - what was taken is kept when it ends early
-            data = self._unfinished + b"".join(lines)
-            if not data:
+            self._unfinished += lines
+            self._drop_over_bound()
+            if not self._unfinished:
                 return
+            if self._is_file_full():
+                self._rotate()
+            data = b"".join(self._unfinished)
             try:
                 while data:
                     data = data[os.write(self._descriptor, data) :]
                 os.fdatasync(self._descriptor)
             finally:
-                # What the disk did not take goes first the next time, from the very byte where it stopped.
-                self._unfinished, *rest = data.splitlines(keepends=True) or [b""]
-                self._waiting.extendleft(reversed(rest))
+                self._unfinished = data.splitlines(keepends=True)
 
     def close(self) -> None:
         """Flush, and close the file; see `Sink.close`."""
@@ -99,6 +112,58 @@ class JsonLinesSink:
         except OSError as error:
             _log.error("%s: the last answers could not be written: %s", self._path, error)
         os.close(self._descriptor)
+
+    def _drop_over_bound(self) -> None:
+        """Drop the oldest lines that the disk did not take; the first may stand there in part, and is finished."""
+        too_many = len(self._unfinished) - MAX_WAITING_LINES
+        if too_many > 0:
+            del self._unfinished[1 : 1 + too_many]
+            self.lost += too_many
+
+    def _is_file_full(self) -> bool:
+        return os.fstat(self._descriptor).st_size >= self._max_file_bytes and self._is_at_line_end()
+
+    def _is_at_line_end(self) -> bool:
+        size = os.fstat(self._descriptor).st_size
+        return size == 0 or os.pread(self._descriptor, 1, size - 1) == b"\n"
+
+    def _rotate(self) -> None:
+        """Begin a new file. Each step is one rename, so a cut leaves every line in one of the files.
+
+        Raises:
+            OSError: the folder refuses; the old file goes on.
+        """
+        for path, number in _older_files(self._path):
+            if number >= self._kept_files:
+                path.unlink(missing_ok=True)
+        # From the oldest on, so that no rename meets a file.
+        for path, number in sorted(_older_files(self._path), key=lambda file: -file[1]):
+            path.rename(_numbered(self._path, number + 1))
+        # Somebody may have moved it already.
+        with contextlib.suppress(FileNotFoundError):
+            if self._kept_files:
+                self._path.rename(_numbered(self._path, 1))
+            else:
+                self._path.unlink()
+        descriptor = _open(self._path)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        sync_folder(self._path.parent)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _older_files(path: Path) -> list[tuple[Path, int]]:
+    """Return the rotated files of ``path`` that are there, with their numbers."""
+    begin = f"{path.name}."
+    endings = ((each, each.name.removeprefix(begin)) for each in path.parent.iterdir() if each.name.startswith(begin))
+    return [(each, int(ending)) for each, ending in endings if ending.isdecimal() and not ending.startswith("0")]
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -12,7 +12,8 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -52,11 +53,15 @@ class SamplerState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
-    """A row that may still be chosen."""
+    """A row that may still be chosen.
+
+    Attributes:
+        features: ``(n_features,)``, None or NaN where missing; or as bytes of float64, to be read if it is chosen.
+    """
 
     prediction_id: str
     scored_utc_s: float
-    features: tuple[float | None, ...]
+    features: tuple[float | None, ...] | bytes
     prediction: float
     confidence: float
     agrees: bool
@@ -81,8 +86,25 @@ class Reservoir(Generic[_ItemT]):
         place = int(self._rng.random() * self.seen)
         return place if place < self._capacity else None
 
+    def places(self, n: int) -> dict[int, int]:
+        """Say where items go that are offered together: by place the number of the item, 0 … n - 1, that is left there."""
+        capacity = self._capacity
+        if self.seen == 0 and n > capacity:
+            self.seen = n
+            return dict(enumerate(_choose(n, capacity, self._rng)))
+        kept: dict[int, int] = {}
+        filled, seen, chance = len(self.items), self.seen, self._rng.random
+        for item in range(n):
+            seen += 1
+            place = filled if filled < capacity else int(chance() * seen)
+            if place < capacity:
+                kept[place] = item
+                filled += place == filled
+        self.seen = seen
+        return kept
+
     def put(self, place: int, item: _ItemT) -> None:
-        """Put an item where `place` said."""
+        """Put an item where `place` said; of `places`, the lowest first."""
         if place == len(self.items):
             self.items.append(item)
         else:
@@ -110,27 +132,43 @@ class Sampler:
 
     def offer(self, prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> None:
         """Offer one scored row; it is copied only if it may be chosen."""
-        self._rows += 1
-        candidate: Candidate | None = None
-        place = self._uniform.place()
-        if place is not None:
-            candidate = _candidate(prediction_id, scored_utc_s, row, prediction)
-            self._uniform.put(place, candidate)
-        if not self._asks:
-            return
+
+        def candidate(_place: int) -> Candidate:
+            value, confidence = prediction.value, prediction.confidence
+            return Candidate(prediction_id, scored_utc_s, tuple(row.values), value, confidence, prediction.agrees)
+
+        self.offer_many(1, candidate, lambda _place: prediction.uncertainty)
+
+    def offer_many(
+        self, n: int, candidate: Callable[[int], Candidate], uncertainty: Callable[[int], float]
+    ) -> None:
+        """Offer ``n`` scored rows in their order, each as `offer` does; only those that may be chosen are written down.
+
+        Args:
+            n: how many.
+            candidate: writes a row down, by its place in 0 … n - 1.
+            uncertainty: `Prediction.uncertainty` of a row.
+        """
+        self._rows += n
+        kept = self._uniform.places(n)
+        for place in sorted(kept):
+            self._uniform.put(place, candidate(kept[place]))
+        if self._asks:
+            for index in range(n):
+                self._offer_asked(index, uncertainty(index), candidate)
+
+    def _offer_asked(self, index: int, uncertainty: float, candidate: Callable[[int], Candidate]) -> None:
         place = self._asked.place()
-        uncertainty = prediction.uncertainty
         is_uncertain = self._n_least_sure > 0 and (
             len(self._least_sure) < self._n_least_sure or uncertainty > self._least_sure[0][0]
         )
-        if candidate is None and (place is not None or is_uncertain):
-            candidate = _candidate(prediction_id, scored_utc_s, row, prediction)
-        if candidate is None:
+        if place is None and not is_uncertain:
             return
+        chosen = candidate(index)
         if place is not None:
-            self._asked.put(place, candidate)
+            self._asked.put(place, chosen)
         if is_uncertain:
-            entry = (uncertainty, next(self._ties), candidate)
+            entry = (uncertainty, next(self._ties), chosen)
             if len(self._least_sure) < self._n_least_sure:
                 heapq.heappush(self._least_sure, entry)
             else:
@@ -164,17 +202,26 @@ class Sampler:
 
         Rows of the background come first, then those asked for; together never more than the share allows.
         """
+        return list(self.end_window(bundle)())
+
+    def end_window(self, bundle: BundleRef) -> Callable[[], tuple[Samples, ...]]:
+        """Choose as `close_window` does; return what writes the records, for a thread that has the time."""
         scored = self._state.scored + self._rows
         allowed = max(0, math.floor(self._max_share * scored + 1e-9) - self._state.taken)
-        chosen = [
-            _sample(candidate, BACKGROUND)
-            for candidate in self._uniform.shuffled()[: min(self._background_rows, allowed)]
-        ]
-        chosen += self._answer(allowed - len(chosen), {sample.prediction_id for sample in chosen})
-        self._state = SamplerState(scored, self._state.taken + len(chosen))
+        wanted = min(self._background_rows, allowed)
+        # Where all are taken, their order says nothing.
+        background = self._uniform.items if wanted >= len(self._uniform.items) else self._uniform.shuffled()[:wanted]
+        asked: list[Sample] = []
+        if self._asks:
+            asked = self._answer(allowed - len(background), {candidate.prediction_id for candidate in background})
+        self._state = SamplerState(scored, self._state.taken + len(background) + len(asked))
         self._rows = 0
         self._start_window()
-        return list(_records(bundle, chosen))
+
+        def write() -> tuple[Samples, ...]:
+            return tuple(_records(bundle, [*(_sample(candidate, BACKGROUND) for candidate in background), *asked]))
+
+        return write
 
     def _answer(self, allowed: int, taken: set[str]) -> list[Sample]:
         """Choose rows for the oldest ask: its share of the least certain, the others at random, each row once."""
@@ -220,16 +267,28 @@ class Sampler:
         self._asked: Reservoir[Candidate] = Reservoir(owed + (self._background_rows if owed else 0), self._rng)
 
 
-def _candidate(prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> Candidate:
-    features = tuple(None if math.isnan(v) else v for v in row.values) if row.has_missing else tuple(row.values)
-    return Candidate(prediction_id, scored_utc_s, features, prediction.value, prediction.confidence, prediction.agrees)
+def _choose(n: int, k: int, rng: random.Random) -> list[int]:
+    """Choose k of 0 … n - 1, each set as likely as any other (R. W. Floyd, CACM 30(9), 1987), at a draw for each."""
+    chosen: dict[int, None] = {}
+    chance = rng.random
+    for last in range(n - k, n):
+        at = int(chance() * (last + 1))
+        chosen[last if at in chosen else at] = None
+    return list(chosen)
+
+
+def _features_of(candidate: Candidate) -> tuple[float | None, ...]:
+    found = candidate.features
+    values = array("d", found) if isinstance(found, bytes) else found
+    # NaN is the one number that does not equal itself.
+    return tuple(None if value != value else value for value in values)  # noqa: PLR0124
 
 
 def _sample(candidate: Candidate, reason: str, ask_id: str | None = None) -> Sample:
     return Sample(
         prediction_id=candidate.prediction_id,
         scored_utc_s=candidate.scored_utc_s,
-        features=candidate.features,
+        features=_features_of(candidate),
         prediction=candidate.prediction,
         confidence=candidate.confidence,
         agrees=candidate.agrees,

@@ -1,8 +1,14 @@
 """Counts a stretch of scoring into one telemetry window, whose size does not depend on how many rows it holds."""
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, MutableSequence, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import Final, Protocol
+
+import msgspec
 
 from broker.messages import FeatureCounts, Resources, TelemetryWindow
 from edge_agent.bundle import Manifest, n_agreement_bins
@@ -15,13 +21,77 @@ MAX_NAMES: Final = 32
 OTHER: Final = "other"
 
 
+class BlockCounts(Protocol):
+    """Counts rows elsewhere: `edge_agent.engine.face.RowBlock`."""
+
+    def counts(self) -> tuple[bytes, int, bytes]:
+        """Return what was counted since the last call, and start anew."""
+        ...
+
+
+@dataclass(slots=True)
+class _Counts:
+    """The counts of one window.
+
+    Attributes:
+        features: by feature its bins, then the missing.
+    """
+
+    features: Sequence[MutableSequence[int]]
+    out_of_range: MutableSequence[int]
+    predictions: MutableSequence[int]
+    agreement: MutableSequence[int]
+    latency: LatencySketch
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How many counts a window has, by feature one place more than bins: the last counts the missing."""
+
+    widths: tuple[int, ...]
+    n_predictions: int
+    n_agreement: int
+
+    def empty(self) -> _Counts:
+        """Return counts of nothing."""
+        return _Counts(
+            [[0] * width for width in self.widths],
+            [0] * len(self.widths),
+            [0] * self.n_predictions,
+            [0] * self.n_agreement,
+            LatencySketch(),
+        )
+
+    def read(self, counts: bytes, lowest_bucket: int, buckets: bytes) -> _Counts:
+        """Take a block's counts apart (`edge_agent.engine.face.RowBlock.counts`)."""
+        numbers = array("Q", counts).tolist()
+        places = list(accumulate(self.widths, initial=0))
+        features = [numbers[start:end] for start, end in pairwise(places)]
+        outside, predictions = places[-1], places[-1] + len(self.widths)
+        agreement = predictions + self.n_predictions
+        latency = LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest_bucket) if n)
+        return _Counts(
+            features, numbers[outside:predictions], numbers[predictions:agreement], numbers[agreement:], latency
+        )
+
+
 class WindowBuilder:
     """The window that is being counted; one bundle's, used by one thread.
 
     `close` gives the window and starts the next one, so nothing is built anew while rows come.
     """
 
-    def __init__(self, manifest: Manifest, variant: str, started_utc_s: float) -> None:
+    def __init__(
+        self, manifest: Manifest, variant: str, started_utc_s: float, block: BlockCounts | None = None
+    ) -> None:
+        """Start the first window.
+
+        Args:
+            manifest: says the bins.
+            variant: of the bundle, that scores.
+            started_utc_s: when it began.
+            block: counts rows beside this one (`count_block`); what it counted so far is forgotten.
+        """
         self._bundle = manifest.ref
         self._variant = variant
         self._full = manifest.window_rows
@@ -30,19 +100,26 @@ class WindowBuilder:
         self._output_edges = manifest.output_edges
         self._n_predictions = manifest.n_outputs if self._is_classification else len(manifest.output_edges) + 1
         self._n_agreement = n_agreement_bins(manifest)
-        self._latency = LatencySketch()
-        self._first_row = self._last_row = -1
+        self._shape = _Shape(tuple(len(edges) + 2 for edges in self._edges), self._n_predictions, self._n_agreement)
+        self._block = block
+        if block is not None:
+            block.counts()
         self._start(started_utc_s)
 
     @property
     def rows(self) -> int:
         """Rows counted so far, scored or refused."""
-        return self._scored + sum(self._refused.values())
+        return self._scored + self._n_refused
 
     @property
     def rows_scored(self) -> int:
         """Rows that got a prediction so far."""
         return self._scored
+
+    @property
+    def rows_left(self) -> int:
+        """Rows until the manifest's number is reached; negative where it is passed."""
+        return self._full - self.rows
 
     @property
     def is_full(self) -> bool:
@@ -66,17 +143,23 @@ class WindowBuilder:
 
     def count(self, row_number: int, row: EncodedRow, prediction: Prediction, latency_us: float) -> None:
         """Count one scored row."""
-        self._note_row(row_number)
+        self._note_rows(row_number, row_number)
         self._scored += 1
-        for value, edges, counts in zip(row.values, self._edges, self._counts, strict=True):
+        own = self._own_counts()
+        for value, edges, counts in zip(row.values, self._edges, own.features, strict=True):
             # NaN, the missing value, is the one number that does not equal itself; its place is the last.
             counts[bisect_right(edges, value) if value == value else -1] += 1  # noqa: PLR0124
         for index in row.out_of_range:
-            self._out_of_range[index] += 1
+            own.out_of_range[index] += 1
         place = prediction.label_index
-        self._predictions[bisect_right(self._output_edges, prediction.value) if place is None else place] += 1
-        self._agreement[prediction.agreement_bin] += 1
-        self._latency.add(latency_us)
+        own.predictions[bisect_right(self._output_edges, prediction.value) if place is None else place] += 1
+        own.agreement[prediction.agreement_bin] += 1
+        own.latency.add(latency_us)
+
+    def count_block(self, first_row: int, last_row: int, scored: int) -> None:
+        """Count rows that the block has in its counts already: ``scored`` of those from the first to the last."""
+        self._note_rows(first_row, last_row)
+        self._scored += scored
 
     def refuse(self, row_number: int, error: RowError) -> None:
         """Count one row that got no prediction, by the rule that refused it.
@@ -84,13 +167,15 @@ class WindowBuilder:
         Where one feature's value was at fault it is counted there too, so that a broken sensor shows as itself:
         as out of range, or else as missing. Its bins count scored rows only.
         """
-        self._note_row(row_number)
+        self._note_rows(row_number, row_number)
+        self._n_refused += 1
         self._refused[error.kind] = self._refused.get(error.kind, 0) + 1
         if error.feature is not None:
+            own = self._own_counts()
             if error.kind == OUT_OF_RANGE:
-                self._out_of_range[error.feature] += 1
+                own.out_of_range[error.feature] += 1
             else:
-                self._counts[error.feature][-1] += 1
+                own.features[error.feature][-1] += 1
 
     def error(self, kind: str) -> None:
         """Count one failure inside the agent."""
@@ -99,45 +184,87 @@ class WindowBuilder:
 
     def close(self, ended_utc_s: float, resources: Resources | None = None) -> TelemetryWindow:
         """Return the window counted so far, and start the next one where it ends."""
-        window = TelemetryWindow(
-            bundle=self._bundle,
-            variant=self._variant,
-            started_utc_s=self._started_utc_s,
-            ended_utc_s=ended_utc_s,
-            first_row=max(self._first_row, 0),
-            last_row=max(self._last_row, 0),
-            rows_scored=self._scored,
-            rows_refused=as_named(self._refused),
-            features=tuple(
-                FeatureCounts(tuple(counts[:-1]), missing=counts[-1], out_of_range=outside)
-                for counts, outside in zip(self._counts, self._out_of_range, strict=True)
+        return self.end(ended_utc_s, resources)()
+
+    def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
+        """Close as `close` does; return what builds the window, for a thread that has the time: it takes no more part."""
+        build = partial(
+            _build,
+            TelemetryWindow(
+                bundle=self._bundle,
+                variant=self._variant,
+                started_utc_s=self._started_utc_s,
+                ended_utc_s=ended_utc_s,
+                first_row=max(self._first_row, 0),
+                last_row=max(self._last_row, 0),
+                rows_scored=self._scored,
+                rows_refused=as_named(self._refused),
+                features=(),
+                predictions=(),
+                agreement=(),
+                latency=(),
+                errors=as_named(self._errors),
+                resources=resources,
             ),
-            predictions=tuple(self._predictions),
-            agreement=tuple(self._agreement),
-            latency=self._latency.as_pairs(),
-            errors=as_named(self._errors),
-            resources=resources,
+            self._own,
+            self._block.counts() if self._block is not None else None,
+            self._shape,
         )
         self._start(ended_utc_s)
-        return window
+        return build
 
-    def _note_row(self, row_number: int) -> None:
-        if self._first_row < 0:
-            self._first_row = row_number
-        self._last_row = row_number
+    def _note_rows(self, first: int, last: int) -> None:
+        # Within a block a row that was refused may be told before one that stands before it.
+        if self._first_row < 0 or first < self._first_row:
+            self._first_row = first
+        if last > self._last_row:
+            self._last_row = last
+
+    def _own_counts(self) -> _Counts:
+        own = self._own
+        if own is None:
+            own = self._own = self._shape.empty()
+        return own
 
     def _start(self, started_utc_s: float) -> None:
         self._started_utc_s = started_utc_s
         self._first_row = self._last_row = -1
         self._scored = 0
+        self._n_refused = 0
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
-        # One place more than bins: the last counts the missing.
-        self._counts = [[0] * (len(edges) + 2) for edges in self._edges]
-        self._out_of_range = [0] * len(self._edges)
-        self._predictions = [0] * self._n_predictions
-        self._agreement = [0] * self._n_agreement
-        self._latency.clear()
+        # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
+        self._own: _Counts | None = None
+
+
+def _build(
+    frame: TelemetryWindow, own: _Counts | None, block: tuple[bytes, int, bytes] | None, shape: _Shape
+) -> TelemetryWindow:
+    """Return a window with the counts of both."""
+    counts = own or shape.empty()
+    if block is not None:
+        read = shape.read(*block)
+        counts = read if own is None else _sum_of(own, read)
+    return msgspec.structs.replace(
+        frame,
+        features=tuple(
+            FeatureCounts(tuple(bins[:-1]), bins[-1], outside)
+            for bins, outside in zip(counts.features, counts.out_of_range, strict=True)
+        ),
+        predictions=tuple(counts.predictions),
+        agreement=tuple(counts.agreement),
+        latency=counts.latency.as_pairs(),
+    )
+
+
+def _sum_of(one: _Counts, other: _Counts) -> _Counts:
+    return _Counts(
+        [list(add_counts(a, b)) for a, b in zip(one.features, other.features, strict=True)],
+        list(add_counts(one.out_of_range, other.out_of_range)),
+        list(add_counts(one.predictions, other.predictions)),
+        list(add_counts(one.agreement, other.agreement)),
+        one.latency.merge(other.latency),
+    )
 
 
 def can_merge(one: TelemetryWindow, other: TelemetryWindow) -> bool:

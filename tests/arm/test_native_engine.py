@@ -74,7 +74,7 @@ def runner(name: str, folder: Path) -> Path:
     objects.mkdir()
     flags = [flag for flag in FLAGS if flag != "-fPIC"]
     for path in (*sources(), RUNNER):
-        if path.name != "extension.c":
+        if not path.name.startswith("extension"):
             compiled = [*zig, *board.engine, *flags, "-fno-sanitize=all", f"-I{sources()[0].parent}", "-c", str(path)]
             subprocess.run(
                 [*compiled, "-o", str(objects / f"{path.stem}.o")],

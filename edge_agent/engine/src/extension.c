@@ -2,17 +2,7 @@
  *
  * A model belongs to one caller at a time: while it is busy (the interpreter's lock may be given away, or a row's number
  * may run code of its own) every other call is refused. */
-#if defined(FIELDLOOP_WITH_PYTHON_H)
-#define Py_LIMITED_API 0x030b0000
-#include <Python.h>
-#include <structmember.h>
-#define Py_T_UINT T_UINT
-#define Py_T_ULONGLONG T_ULONGLONG
-#define Py_READONLY READONLY
-#define PyFastFunction _PyCFunctionFast
-#else
-#include "python_abi.h"
-#endif
+#include "extension.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -302,6 +292,7 @@ static PyType_Spec model_spec = {
 
 static PyMethodDef engine_methods[] = {
     {"open", (PyCFunction)(void (*)(void))engine_open, METH_FASTCALL, "Open a model table; flag 1: the portable engine."},
+    {"rows", (PyCFunction)(void (*)(void))fl_make_rows, METH_FASTCALL, "Make a block of rows: edge_agent/engine/rows.py."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -320,7 +311,8 @@ FL_PUBLIC PyObject *PyInit_fieldloop_engine(void)
         return NULL;
     if (model_type == NULL)
         model_type = (PyTypeObject *)PyType_FromSpec(&model_spec);
-    if (model_type == NULL || PyModule_AddObjectRef(module, "Model", (PyObject *)model_type) != 0) {
+    if (model_type == NULL || PyModule_AddObjectRef(module, "Model", (PyObject *)model_type) != 0 ||
+        fl_add_rows(module) != 0) {
         Py_DecRef(module);
         return NULL;
     }

@@ -91,7 +91,7 @@ typedef struct _ts PyThreadState;
 #define Py_READONLY 1
 
 #if !defined(FIELDLOOP_TYPES_ONLY) /* a test looks at the types alone */
-extern PyTypeObject PyList_Type, PyTuple_Type;
+extern PyTypeObject PyList_Type, PyTuple_Type, PyFloat_Type, PyLong_Type, PyUnicode_Type;
 extern PyObject *PyExc_ValueError, *PyExc_TypeError, *PyExc_RuntimeError, *PyExc_OverflowError, *PyExc_MemoryError;
 extern PyObject _Py_NoneStruct;
 
@@ -109,13 +109,30 @@ Py_ssize_t PyList_Size(PyObject *);
 PyObject *PyList_New(Py_ssize_t);
 PyObject *PyList_GetItem(PyObject *, Py_ssize_t);
 int PyList_SetItem(PyObject *, Py_ssize_t, PyObject *);
+int PyList_Append(PyObject *, PyObject *);
 Py_ssize_t PyTuple_Size(PyObject *);
+PyObject *PyTuple_New(Py_ssize_t);
+int PyTuple_SetItem(PyObject *, Py_ssize_t, PyObject *);
 PyObject *PyTuple_GetItem(PyObject *, Py_ssize_t);
 PyObject *PySequence_List(PyObject *);
 double PyFloat_AsDouble(PyObject *);
 PyObject *PyFloat_FromDouble(double);
 unsigned long PyLong_AsUnsignedLong(PyObject *);
+long long PyLong_AsLongLong(PyObject *);
+Py_ssize_t PyLong_AsSsize_t(PyObject *);
+double PyLong_AsDouble(PyObject *);
+PyObject *PyLong_FromSsize_t(Py_ssize_t);
 PyObject *PyUnicode_FromString(const char *);
+PyObject *PyUnicode_InternFromString(const char *);
+const char *PyUnicode_AsUTF8AndSize(PyObject *, Py_ssize_t *);
+PyObject *PyBytes_FromStringAndSize(const char *, Py_ssize_t);
+int PyBytes_AsStringAndSize(PyObject *, char **, Py_ssize_t *);
+PyObject *PyDict_GetItemWithError(PyObject *, PyObject *);
+PyObject *PyObject_GetAttr(PyObject *, PyObject *);
+PyObject *PyObject_CallObject(PyObject *, PyObject *);
+double PyOS_string_to_double(const char *, char **, PyObject *);
+char *PyOS_double_to_string(double, char, int, int, int *);
+void PyMem_Free(void *);
 PyObject *PyErr_Occurred(void);
 void PyErr_Clear(void);
 PyObject *PyErr_Format(PyObject *, const char *, ...);

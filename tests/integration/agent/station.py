@@ -20,6 +20,8 @@ class Station:
 
     Attributes:
         source: lines of the settings' ``[source]`` beside path.
+        live: the settings' whole ``[source]``, where that is not a file.
+        sink: the settings' whole ``[sink]``.
         telemetry: lines of the settings' ``[telemetry]``.
     """
 
@@ -30,6 +32,8 @@ class Station:
     root: Path
     rows: Path
     source: str = ""
+    live: str = ""
+    sink: str = 'kind = "json_lines"\npath = "answers.jsonl"'
     telemetry: str = "resend_after_s = 1.0\nbackground_rows = 1"
     repository: str = "retry_min_s = 0.2\nretry_max_s = 1.0"
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -52,6 +56,7 @@ class Station:
     def write_settings(self) -> Path:
         """Write the settings file."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        replay = f'kind = "csv"\npath = "{self.rows}"\n{self.source}'
         self.settings.write_text(
             f"""
 device = "{self.name}"
@@ -68,12 +73,9 @@ timeout_s = 5
 spare_disk_bytes = 0
 {self.repository}
 [source]
-kind = "csv"
-path = "{self.rows}"
-{self.source}
+{self.live or replay}
 [sink]
-kind = "json_lines"
-path = "answers.jsonl"
+{self.sink}
 [telemetry]
 {self.telemetry}
 """,

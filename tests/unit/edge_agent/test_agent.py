@@ -14,12 +14,12 @@ from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
 from edge_agent.agent import COUNTING, ORDER, ScoringLoop
 from edge_agent.bundle import Inputs
-from edge_agent.errors import SourceError
+from edge_agent.errors import RowError, SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import RawRow
 from edge_agent.scoring.scorer import Prediction, Scorer
-from edge_agent.sensing.source import SourceRow
+from edge_agent.sensing.source import SourceRow, take_ready
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.update.engine import Engine, TrialMeter
 from edge_agent.update.record import Content
@@ -51,6 +51,9 @@ class ListedRows:
         del self.rows[0]
         return SourceRow(number, values)
 
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        return take_ready(self, limit)
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -77,12 +80,17 @@ class ListSink:
     """A sink that keeps what it is given."""
 
     def __init__(self) -> None:
+        self.lost = 0
         self.answers: list[tuple[str, int, str]] = []
+        self.refused: list[tuple[int, str]] = []
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         assert at_utc_s > 0
         assert prediction.label is not None
         self.answers.append((prediction_id, row, str(bundle)))
+
+    def refuse(self, row: int, error: RowError) -> None:
+        self.refused.append((row, error.kind))
 
     def flush(self) -> None:
         return
@@ -174,6 +182,7 @@ def test_refused_rows_are_counted_by_kind_and_scoring_goes_on():
     assert closed.window.rows_scored == 3
     assert dict(closed.window.rows_refused) == {"wrong_length": 1, "not_a_number": 1, "out_of_range": 1}
     assert closed.cursor == 6
+    assert bench.sink.refused == [(1, "wrong_length"), (2, "not_a_number"), (3, "out_of_range")]
 
 
 def test_a_surprise_in_the_runtime_is_counted_and_scoring_goes_on():
