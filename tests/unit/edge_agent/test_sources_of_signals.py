@@ -108,7 +108,7 @@ def test_windows_of_a_live_source_are_made_again_after_a_restart(tmp_path: Path)
         source = live.open(INPUTS, cursor)
         if cursor == 0:
             live.inlet.offer([f'{{"y": {n % 5}}}'.encode() for n in range(9)])
-        rows = [(row.number, row.values) for row in source.ready_rows(10)]
+        rows: list[tuple[int, Sequence[object]]] = [(row.number, row.values) for row in source.ready_rows(10)]
         live.close()
         return rows
 

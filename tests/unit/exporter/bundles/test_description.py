@@ -9,7 +9,7 @@ from edge_agent.bundle_file import PackedBundle
 from exporter.bundles.description import describe, description_text, printable
 from tests.packed import Part, archive
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest, variant_bytes
-from tests.unit.edge_agent.test_bundle import OF_A_SIGNAL
+from tests.unit.edge_agent.test_bundle import MAX_AND_RMS, OF_A_SIGNAL
 
 
 def text_of(**changes: object) -> str:
@@ -58,6 +58,6 @@ def test_the_windows_of_a_signal_are_shown() -> None:
         "signal       100 Hz, windows of 16 readings every 8, evenly, up to 0 missing\nchannels     x    max, rms\n"
         in text
     )
-    timed = replace(OF_A_SIGNAL.signal, time="t")
+    timed = replace(MAX_AND_RMS, time="t")
     assert "by their time 't', gaps over 0.015 s" in text_of(features=OF_A_SIGNAL.features, signal=timed)
     assert "signal" not in text_of()
