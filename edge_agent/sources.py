@@ -22,6 +22,7 @@ from edge_agent.settings import STDIN, SinkSettings, SourceSettings
 
 if TYPE_CHECKING:
     from edge_agent.sensing.mqtt_link import MqttPlace
+    from edge_agent.sensing.windowed import Windowed
 
 # What the modules of one kind of source or sink import is only paid for where it is used.
 # ruff: noqa: PLC0415
@@ -142,17 +143,15 @@ class SourceOpener:
             )
         else:
             self._columns(inputs)
+        if inputs.signal is not None:
+            self._windows()
 
     def _open(self, inputs: Inputs, cursor: int) -> Source:
         columns = self._columns(inputs)
         if inputs.signal is None:
             return self._open_columns(columns, cursor)
-        try:
-            # Only here: a device whose bundles take features as they come needs no numpy.
-            from edge_agent.sensing.windowed import Windowed
-        except ImportError as error:
-            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
-        return Windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+        windowed = self._windows()
+        return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
 
     def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
@@ -173,6 +172,19 @@ class SourceOpener:
                 cursor=cursor,
             )
         return JsonLines(path, columns, cursor=cursor, follow=settings.follow)
+
+    def _windows(self) -> "type[Windowed]":
+        if self.answers is not None:
+            raise SourceError(
+                f"the bundle takes windows of raw readings, and source.kind {self._settings.kind!r} answers each row: "
+                "send readings by another kind of source"
+            )
+        try:
+            # A device whose bundles take features as they come needs no numpy.
+            from edge_agent.sensing.windowed import Windowed
+        except ImportError as error:
+            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+        return Windowed
 
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         columns, wanted = self._settings.columns, inputs.columns

@@ -11,6 +11,8 @@ from edge_agent.scoring.windows import Extractor, WindowStream, follows
 from edge_agent.sensing.source import Source, SourceRow, take_ready
 
 _NAN: Final = math.nan
+# Of readings that are there, so many are taken at once: between two calls the agent heeds orders and a stop.
+_MOST_READINGS: Final = 4096
 
 
 class Windowed:
@@ -66,7 +68,7 @@ class Windowed:
 
     def ready_rows(self, limit: int) -> list[SourceRow]:
         """Return windows whose readings are there; see `Source.ready_rows`."""
-        return take_ready(self, limit)
+        return take_ready(self, min(limit, max(1, _MOST_READINGS // self._step)))
 
     def close(self) -> None:
         """End it."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import Struct, structs
 
 from edge_agent.bundle import Feature, FeatureReference, Lineage, Manifest, TrialRules, Variant, bundle_files
+from edge_agent.raw_signal import Signal, widest_gap_s
 from exporter.bundles.materials import Sbom, load_sbom
 from exporter.bundles.source import BundleSource
 
@@ -35,6 +36,7 @@ class Description(Struct, frozen=True):
 
     Attributes:
         size_bytes: of the manifest and all files.
+        signal: how raw readings become the features; None where a source gives the features themselves.
         expected_quality: accuracy, or mean absolute error, that is usual.
         libraries: of the bill of materials; None where the bundle was made without.
     """
@@ -54,6 +56,7 @@ class Description(Struct, frozen=True):
     trial: TrialRules
     lineage: Lineage
     libraries: tuple[Material, ...] | None
+    signal: Signal | None = None
 
 
 def describe(bundle: BundleSource) -> Description:
@@ -79,6 +82,7 @@ def describe(bundle: BundleSource) -> Description:
         trial=manifest.trial,
         lineage=manifest.lineage,
         libraries=_libraries_of(load_sbom(bundle)),
+        signal=manifest.inputs.signal,
     )
 
 
@@ -88,6 +92,7 @@ def description_text(description: Description) -> str:
     lines = [
         f"{d.name}/{d.version}  {d.task} by {d.metric}, {d.size_bytes} bytes, {d.golden_rows} golden rows",
         f"labels       {', '.join(d.labels) or '–'}",
+        *(() if d.signal is None else _signal_lines(d.signal)),
         *_table("features", [_feature_cells(feature) for feature in d.features]),
         *_table("variants", [_variant_cells(variant) for variant in d.variants]),
         *_table("references", [_reference_cells(reference) for reference in d.references]),
@@ -120,6 +125,15 @@ def _libraries_of(sbom: Sbom | None) -> tuple[Material, ...] | None:
     if sbom is None:
         return None
     return tuple(Material(each.name, each.version, each.scope) for each in sbom.components_of("library"))
+
+
+def _signal_lines(signal: Signal) -> Iterator[str]:
+    time = "evenly" if signal.time is None else f"by their time {signal.time!r}, gaps over {widest_gap_s(signal):g} s"
+    yield (
+        f"signal       {signal.rate_hz:g} Hz, windows of {signal.size} readings every {signal.step}, {time}, "
+        f"up to {signal.max_missing} missing"
+    )
+    yield from _table("channels", [(c.name, c.unit, ", ".join(c.statistics)) for c in signal.channels])
 
 
 def _feature_cells(feature: Feature) -> tuple[str, ...]:

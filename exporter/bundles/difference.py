@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from edge_agent.bundle import Estimation, GoldenRow, Manifest
+from edge_agent.raw_signal import Signal
 from exporter.bundles.materials import Sbom
 
 _SHOWN: Final = 80
@@ -34,6 +35,7 @@ def compare_manifests(before: Manifest, after: Manifest) -> tuple[Difference, ..
         *_fields("", before, after, ("name", "version", "task", "metric", "window_rows")),
         *_named("features", before.features, after.features),
         *_order("features", [f.name for f in before.features], [f.name for f in after.features]),
+        *_signal(before.inputs.signal, after.inputs.signal),
         *_value("labels", before.labels, after.labels),
         *_references(before, after),
         *_estimation(before.estimation, after.estimation),
@@ -73,6 +75,17 @@ def _order(part: str, before: list[str], after: list[str]) -> Iterator[Differenc
     """Tell that the same names come in another order: the rows of one bundle are not those of the other."""
     if before != after and sorted(before) == sorted(after):
         yield from _value(f"{part} (order)", tuple(before), tuple(after))
+
+
+def _signal(before: Signal | None, after: Signal | None) -> Iterator[Difference]:
+    if before is None or after is None:
+        yield from _value("signal", before and "there", after and "there")
+        return
+    yield from _fields(
+        "signal.", before, after, [n for n in before.__struct_fields__ if n not in {"channels", "bands"}]
+    )
+    yield from _named("signal.channels", before.channels, after.channels)
+    yield from _value("signal.bands", *(tuple((b.low_hz, b.high_hz) for b in s.bands) for s in (before, after)))
 
 
 def _references(before: Manifest, after: Manifest) -> Iterator[Difference]:

@@ -27,6 +27,16 @@ def write_measurements() -> None:
     _write_rows(Path("measurements.csv"), "quality", LABELS)
 
 
+def write_readings() -> None:
+    """``readings.csv``: recordings of a machine, good and worn, to learn from; ``live.csv``: what a device reads."""
+    from tests.unit.trainer import signal_project
+
+    rng = np.random.default_rng(1)
+    recordings = [(f"r{n}", n % 2, signal_project.shake(n % 2, rng)) for n in range(signal_project.N_RECORDINGS)]
+    signal_project.write_readings(Path("readings.csv"), recordings)
+    signal_project.write_readings(Path("live.csv"), [("live", 1, signal_project.shake(1, rng, 4000))])
+
+
 def write_model() -> None:
     """``model.skops``, a forest, and ``rows.csv`` that it has not seen, with the label ``rain``."""
     # Each part is imported where it is wanted: together they take seconds.
@@ -121,6 +131,7 @@ labels = ["low", "high"]
 
 KNOWN: Final[Mapping[str, Callable[[], None]]] = {
     "measurements": write_measurements,
+    "readings": write_readings,
     "model": write_model,
     "bundle": make_a_bundle,
     "repository": make_a_repository,

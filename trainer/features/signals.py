@@ -81,8 +81,7 @@ def windows_in(
 def _are_whole(project: Project, features: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell which windows have every feature that may not be missing, ``(n_windows,)``."""
     needed = [feature.on_missing == "refuse" for feature in project.features]
-    is_whole: NDArray[np.bool_] = ~np.isnan(features[:, needed]).any(axis=1)
-    return is_whole
+    return np.asarray(~np.isnan(features[:, needed]).any(axis=1), dtype=np.bool_)
 
 
 def _tell_left_out(where: Place, is_labelled: NDArray[np.bool_], is_whole: NDArray[np.bool_]) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import SourceError
+from edge_agent.raw_signal import Signal, SignalChannel
 from edge_agent.sensing.csv_replay import CsvReplay
 from edge_agent.sensing.json_lines import JsonLines
 from edge_agent.sensing.source import Source, SourceRow
+from edge_agent.sensing.windowed import Windowed
 from tests.unit.edge_agent.examples import ManualClock
 
 FEATURES = ("temperature", "wind")
@@ -32,10 +34,24 @@ def _write_arrays(path: Path) -> None:
     path.write_text("".join(json.dumps([temp, wind]) + "\n" for temp, wind in ROWS))
 
 
+def _write_readings(path: Path) -> None:
+    _write_csv(path)
+    with path.open("a") as file:
+        file.write("3.5,x,7.0\n")
+
+
+def _open_windows(path: Path, cursor: int) -> Source:
+    # Of two readings that follow each other, the lower is the earlier one.
+    channels = tuple(SignalChannel(name, ("min",)) for name in FEATURES)
+    readings = CsvReplay(path, FEATURES, ManualClock(), cursor=cursor)
+    return Windowed(readings, Signal(rate_hz=1.0, size=2, step=1, channels=channels), ManualClock())
+
+
 KINDS: dict[str, tuple[Callable[[Path], None], Opener]] = {
     "csv": (_write_csv, lambda path, cursor: CsvReplay(path, FEATURES, ManualClock(), cursor=cursor)),
     "json objects": (_write_objects, lambda path, cursor: JsonLines(path, FEATURES, cursor=cursor)),
     "json arrays": (_write_arrays, lambda path, cursor: JsonLines(path, FEATURES, cursor=cursor)),
+    "windows": (_write_readings, _open_windows),
 }
 
 

@@ -312,7 +312,7 @@ def test_a_signal_that_does_not_fit_its_manifest_is_refused(changes: dict[str, o
         {"rate_hz": 2e6},
         {"channels": ()},
         {"channels": (SignalChannel("x", ()),)},
-        {"channels": (SignalChannel("x", ("median",)),)},
+        {"channels": (SignalChannel("x", ("median",)),)},  # type: ignore[arg-type]
         {"max_missing": -1},
         {"max_gap_s": 0.0},
     ],

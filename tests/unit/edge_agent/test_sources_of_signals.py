@@ -20,9 +20,9 @@ SIGNAL = vibration(size=4, step=2, bands=(), channels=vibration().channels[1:])
 INPUTS = Inputs(feature_names(SIGNAL), SIGNAL)
 
 
-def opener(path: Path | str, kind: str = "csv", **changes: object) -> SourceOpener:
-    around = Surroundings("press-1", Path("state"), ManualClock(), lambda: 0, lambda: None)
-    return SourceOpener(SourceSettings(kind=kind, path=str(path), **changes), around)  # type: ignore[arg-type]
+def opener(path: Path | str | None, kind: str = "csv", state: Path = Path(), **changes: object) -> SourceOpener:
+    settings = SourceSettings(kind=kind, path=None if path is None else str(path), **changes)  # type: ignore[arg-type]
+    return SourceOpener(settings, Surroundings("one", state, ManualClock(), lambda: 0, lambda: None))
 
 
 def rows_of(source: Source) -> list[tuple[int, Sequence[object]]]:
@@ -96,5 +96,30 @@ def test_without_numpy_a_bundle_of_windows_is_refused_with_the_reason(monkeypatc
         return real(name, globals_, locals_, fromlist, level)
 
     monkeypatch.setattr(builtins, "__import__", without_numpy)
-    with pytest.raises(SourceError, match="need numpy"):
-        opener(readings).open(INPUTS, 0)
+    for source in (opener(readings), opener("-", "json_lines")):
+        with pytest.raises(SourceError, match="need numpy"):
+            source.verify(INPUTS)
+
+
+def test_windows_of_a_live_source_are_made_again_after_a_restart(tmp_path: Path):
+    def windows(cursor: int) -> list[tuple[int, Sequence[object]]]:
+        live = opener(tmp_path / "socket", "socket", tmp_path)
+        assert live.inlet is not None
+        source = live.open(INPUTS, cursor)
+        if cursor == 0:
+            live.inlet.offer([f'{{"y": {n % 5}}}'.encode() for n in range(9)])
+        rows: list[tuple[int, Sequence[object]]] = [(row.number, row.values) for row in source.ready_rows(10)]
+        live.close()
+        return rows
+
+    first = windows(0)
+    assert [(number, values[0]) for number, values in first] == [(1, 3.0), (3, 4.0), (5, 4.0)]
+    assert windows(2) == first[1:]
+
+
+def test_a_source_that_answers_each_row_gives_no_readings(tmp_path: Path):
+    source = opener(None, "http", tmp_path, port=0)
+    source.verify(Inputs(("y_max",)))
+    with pytest.raises(SourceError, match="'http' answers each row"):
+        source.verify(INPUTS)
+    source.close()

@@ -139,6 +139,13 @@ def test_windows_that_are_there_are_given_together():
     assert source.at_end
 
 
+def test_no_more_windows_are_given_together_than_a_bounded_number_of_readings_makes():
+    long = numbered([[n / 7, 1.0] for n in range(9000)])
+    assert len(opened(long, size=1000, step=1000).ready_rows(64)) == 4
+    assert len(opened(long, size=5000, step=5000).ready_rows(64)) == 1
+    assert len(opened(long).ready_rows(64)) == 64
+
+
 def test_nothing_there_is_no_row_and_no_end():
     source = opened([None, *numbered(WAVE[:16])])
     assert source.next_row(0.0) is None

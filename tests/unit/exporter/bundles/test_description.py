@@ -2,11 +2,14 @@
 
 import io
 
+from msgspec.structs import replace
+
 from edge_agent.bundle import Feature, encode_manifest
 from edge_agent.bundle_file import PackedBundle
 from exporter.bundles.description import describe, description_text, printable
 from tests.packed import Part, archive
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest, variant_bytes
+from tests.unit.edge_agent.test_bundle import MAX_AND_RMS, OF_A_SIGNAL
 
 
 def text_of(**changes: object) -> str:
@@ -31,8 +34,6 @@ def test_a_value_has_no_labels() -> None:
 def test_more_rows_than_anybody_reads_are_counted() -> None:
     n = 100
     base = classification_manifest()
-    from msgspec.structs import replace
-
     from edge_agent.bundle import GoldenRow, LinearModel
 
     zeros = (0.0,) * n
@@ -49,3 +50,14 @@ def test_more_rows_than_anybody_reads_are_counted() -> None:
 
 def test_what_is_not_plainly_shown_is_written_out() -> None:
     assert printable("a\x1b[0m\x07\u202eb\u200b ü\n") == "a\\x1b[0m\\x07\\u202eb\\u200b ü\\n"
+
+
+def test_the_windows_of_a_signal_are_shown() -> None:
+    text = text_of(features=(Feature("x_max"), Feature("x_rms")), signal=OF_A_SIGNAL.signal)
+    assert (
+        "signal       100 Hz, windows of 16 readings every 8, evenly, up to 0 missing\nchannels     x    max, rms\n"
+        in text
+    )
+    timed = replace(MAX_AND_RMS, time="t")
+    assert "by their time 't', gaps over 0.015 s" in text_of(features=OF_A_SIGNAL.features, signal=timed)
+    assert "signal" not in text_of()

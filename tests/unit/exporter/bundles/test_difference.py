@@ -5,10 +5,12 @@ import pytest
 from msgspec.structs import replace
 
 from edge_agent.bundle import Feature, FeatureReference, GoldenRow, Lineage, TrialRules
+from edge_agent.raw_signal import Band, SignalChannel
 from exporter.bundles.difference import Difference, compare_manifests, compare_materials
 from exporter.bundles.materials import parse_sbom
 from exporter.bundles.sbom import make_sbom
 from tests.unit.edge_agent.examples import classification_manifest, regression_manifest, variant_bytes
+from tests.unit.edge_agent.signals import vibration
 
 OLD = classification_manifest()
 WIND = OLD.features[1]
@@ -121,3 +123,28 @@ def test_libraries_of_other_versions_are_told():
 def test_differences_are_data():
     data = msgspec.json.encode(compare_manifests(OLD, classification_manifest(version=4)))
     assert msgspec.json.decode(data) == [{"part": "version", "before": "3", "after": "4"}]
+
+
+SIGNALLED = replace(OLD, signal=vibration())
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [
+        (vibration(), {}),
+        (vibration(size=32, time="t"), {"signal.size": ("16", "32"), "signal.time": ("–", "t")}),
+        (vibration(channels=vibration().channels[:1]), {"signal.channels.y": ("there", "–")}),
+        (
+            vibration(channels=(vibration().channels[0], SignalChannel("y", ("max",), "g"))),
+            {"signal.channels.y.statistics": ("2: [max, rms]", "1: [max]"), "signal.channels.y.unit": ("–", "g")},
+        ),
+        (vibration(bands=(Band(0.0, 9.5),)), {"signal.bands": ("2: [2: [0, 20], 2: [20, 50]]", "1: [2: [0, 9.5]]")}),
+    ],
+)
+def test_what_differs_in_the_windows_is_named(signal, expected):
+    assert parts(replace(OLD, signal=signal), SIGNALLED) == expected
+
+
+def test_that_one_of_two_bundles_takes_readings_is_told():
+    assert parts(SIGNALLED) == {"signal": ("–", "there")}
+    assert parts(OLD, SIGNALLED) == {"signal": ("there", "–")}
