@@ -272,6 +272,11 @@ class ScoringLoop:
         if self._shadow.is_open:
             for place in places:
                 self._shadow.offer(rows[place].values, engine.scorer.scored(place))
+        self._answer_block(engine, block, rows, at_utc_s)
+
+    def _answer_block(self, engine: Engine, block: BlockScorer, rows: list[SourceRow], at_utc_s: float) -> None:
+        """Give the answers of a block to the sink, as lines where it takes those, and count their times on a trial."""
+        places, answers = block.counted(len(rows)), block.block
         if self._lines is not None and self._line_sink is not None:
             try:
                 self._line_sink.write_lines(self._lines.write(answers, rows, at_utc_s))
@@ -286,7 +291,8 @@ class ScoringLoop:
             number = rows[place].number
             try:
                 prediction = engine.scorer.scored(place)
-                self._sink.write(prefix + str(number), number, at_utc_s, engine.content.bundle, prediction)
+                prediction_id = self._prediction_prefix + str(number)
+                self._sink.write(prediction_id, number, at_utc_s, engine.content.bundle, prediction)
                 meter = engine.meter
                 if meter is not None:
                     meter.count(answers.answer(place)[6])

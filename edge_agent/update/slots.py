@@ -69,10 +69,17 @@ class SlotStore:
     """The slots of one device, used by one thread."""
 
     def __init__(self, state: Path) -> None:
-        """Make the folders below ``state``, if they are missing."""
+        """Make the folders below ``state``, if they are missing.
+
+        Raises:
+            StorageError: that is not possible now.
+        """
         self._state = state
-        for slot in SLOTS:
-            make_folder(self.folder(slot))
+        try:
+            for slot in SLOTS:
+                make_folder(self.folder(slot))
+        except OSError as error:
+            raise StorageError(f"{state / SLOTS_FOLDER}: cannot be made now: {error.strerror or error}") from error
 
     def folder(self, slot: SlotName) -> Path:
         """Return the folder of a slot."""
