@@ -138,7 +138,7 @@ class BlockScorer:
         return failure
 
     def _not_finite(self, place: int) -> RowError:
-        outputs = self.block.answer(place)[-1]
+        outputs = self.block.outputs(place)
         return RowError(RUNTIME, f"the model answered {list(outputs)[:8]}, which is not finite")
 
 

@@ -76,7 +76,8 @@ class Scorer:
         """Return the prediction of a row that `block` scored last, by its place."""
         if self.block is None:
             raise ValueError("there is no block: rows are scored one by one here")
-        index, value, confidence, agrees, agreement, uncertainty, _, outputs = self.block.block.answer(place)
+        index, value, confidence, agrees, agreement, uncertainty, _ = self.block.block.answer(place)
+        outputs = self.block.block.outputs(place)
         if not self._labels:
             return Prediction(None, None, value, 0.0, bool(agrees), agreement, uncertainty, outputs)
         label, abstained = self._labels[index], confidence < self.abstain_below
