@@ -218,8 +218,8 @@ class ScoringLoop:
 
         All that are taken are scored before anything else happens, so that nobody need know of rows in between.
         """
-        wanted = CAPACITY
-        if self._row_s * CAPACITY > MAX_ADDED_S:
+        wanted = CAPACITY if self._block is None else self._block.capacity
+        if self._row_s * wanted > MAX_ADDED_S:
             wanted = max(1, int(MAX_ADDED_S / self._row_s))
         left = self._window.rows_left if self._window is not None else 0
         return min(wanted, left) if left > 0 else wanted

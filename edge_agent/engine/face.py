@@ -130,6 +130,10 @@ class RowBlock(Protocol):
         """Return what is known of a scored row."""
         ...
 
+    def outputs(self, place: int, /) -> tuple[float, ...]:
+        """Return ``(n_outputs,)``, what the model answered for a scored row."""
+        ...
+
     def values(self, place: int, /) -> "tuple[float | None, ...]":
         """Return ``(n_features,)`` of an encoded row; None where missing."""
         ...
@@ -153,8 +157,8 @@ class RowBlock(Protocol):
         ...
 
 
-# Of one row: label, value, confidence, agrees, agreement, uncertainty, latency in microseconds; then all outputs.
-Answer = tuple[int, float, float, int, int, float, float, tuple[float, ...]]
+# Of one row: label, value, confidence, agrees, agreement, uncertainty, latency in microseconds.
+Answer = tuple[int, float, float, int, int, float, float]
 
 # What `RowBlock.states` says of a row.
 NOT_TAKEN: Final = 0

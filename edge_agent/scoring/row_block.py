@@ -20,6 +20,9 @@ from edge_agent.scoring.second_model import SecondModel
 
 RUNTIME: Final = "runtime"
 CAPACITY: Final = 64
+# Bound of a block's numbers: rows of thousands of features are taken a few at a time.
+MAX_BYTES: Final = 1 << 19
+_BYTES_A_NUMBER: Final = 13
 
 
 class Row(Protocol):
@@ -41,10 +44,12 @@ class BlockScorer:
 
     Attributes:
         block: the engine's block, which has the answers of the rows scored last and the counts of the open window.
+        capacity: rows that it takes at once.
     """
 
-    def __init__(self, bound: Bound, block: RowBlock, encoder: RowEncoder) -> None:
+    def __init__(self, bound: Bound, block: RowBlock, encoder: RowEncoder, capacity: int) -> None:
         self.block = block
+        self.capacity = capacity
         self._bound = bound
         self._encoder = encoder
 
@@ -52,7 +57,7 @@ class BlockScorer:
         """Encode and score rows; nothing is counted before `settle`.
 
         Args:
-            rows: a list, of `CAPACITY` at most.
+            rows: a list, of `capacity` at most.
             clock: seconds that never go back.
             together: whether one call of the runtime may score more than one row; the latency of each is then the time
                 of all, for so long it waited.
@@ -138,13 +143,14 @@ class BlockScorer:
         return failure
 
     def _not_finite(self, place: int) -> RowError:
-        outputs = self.block.answer(place)[-1]
+        outputs = self.block.outputs(place)
         return RowError(RUNTIME, f"the model answered {list(outputs)[:8]}, which is not finite")
 
 
-def open_block(manifest: Manifest, runtime: Runtime, capacity: int = CAPACITY) -> BlockScorer | None:
+def open_block(manifest: Manifest, runtime: Runtime) -> BlockScorer | None:
     """Bind a runtime to a block of the engine; None where there is no engine, or the runtime cannot be bound."""
     engine = load_row_engine()
+    capacity = max(1, min(CAPACITY, MAX_BYTES // (_BYTES_A_NUMBER * len(manifest.features))))
     bound = runtime.bind(capacity) if engine is not None and isinstance(runtime, BlockRuntime) else None
     if engine is None or bound is None:
         return None
@@ -176,4 +182,4 @@ def open_block(manifest: Manifest, runtime: Runtime, capacity: int = CAPACITY) -
         bound.entry,
         bound.exit,
     )
-    return BlockScorer(bound, block, encoder)
+    return BlockScorer(bound, block, encoder, capacity)

@@ -3,14 +3,13 @@
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import accumulate
 from operator import itemgetter
 from typing import Final, Protocol
 
 import msgspec
 
-from broker.messages import FeatureCounts, Resources, TelemetryWindow
+from broker.messages import BundleRef, FeatureCounts, Resources, TelemetryWindow
 from edge_agent.bundle import Manifest, n_agreement_bins
 from edge_agent.errors import RowError
 from edge_agent.scoring.schema import OUT_OF_RANGE, EncodedRow
@@ -53,6 +52,51 @@ class _Layout:
         """Return the counts of the features; quickly, for this is done for every window."""
         bins = map(counts.__getitem__, self._bins)
         return tuple(map(FeatureCounts, bins, self._missing(counts), counts[self.outside : self.predictions]))
+
+
+class _Counted(msgspec.Struct, frozen=True, gc=False):
+    """All that was counted into a window, as it stood when the window ended."""
+
+    bundle: BundleRef
+    variant: str
+    started_utc_s: float
+    ended_utc_s: float
+    first_row: int
+    last_row: int
+    scored: int
+    refused: dict[str, int]
+    errors: dict[str, int]
+    resources: Resources | None
+    layout: _Layout
+    own: list[int] | None
+    latency: LatencySketch
+    block: tuple[bytes, int, bytes] | None
+
+    def build(self) -> TelemetryWindow:
+        """Return the window."""
+        layout, counts, latency = self.layout, tuple(self.own or ()), self.latency
+        if self.block is not None:
+            found, lowest, buckets = self.block
+            there = tuple(array("Q", found))
+            counts = add_counts(counts, there) if counts else there
+            latency = latency.merge(LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest) if n))
+        counts = counts or (0,) * layout.end
+        return TelemetryWindow(
+            bundle=self.bundle,
+            variant=self.variant,
+            started_utc_s=self.started_utc_s,
+            ended_utc_s=self.ended_utc_s,
+            first_row=self.first_row,
+            last_row=self.last_row,
+            rows_scored=self.scored,
+            rows_refused=as_named(self.refused),
+            features=layout.features(counts),
+            predictions=counts[layout.predictions : layout.agreement],
+            agreement=counts[layout.agreement :],
+            latency=latency.as_pairs(),
+            errors=as_named(self.errors),
+            resources=self.resources,
+        )
 
 
 class WindowBuilder:
@@ -171,31 +215,24 @@ class WindowBuilder:
 
     def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
         """Close as `close` does; return what builds the window, for a thread that has the time."""
-        build = partial(
-            _build,
-            TelemetryWindow(
-                bundle=self._bundle,
-                variant=self._variant,
-                started_utc_s=self._started_utc_s,
-                ended_utc_s=ended_utc_s,
-                first_row=max(self._first_row, 0),
-                last_row=max(self._last_row, 0),
-                rows_scored=self._scored,
-                rows_refused=as_named(self._refused),
-                features=(),
-                predictions=(),
-                agreement=(),
-                latency=(),
-                errors=as_named(self._errors),
-                resources=resources,
-            ),
+        counted = _Counted(
+            self._bundle,
+            self._variant,
+            self._started_utc_s,
+            ended_utc_s,
+            max(self._first_row, 0),
+            max(self._last_row, 0),
+            self._scored,
+            self._refused,
+            self._errors,
+            resources,
             self._layout,
             self._own,
             self._latency,
             self._block.counts() if self._block is not None else None,
         )
         self._start(ended_utc_s)
-        return build
+        return counted.build
 
     def _note_rows(self, first: int, last: int) -> None:
         # Within a block a row that was refused may be told before one that stands before it.
@@ -219,30 +256,6 @@ class WindowBuilder:
         # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
         self._own = None
         self._latency = LatencySketch()
-
-
-def _build(
-    frame: TelemetryWindow,
-    layout: _Layout,
-    own: list[int] | None,
-    latency: LatencySketch,
-    block: tuple[bytes, int, bytes] | None,
-) -> TelemetryWindow:
-    """Return a window with the counts of both."""
-    counts = tuple(own or ())
-    if block is not None:
-        found, lowest, buckets = block
-        there = tuple(array("Q", found))
-        counts = add_counts(counts, there) if counts else there
-        latency = latency.merge(LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest) if n))
-    counts = counts or (0,) * layout.end
-    return msgspec.structs.replace(
-        frame,
-        features=layout.features(counts),
-        predictions=counts[layout.predictions : layout.agreement],
-        agreement=counts[layout.agreement :],
-        latency=latency.as_pairs(),
-    )
 
 
 def can_merge(one: TelemetryWindow, other: TelemetryWindow) -> bool:

@@ -8,7 +8,6 @@ import random
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -547,7 +546,7 @@ def test_a_block_that_breaks_is_scored_one_by_one(way: str, caplog: pytest.LogCa
     assert block is not None
     broken = engine()
     # What is no list of rows is a mistake that no row brings about.
-    broken.scorer.__dict__["block"] = BlockScorer(replace(block._bound, run_many=None), block.block, None)  # type: ignore[arg-type]
+    broken.scorer.block = BlockScorer(block._bound, block.block, None, 64)  # type: ignore[arg-type]
     bench = Bench([GOOD, ("1.0",), GOOD], broken)
     bench.loop.run()
     (closed,) = bench.windows()
