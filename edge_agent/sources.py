@@ -171,7 +171,8 @@ class SourceOpener:
                 rows_per_second=settings.rows_per_second,
                 cursor=cursor,
             )
-        return JsonLines(path, columns, cursor=cursor, follow=settings.follow)
+        marks = self._around.state / SOURCE_FOLDER / "followed.json"
+        return JsonLines(path, columns, cursor=cursor, follow=settings.follow, marks=marks)
 
     def _windows(self) -> "type[Windowed]":
         if self.answers is not None:

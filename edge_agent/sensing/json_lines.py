@@ -4,6 +4,7 @@ A line is an object of feature names and values, or an array in the manifest's o
 a number: its row is refused and counted, and the next line is read.
 """
 
+import logging
 import os
 import select
 import stat
@@ -15,8 +16,11 @@ from typing import Final
 
 from edge_agent.errors import SourceError
 from edge_agent.scoring.schema import RawRow, Unreadable
+from edge_agent.sensing.followed_files import FollowedFiles
 from edge_agent.sensing.json_rows import MAX_ROW_BYTES, parse_row
 from edge_agent.sensing.source import SourceRow, take_ready
+
+logger = logging.getLogger(__name__)
 
 STANDARD_INPUT: Final = "-"
 MAX_LINE_BYTES: Final = MAX_ROW_BYTES
@@ -32,10 +36,19 @@ class JsonLines:
     first line takes the cursor as its number.
 
     A file that is followed may be rotated: truncated, or replaced by a new one of its name. Then the new content is
-    read from its beginning, and its lines go on with the numbers. What is rotated while nobody follows is not noticed.
+    read from its beginning, and its lines go on with the numbers. What is rotated while nobody follows is found again
+    with the help of ``marks`` (`edge_agent.sensing.followed_files`), or its loss is told.
     """
 
-    def __init__(self, path: Path | str, features: Sequence[str], *, cursor: int = 0, follow: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        features: Sequence[str],
+        *,
+        cursor: int = 0,
+        follow: bool = False,
+        marks: Path | None = None,
+    ) -> None:
         """Open ``path``, and go to the line that the cursor names.
 
         Args:
@@ -43,6 +56,7 @@ class JsonLines:
             features: the names of the features, in the manifest's order.
             cursor: number of the first row that is not yet counted.
             follow: whether the file still grows: then its end is no end.
+            marks: file in which it is remembered which file had the name; None: it is not.
 
         Raises:
             SourceError: it cannot be read.
@@ -57,19 +71,21 @@ class JsonLines:
         self._oversize = False
         self._at_end = False
         self._owns = str(path) != STANDARD_INPUT
+        self._files = FollowedFiles(Path(path), marks if follow and self._owns else None)
+        # Number of the first line of the file that is read, and the files that come after it.
+        self._first = 0
+        self._later: list[Path] = []
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC) if self._owns else sys.stdin.fileno()
+            self._descriptor = self._open_first(cursor) if self._owns else sys.stdin.fileno()
             is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         except (OSError, ValueError) as error:
             msg = f"{self._name}: cannot be read: {error}"
             raise SourceError(msg) from error
         self._follow = follow and is_file
         self._polls = not is_file
-        self._line = 0
+        self._line = self._first
         if is_file and self._owns:
-            while self._line < cursor and self._take_line(0.0) is not None:
-                self._line += 1
-                self._oversize = False
+            self._skip_to(cursor)
         self._line = max(self._line, cursor)
 
     @property
@@ -98,6 +114,38 @@ class JsonLines:
         if self._owns:
             self._owns = False
             os.close(self._descriptor)
+
+    def _open_first(self, cursor: int) -> int:
+        path = Path(self._path)
+        begin = self._files.begin_at(cursor)
+        first, *self._later = begin.files
+        try:
+            descriptor = os.open(first, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # A rotation comes in between.
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._first = begin.first
+        return descriptor
+
+    def _skip_to(self, cursor: int) -> None:
+        """Read over the lines that are counted already."""
+        while self._line < cursor and (self._take_line(0.0)) is not None:
+            self._line += 1
+            self._oversize = False
+        if self._follow and self._line < cursor and not self._at_end:
+            logger.error(
+                "%s: has %d lines where %d were counted: its content is new, and is read from its beginning; "
+                "what was there and not counted is lost",
+                self._name,
+                self._line - self._first,
+                cursor - self._first,
+            )
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            self._buffer.clear()
+            self._searched = 0
+            self._first = cursor
+        if self._follow:
+            self._files.note(self._descriptor, self._first)
 
     def _values_of(self, line: bytes) -> RawRow:
         if self._oversize:
@@ -153,6 +201,11 @@ class JsonLines:
             opened, read = os.fstat(self._descriptor), os.lseek(self._descriptor, 0, os.SEEK_CUR)
             if opened.st_size < read:
                 os.lseek(self._descriptor, 0, os.SEEK_SET)
+                self._begin_file()
+                return True
+            self._files.note(self._descriptor, self._first)
+            if self._later:
+                self._take_the_place(os.open(self._later.pop(0), os.O_RDONLY | os.O_CLOEXEC))
                 return True
             # Until its new file is there, a writer may go on in the old one: that is read to its end first.
             if os.path.samestat(opened, Path(self._path).stat()) or os.fstat(self._descriptor).st_size > read:
@@ -161,9 +214,18 @@ class JsonLines:
         except OSError:
             # Renamed, and the new one is not there yet.
             return False
+        self._take_the_place(descriptor)
+        return True
+
+    def _take_the_place(self, descriptor: int) -> None:
         os.dup2(descriptor, self._descriptor, inheritable=False)
         os.close(descriptor)
-        return True
+        self._begin_file()
+
+    def _begin_file(self) -> None:
+        # What the last file ended with, without a newline, is a line of its own.
+        self._first = self._line + (1 if self._buffer or self._oversize else 0)
+        self._files.note(self._descriptor, self._first)
 
     def _cut(self, end: int) -> bytes:
         line = bytes(self._buffer[:end])

@@ -97,6 +97,14 @@ def test_goes_on_at_its_cursor_with_the_same_numbers(open_source, cursor: int):
     assert rows_of(open_source(cursor)) == rows_of(open_source(0))[cursor:]
 
 
+def test_rows_that_are_there_are_given_together_up_to_the_limit(open_source):
+    source = open_source(0)
+    rows = source.ready_rows(3)
+    assert [row.number for row in rows] == [0, 1, 2]
+    assert rows + source.ready_rows(100) == rows_of(open_source(0))
+    assert source.ready_rows(3) == []
+
+
 def test_a_cursor_beyond_the_end_gives_nothing(open_source):
     source = open_source(len(ROWS))
     assert rows_of(source) == []
