@@ -2,8 +2,8 @@
 
 The scoring loop asks its source for the next row as soon as it is done with the one before, so the time between two
 questions is the whole path of a row. Where a switch lies between them, what is longer is the pause: the window of the
-old bundle is closed and handed over, the new one's begins. The second measurement opens bundles in another thread all the
-while, as housekeeping does before a switch: what that costs the rows is the interpreter's lock.
+old bundle is closed and handed over, the new one's begins. The second measurement opens bundles in another thread all
+the while, as housekeeping does before a switch: what that costs the rows is the interpreter's lock.
 """
 
 import random
