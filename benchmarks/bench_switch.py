@@ -1,0 +1,164 @@
+"""How long rows wait when one bundle takes over from another.
+
+The scoring loop asks its source for the next row as soon as it is done with the one before, so the time between two
+questions is the whole path of a row. Where a switch lies between them, what is longer is the pause: the window of the
+old bundle is closed and handed over, the new one's begins. The second measurement opens bundles in another thread all
+the while, as housekeeping does before a switch: what that costs the rows is the interpreter's lock.
+"""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import numpy as np
+import pytest
+
+from benchmarks.small_bundles import SEED, SmallBundle, make_bundle
+from broker.topics import DeviceId
+from edge_agent.agent import ScoringLoop
+from edge_agent.clock import SystemClock
+from edge_agent.handover import ClosedWindow, Handover
+from edge_agent.scoring.loading import open_runtime
+from edge_agent.scoring.scorer import Scorer
+from edge_agent.sensing.json_lines_sink import JsonLinesSink
+from edge_agent.sensing.source import SourceRow
+from edge_agent.settings import TelemetrySettings
+from edge_agent.telemetry.sampler import Sampler
+from edge_agent.update.engine import Engine
+from edge_agent.update.record import Content
+
+ROWS: Final = 10_000
+EVERY: Final = 50
+WARM_UP: Final = 500
+CASES: Final = (
+    ("digits", "mlp", "onnx-int8"),
+    ("breast_cancer", "forest", "onnx-fp32"),
+    ("breast_cancer", "forest", "native"),
+)
+
+
+class TimedRows:
+    """A source of rows that are there already, one at a time; notes when each was asked for."""
+
+    def __init__(self, rows: Sequence[SourceRow], before: Callable[[int], None]) -> None:
+        self._rows = rows
+        self._before = before
+        self._clock = SystemClock()
+        self.asked_s: list[float] = []
+        self.at_end = False
+
+    def next_row(self, timeout_s: float) -> SourceRow | None:  # noqa: ARG002 - it never waits
+        place = len(self.asked_s)
+        if place == len(self._rows):
+            self.at_end = True
+            return None
+        self._before(place)
+        self.asked_s.append(self._clock.monotonic_s())
+        return self._rows[place]
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:  # noqa: ARG002 - each row is to be seen by itself
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("data", "kind", "variant"), CASES)
+def bench_the_pause_of_a_switch(data, kind, variant, tmp_path, record_ratio) -> None:
+    bundle = make_bundle(data, kind, variant, tmp_path / "bundle")
+    engines = [_open(bundle), _open(bundle)]
+    switches = set(range(WARM_UP, ROWS, EVERY))
+    waits_us = _waits(bundle, tmp_path, engines, switches)
+    usual = [wait for place, wait in enumerate(waits_us) if place >= WARM_UP and place not in switches]
+    row_us = median(usual)
+    pauses = sorted(max(0.0, waits_us[place] - row_us) for place in switches if place < len(waits_us))
+    case = f"{data} {kind} {variant}"
+    for name, pause_us in (("median", median(pauses)), ("p99", pauses[len(pauses) * 99 // 100])):
+        record_ratio(
+            f"{case}: pause of a switch, {name} / whole path of a row",
+            ours=pause_us,
+            peer=row_us,
+            reach=1.0,
+            unit="us",
+            runs=len(pauses),
+        )
+
+
+@pytest.mark.parametrize(("data", "kind", "variant"), CASES)
+def bench_rows_while_a_bundle_is_opened(data, kind, variant, tmp_path, record_ratio) -> None:
+    bundle = make_bundle(data, kind, variant, tmp_path / "bundle")
+    engines = [_open(bundle)]
+    alone = _waits(bundle, tmp_path, engines, set())
+    is_done = threading.Event()
+    opened: list[int] = []
+
+    def open_again_and_again() -> None:
+        while not is_done.wait(0.01):
+            _open(bundle).close()
+            opened.append(1)
+
+    opening = threading.Thread(target=open_again_and_again)
+    opening.start()
+    beside = _waits(bundle, tmp_path, engines, set())
+    is_done.set()
+    opening.join()
+    assert opened, "no bundle was opened meanwhile"
+    record_ratio(
+        f"{data} {kind} {variant}: p99 of a row while bundles are opened / alone",
+        ours=float(np.percentile(beside[WARM_UP:], 99)),
+        peer=float(np.percentile(alone[WARM_UP:], 99)),
+        reach=2.0,
+        unit="us",
+        runs=len(beside) - WARM_UP,
+    )
+
+
+def _open(bundle: SmallBundle) -> Engine:
+    manifest, variant = bundle.manifest, bundle.manifest.variants[0]
+    content = Content(manifest.ref, variant.name, "0" * 64)
+    return Engine("a", content, manifest, Scorer(manifest, open_runtime(variant, bundle.folder, manifest)))
+
+
+def _waits(bundle: SmallBundle, folder: Path, engines: list[Engine], switches: set[int]) -> list[float]:
+    """Score rows, with a switch after each of some; return the microseconds from each row's question to the next."""
+    values = np.resize(bundle.rows, (ROWS, bundle.rows.shape[1])).tolist()
+    rows = [SourceRow(number, tuple(row)) for number, row in enumerate(values)]
+    handover = Handover(max_windows=ROWS)
+    settings = TelemetrySettings()
+    loops: list[ScoringLoop] = []
+    turn = 0
+
+    def before(place: int) -> None:
+        nonlocal turn
+        if place in switches:
+            # Taken once this row is scored: the pause lies before the next question.
+            turn = 1 - turn
+            loops[0].offer(engines[turn])
+
+    source = TimedRows(rows, before)
+    sink = JsonLinesSink(folder / "answers.jsonl")
+    loop = ScoringLoop(
+        DeviceId("bench"),
+        open_source=lambda _features, _cursor: source,
+        sink=sink,
+        sampler=Sampler(random.Random(SEED), settings.background_rows, settings.max_label_share),
+        handover=handover,
+        clock=SystemClock(),
+        max_window_s=settings.max_window_s,
+        stop_at_end=True,
+        engine=engines[0],
+        cursor=0,
+    )
+    loops.append(loop)
+    loop.run()
+    sink.close()
+    _verify_each_row_counted_once(handover)
+    return (np.diff(source.asked_s) * 1e6).tolist()
+
+
+def _verify_each_row_counted_once(handover: Handover) -> None:
+    windows = [item.window for item in handover.take(0) if isinstance(item, ClosedWindow)]
+    assert sum(window.rows_scored for window in windows) == ROWS, "a switch lost or repeated a row"
