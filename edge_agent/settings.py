@@ -111,6 +111,8 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
         spool_max_bytes: bound of the spool; over it, it thins by its rule and counts what it dropped.
         resend_after_s: records that nobody stored by then are sent again.
         max_window_s: a window closes at this age even if it has few rows.
+        windows_together: windows of ten seconds and more are sent so many at a time, which halves what they cost on the
+            wire; each waits for so many times its own length at most. 1: each is sent at once.
     """
 
     background_rows: Annotated[int, Meta(ge=0, le=1024)] = 5
@@ -118,6 +120,7 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     spool_max_bytes: Annotated[int, Meta(ge=64 << 10)] = 64 << 20
     resend_after_s: Seconds = 10.0
     max_window_s: Seconds = 600.0
+    windows_together: Annotated[int, Meta(ge=1, le=8)] = 3
 
 
 class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):

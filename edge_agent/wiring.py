@@ -111,6 +111,7 @@ class Agent:
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
+        self._forwarder.flush()
         ends_s = self._clock.monotonic_s() + SEND_REST_S
         while not self._loop.wait_for_stop(LOOK_S) and self._clock.monotonic_s() < ends_s:
             if not self._recorder.is_behind and self._spool.waiting_through(self._spool.last_sequence) == 0:
@@ -162,7 +163,12 @@ class Agent:
         )
         self._recorder = Recorder(self._spool, self._sink, handover, state)
         self._forwarder = Forwarder(
-            self._spool, self._link.publish, clock, random.Random(), resend_after_s=telemetry.resend_after_s
+            self._spool,
+            self._link.publish,
+            clock,
+            random.Random(),
+            resend_after_s=telemetry.resend_after_s,
+            together=telemetry.windows_together,
         )
         self._housekeeping = Housekeeping(
             handover=handover,
