@@ -47,25 +47,22 @@ def code_histogram(
     n_bins = len(counts)
     if n_bins == 0 or total == 0:
         return [0] * n_bins
-    if before and sum(before) == total and coder.flag(f"{name} same", list(counts) == list(before)):
-        return list(before)
-    if coder.flag(f"{name} single", max(counts) == total):
-        place = coder.bits(next((at for at, count in enumerate(counts) if count), 0), (n_bins - 1).bit_length())
-        if place >= n_bins:
-            raise DamagedStreamError("a bin that is not there")
-        return [total if at == place else 0 for at in range(n_bins)]
     ways: list[tuple[str, Way]] = [("even", _code_even)]
+    if sum(before) == total:
+        ways.append(("same", _code_same))
+    ways.append(("single", _code_single))
     if any(before):
         ways.append(("as before", _code_as_before))
     ways.append(("spread", _code_spread))
-    best = len(ways) - 1 if max(counts) == 0 else _cheapest(chances, ways, name, total, counts, before)
+    # A reader has nothing to choose.
+    best = _best_of(chances, ways, name, total, counts, before) if any(counts) else len(ways) - 1
     for place, (way, code) in enumerate(ways):
         if place == len(ways) - 1 or coder.flag(f"{name} {way}", place == best):
             return code(coder, name, total, counts, before)
     raise AssertionError
 
 
-def _cheapest(
+def _best_of(
     chances: Chances,
     ways: Sequence[tuple[str, Way]],
     name: str,
@@ -73,14 +70,33 @@ def _cheapest(
     counts: Sequence[int],
     before: Sequence[int],
 ) -> int:
-    costs: list[float] = []
-    for place, (_, code) in enumerate(ways):
+    names = [way for way, _ in ways]
+    if "same" in names and list(counts) == list(before):
+        return names.index("same")
+    if max(counts) == total:
+        return names.index("single")
+    costs: dict[int, float] = {}
+    for place, (way, code) in enumerate(ways):
+        if way in {"same", "single"}:
+            continue
         meter = Meter(chances)
-        for at, (way, _) in enumerate(ways[: min(place + 1, len(ways) - 1)]):
-            meter.flag(f"{name} {way}", at == place)
+        for at, other in enumerate(names[: min(place + 1, len(ways) - 1)]):
+            meter.flag(f"{name} {other}", at == place)
         code(meter, name, total, counts, before)
-        costs.append(meter.spent)
-    return costs.index(min(costs))
+        costs[place] = meter.spent
+    return min(costs, key=costs.__getitem__)
+
+
+def _code_same(coder: Coder, name: str, total: int, counts: Sequence[int], before: Sequence[int]) -> list[int]:  # noqa: ARG001
+    return list(before)
+
+
+def _code_single(coder: Coder, name: str, total: int, counts: Sequence[int], before: Sequence[int]) -> list[int]:  # noqa: ARG001
+    n_bins = len(counts)
+    place = coder.bits(next((at for at, count in enumerate(counts) if count), 0), (n_bins - 1).bit_length())
+    if place >= n_bins:
+        raise DamagedStreamError("a bin that is not there")
+    return [total if at == place else 0 for at in range(n_bins)]
 
 
 def _code_even(coder: Coder, name: str, total: int, counts: Sequence[int], before: Sequence[int]) -> list[int]:  # noqa: ARG001

@@ -22,7 +22,8 @@ _LOWEST: Final = 1 << _WORD_BITS
 _STATE_BYTES: Final = 4
 _FLAG_BITS: Final = 12
 _FLAG_ONE: Final = 1 << _FLAG_BITS
-_SLOWEST: Final = 5
+_SLOWEST: Final = 40
+_LEAST: Final = 16
 TABLE_BITS: Final = 15
 # Lengths of numbers up to this are learnt flag by flag; greater ones cost as many bits as it takes to name them.
 _LEARNT_LENGTHS: Final = 12
@@ -43,15 +44,15 @@ class Chance:
         self.n = 1
 
     def learn(self, *, is_set: bool) -> None:
-        """Move towards what was seen: quickly at first."""
+        """Move towards what was seen: half of the way at first, then a third, down to a fortieth."""
         if self.n < _SLOWEST:
             self.n += 1
         if is_set:
-            self.set_4096 += (_FLAG_ONE - self.set_4096) >> self.n
+            self.set_4096 += (_FLAG_ONE - self.set_4096) // self.n
         else:
-            self.set_4096 -= self.set_4096 >> self.n
+            self.set_4096 -= self.set_4096 // self.n
         # Neither may ever become impossible.
-        self.set_4096 = min(max(self.set_4096, 32), _FLAG_ONE - 32)
+        self.set_4096 = min(max(self.set_4096, _LEAST), _FLAG_ONE - _LEAST)
 
 
 @dataclass(frozen=True, slots=True)

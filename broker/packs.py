@@ -174,8 +174,8 @@ def _code_window(coder: Coder, chances: Chances, window: TelemetryWindow, before
         rows_scored=scored,
         rows_refused=refused,
         features=_code_features(coder, chances, scored, window.features, before),
-        predictions=_code_bins(coder, chances, "predictions", -1, scored, window.predictions, before),
-        agreement=_code_bins(coder, chances, "agreement", -2, scored, window.agreement, before),
+        predictions=_code_answers(coder, chances, "predictions", -1, scored, window.predictions, before),
+        agreement=_code_answers(coder, chances, "agreement", -2, scored, window.agreement, before),
         latency=_code_latency(coder, chances, scored, window.latency, before),
         errors=_code_names(coder, "errors", window.errors),
         resources=_code_resources(coder, window.resources, last.resources),
@@ -221,32 +221,40 @@ def _code_features(
     coded: list[FeatureCounts] = []
     for at in range(n_features):
         feature = features[at] if features else _NO_FEATURE
-        is_plain = coder.flag("nothing missing", feature.missing == 0 and feature.out_of_range == 0)
-        missing = 0 if is_plain else code_integer(coder, "missing", feature.missing)
-        outside = 0 if is_plain else code_integer(coder, "out of range", feature.out_of_range)
-        # Each scored row is in a bin or missing; refused rows may be missing as well.
-        counts = _code_bins(coder, chances, "feature", at, scored - missing, feature.counts, before)
+        total = sum(feature.counts)
+        is_plain = coder.flag("plain", feature.missing == 0 == feature.out_of_range and total == scored)
+        missing = outside = 0
+        if not is_plain:
+            missing = code_integer(coder, "missing", feature.missing)
+            outside = code_integer(coder, "out of range", feature.out_of_range)
+            # Each scored row is in a bin or missing; refused rows may be missing as well.
+            total = scored - missing + code_signed(coder, "feature total", total - (scored - missing))
+        counts = _code_bins(coder, chances, "feature", at, scored if is_plain else total, feature.counts, before)
         coded.append(FeatureCounts(counts, missing, outside))
     return tuple(coded)
 
 
-def _code_bins(
-    coder: Coder, chances: Chances, name: str, place: int, likely: int, counts: Sequence[int], before: _Before
+def _code_answers(
+    coder: Coder, chances: Chances, name: str, place: int, scored: int, counts: Sequence[int], before: _Before
 ) -> tuple[int, ...]:
-    """Code a histogram of which neither bins nor total are known; ``place`` names it among those of the window."""
+    """Code a histogram of the answers, of which there is one for each scored row."""
+    total = scored + code_signed(coder, f"{name} total", sum(counts) - scored)
+    return _code_bins(coder, chances, name, place, total, counts, before)
+
+
+def _code_bins(
+    coder: Coder, chances: Chances, name: str, place: int, total: int, counts: Sequence[int], before: _Before
+) -> tuple[int, ...]:
+    """Code a histogram of which the number of bins is not known; ``place`` names it among those of the window."""
     known = before.bins.get(place)
     usual = len(known) if known is not None else len(before.bins.get(place - 1, ()))
     n_bins = usual + code_signed(coder, f"{name} bins", len(counts) - usual)
     _take_counts(before, n_bins, _MAX_BINS)
-    total = likely + code_signed(coder, f"{name} total", sum(counts) - likely)
-    if total < 0:
-        raise DamagedStreamError("counts below nothing")
+    if total < 0 or (total and not n_bins):
+        raise DamagedStreamError(f"{total} rows in {n_bins} bins")
     in_view = known if known is not None and len(known) == n_bins else ()
-    coded = code_histogram(coder, chances, name, total, counts or (0,) * n_bins, in_view)
-    if not n_bins and total:
-        raise DamagedStreamError("rows without a bin")
-    before.bins[place] = coded
-    return tuple(coded)
+    before.bins[place] = code_histogram(coder, chances, name, total, counts or (0,) * n_bins, in_view)
+    return tuple(before.bins[place])
 
 
 def _code_latency(

@@ -6,12 +6,14 @@ import logging
 import os
 import platform
 import random
+import ssl
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from broker.client import Endpoint
+from broker.errors import LinkError
 from broker.messages import Event, Facts, Status
 from edge_agent.agent import ScoringLoop
 from edge_agent.clock import Clock
@@ -19,13 +21,13 @@ from edge_agent.errors import BundleError, SettingsError, SourceError
 from edge_agent.facts import read_facts
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
-from edge_agent.link import DeviceLink
+from edge_agent.link import DeviceLink, open_tls
 from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
-from edge_agent.settings import AgentSettings
+from edge_agent.settings import AgentSettings, BrokerSettings
 from edge_agent.sources import SourceOpener, open_sink
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
@@ -159,7 +161,11 @@ class Agent:
         self._updater.attach(self._loop)
         broker = settings.broker
         self._link = DeviceLink(
-            Endpoint(broker.host, broker.port), settings.fleet_id, settings.device_id, broker.keepalive_s
+            Endpoint(broker.host, broker.port),
+            settings.fleet_id,
+            settings.device_id,
+            broker.keepalive_s,
+            _tls_of(broker),
         )
         self._recorder = Recorder(self._spool, self._sink, handover, state)
         self._forwarder = Forwarder(
@@ -277,6 +283,15 @@ class Agent:
             "free_disk_bytes": facts.free_disk_bytes,
         }
         return json.dumps(report)
+
+
+def _tls_of(broker: BrokerSettings) -> ssl.SSLContext | None:
+    if broker.ca is None:
+        return None
+    try:
+        return open_tls(broker.ca, broker.certificate, broker.key)
+    except LinkError as error:
+        raise SettingsError(f"key 'broker.ca': {error}") from error
 
 
 def _remove_leftovers(state: Path) -> None:

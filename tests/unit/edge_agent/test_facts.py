@@ -41,7 +41,7 @@ def test_a_board_without_a_sensor_has_no_temperature(tmp_path: Path, monkeypatch
     [("0", False), ("0\n", False), ("50005", True), ("0x50000", True), ("4", True), ("", None), ("warm", None)],
 )
 def test_a_pi_tells_whether_it_is_or_was_throttled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, expected: bool | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, expected: object
 ):
     (tmp_path / "get_throttled").write_text(told)
     monkeypatch.setattr(facts, "_THROTTLED", tmp_path / "get_throttled")
@@ -60,7 +60,7 @@ def test_a_pi_tells_whether_it_is_or_was_throttled(
     ],
 )
 def test_another_board_tells_by_its_cooling_devices_whether_its_processor_is_held_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: dict[str, str], expected: bool | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: dict[str, str], expected: object
 ):
     for number, (kind, state) in enumerate(devices.items()):
         folder = tmp_path / f"cooling_device{number}"
