@@ -14,6 +14,7 @@ import msgspec
 
 from broker import messages
 from broker.messages import BODY_OF, MAX_BYTES, VERSION, RecordKey
+from broker.packs import MAX_WINDOWS, PACK_VERSION
 from broker.topics import LAYOUT, RULES, Channel, DeviceId, FleetId, Writer, device_filters, parse_topic
 
 # A JSON document: what its parts are is for the AsyncAPI specification to say.
@@ -46,7 +47,9 @@ def build_document() -> Json:
                 f"A payload is one version byte ({VERSION}) and then one MessagePack value, which the payload schemas "
                 "here describe: structs are arrays, each item's title is the field's name. A newer writer of the same "
                 "version appends items, a reader ignores what it does not know; an unknown version byte is refused. "
-                "Numbers are finite. Sizes (x-max-bytes, version byte included) are checked before anything is parsed."
+                "Numbers are finite. Sizes (x-max-bytes, version byte included) are checked before anything is parsed. "
+                f"On telemetry, version byte {PACK_VERSION} begins a pack: up to {MAX_WINDOWS} messages of version "
+                f"{VERSION} in one range-coded stream, which broker/packs.py reads and docs/wire.md describes."
             ),
         },
         "defaultContentType": _CONTENT_TYPE,

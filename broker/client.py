@@ -1,12 +1,15 @@
 """The MQTT client: holds one link to a broker, hands over what is published, passes on what arrives.
 
-It speaks MQTT 3.1.1 with QoS 1, so that any broker serves. It decides when to connect again and nothing else: what a
-message means, and whether it is stored, is for its callers (a PUBACK says only that a broker took it). The types of
-paho-mqtt stay inside this module. Devices run it: it imports little.
+It speaks MQTT 3.1.1 and publishes with QoS 1, so that any broker serves. It decides when to connect again and nothing
+else: what a message means, and whether it is stored, is for its callers (a PUBACK says only that a broker took it). The
+types of paho-mqtt stay inside this module. Devices run it: it imports little.
 """
 
+import contextlib
 import logging
 import random
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from broker.backoff import backoff_s, failures_after
 from broker.errors import LinkError
 from broker.messages import MAX_BYTES, Body, MessageTooLargeError, encode
-from broker.topics import RULES, Topic, TopicError, parse_topic
+from broker.topics import RULES, Channel, Topic, TopicError, parse_topic
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ _LOOP_S = 1.0
 _GOODBYE_LOOPS = 20
 _GOODBYE_LOOP_S = 0.1
 _JOIN_S = 10.0
+# What was sent and is not acknowledged by the other machine for so long ends the link. Without this the kernel goes on
+# for a quarter of an hour, and a link that is seldom tested would be found dead that late. It costs no byte.
+_UNACKNOWLEDGED_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class WireClient:
         keepalive_s: int = 60,
         clean_session: bool = False,
         max_queued: int = 1000,
+        tls: ssl.SSLContext | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,  # noqa: TID251 - floor 1 has no clock of its own
     ) -> None:
         """Describe the client; nothing is sent before `start`.
@@ -85,7 +92,7 @@ class WireClient:
         Args:
             endpoint: where the broker listens.
             client_id: unique at the broker: it ends an older link of the same name.
-            filters: subscriptions, made with QoS 1.
+            filters: subscriptions, made with QoS 1, but of marks with QoS 0.
             on_delivery: called in the network thread, one delivery at a time, and holds up the link while it runs. What
                 it raises is logged and does not end the link.
             rng: chance for the waits between attempts.
@@ -94,6 +101,7 @@ class WireClient:
             keepalive_s: seconds of silence after which the link is tested.
             clean_session: True to let the broker forget this client at its end.
             max_queued: messages that may wait for the broker's acknowledgement; one more raises LinkError.
+            tls: how the broker is known, and who this is to it; None: nothing is encrypted.
             monotonic_s: tells how long a link held.
         """
         self._endpoint = endpoint
@@ -128,6 +136,9 @@ class WireClient:
         # With this set, publish() leaves the writing to the network thread: it never waits for the socket, and two
         # threads never write at once.
         self._client.on_socket_register_write = _leave_to_network_thread
+        self._client.on_socket_open = _bound_silence
+        if tls is not None:
+            self._client.tls_set_context(tls)
         if will is not None:
             topic, body = will
             self._client.will_set(str(topic), encode(body), _QOS, retain=RULES[topic.channel].retained)
@@ -280,7 +291,7 @@ class WireClient:
             return
         self._refused_filters = ()
         if self._filters:
-            client.subscribe([(topic_filter, _QOS) for topic_filter in self._filters])
+            client.subscribe([(topic_filter, _qos_of(topic_filter)) for topic_filter in self._filters])
         else:
             self._begin_link()
 
@@ -316,3 +327,20 @@ class WireClient:
 
 def _leave_to_network_thread(_client: mqtt.Client, _userdata: object, _socket: object) -> None:
     """Do nothing: the network thread watches the queue itself."""
+
+
+def _qos_of(topic_filter: str) -> int:
+    """Return the quality of a subscription.
+
+    A mark needs no acknowledgement: it is lost with its link only, the next link brings it again because it is
+    retained, and the next mark says it as well. That spares a device a tenth of what its windows cost on the wire.
+    """
+    return 0 if topic_filter.rpartition("/")[2] == Channel.STORED.value else _QOS
+
+
+def _bound_silence(_client: mqtt.Client, _userdata: object, link: object) -> None:
+    """Have the kernel give up a link on which nothing is acknowledged; where it cannot, the keepalive has to do."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is not None and isinstance(link, socket.socket):
+        with contextlib.suppress(OSError):
+            link.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)

@@ -107,12 +107,17 @@ class FeatureCounts(Wire, frozen=True):
 
 
 class Resources(Wire, frozen=True):
-    """The agent's process and its board at the end of a window; None where the board does not tell."""
+    """The agent's process and its board at the end of a window; None where the board does not tell.
+
+    Attributes:
+        throttled: whether the board slows itself down now, or has since its start: too warm, or too little voltage.
+    """
 
     rss_bytes: Count
     cpu_s: Annotated[float, Meta(ge=0)]
     free_disk_bytes: Count
     temperature_c: Annotated[float, Meta(ge=-273.15, le=1000)] | None = None
+    throttled: bool | None = None
 
 
 class TelemetryWindow(Wire, frozen=True):

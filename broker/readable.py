@@ -5,7 +5,8 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from broker.messages import VERSION, parse
+from broker.messages import parse
+from broker.packs import PACK_VERSION, unpack
 from broker.topics import Channel
 
 Readable: TypeAlias = "dict[str, Readable] | list[Readable] | str | int | float | bool | None"
@@ -17,14 +18,15 @@ def decode_payload(channel: Channel, payload: bytes) -> dict[str, Readable]:
     Raises:
         WireError: it is not a message of this channel; the error says why.
     """
-    key, body = parse(channel, payload)
-    return {
-        "channel": channel.value,
-        "version": VERSION,
-        "bytes": len(payload),
-        "record": None if key is None else _name_fields(key),
-        "body": _name_fields(body),
-    }
+    records: list[Readable] = []
+    for each in unpack(channel, payload):
+        key, body = parse(channel, each)
+        records.append({"record": None if key is None else _name_fields(key), "body": _name_fields(body)})
+    said: dict[str, Readable] = {"channel": channel.value, "version": payload[0], "bytes": len(payload)}
+    if payload[0] == PACK_VERSION:
+        return said | {"records": records}
+    (only,) = records
+    return said | only if isinstance(only, dict) else said
 
 
 def _name_fields(value: object) -> Readable:

@@ -14,6 +14,10 @@ from edge_agent.scoring.selection import installed_runtimes
 _MODEL: Final = Path("/proc/device-tree/model")
 _STATM: Final = Path("/proc/self/statm")
 _THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
+# Raspberry Pi's firmware, without running vcgencmd: hexadecimal, bits 0-3 what is so now, 16-19 what was since the start.
+_THROTTLED: Final = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+# Other boards: whether a processor's speed is held below what it could be, by heat.
+_COOLING: Final = Path("/sys/class/thermal")
 _MAX_TEXT: Final = 128
 # A sensor that says more has no contact: its word would have the whole window refused.
 _MIN_C: Final = -100.0
@@ -32,13 +36,14 @@ def read_facts(state: Path) -> Facts:
 
 
 def read_resources(state: Path) -> Resources:
-    """Return what this process takes of the board now."""
+    """Return what this process takes of the board now; times to the millisecond, which is what they are worth."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return Resources(
         rss_bytes=_rss_bytes(),
-        cpu_s=usage.ru_utime + usage.ru_stime,
+        cpu_s=round(usage.ru_utime + usage.ru_stime, 3),
         free_disk_bytes=_free_disk_bytes(state),
         temperature_c=_temperature_c(),
+        throttled=_is_throttled(),
     )
 
 
@@ -76,3 +81,15 @@ def _temperature_c() -> float | None:
         temperature_c = float(_THERMAL.read_text(encoding="ascii")) / 1000.0
         return temperature_c if _MIN_C <= temperature_c <= _MAX_C else None
     return None
+
+
+def _is_throttled() -> bool | None:
+    """Tell whether the board holds its processor back, now or, where it remembers, since it started; None: unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(_THROTTLED.read_text(encoding="ascii"), 16) != 0
+    steps: list[int] = []
+    for device in sorted(_COOLING.glob("cooling_device*")):
+        with contextlib.suppress(OSError, ValueError):
+            if "cpu" in (device / "type").read_text(encoding="ascii").lower():
+                steps.append(int((device / "cur_state").read_text(encoding="ascii")))
+    return any(step > 0 for step in steps) if steps else None

@@ -1,6 +1,7 @@
 """One device's way to the broker: its own topics, its last will."""
 
 import random
+import ssl
 import threading
 from collections.abc import Callable
 
@@ -13,8 +14,16 @@ from broker.topics import Channel, DeviceId, FleetId, Topic, device_filters
 class DeviceLink:
     """Publishes on one device's channels; implements `edge_agent.housekeeping.Link`."""
 
-    def __init__(self, endpoint: Endpoint, fleet: FleetId, device: DeviceId, keepalive_s: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        fleet: FleetId,
+        device: DeviceId,
+        keepalive_s: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Describe it; nothing is sent before `connect`."""
+        self._tls = tls
         self._endpoint = endpoint
         self._fleet = fleet
         self._device = device
@@ -43,6 +52,7 @@ class DeviceLink:
             will=(self._topic(Channel.STATUS), will),
             rng=rng,
             keepalive_s=self._keepalive_s,
+            tls=self._tls,
         )
         self._client.start()
 
@@ -77,3 +87,19 @@ class DeviceLink:
 
     def _topic(self, channel: Channel) -> Topic:
         return Topic(self._fleet, self._device, channel)
+
+
+def open_tls(ca: str, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """Return how a broker is known by a CA's certificate, and this device by its own; TLS 1.2 at least.
+
+    Raises:
+        LinkError: a file is missing, or is not what it should be.
+    """
+    try:
+        # Of this CA alone: the system's list would cost a megabyte, and trust strangers.
+        context = ssl.create_default_context(cafile=ca)
+        if certificate is not None:
+            context.load_cert_chain(certificate, key)
+    except (OSError, ValueError) as error:
+        raise LinkError(f"TLS with {ca}, {certificate}, {key}: {error}") from error
+    return context

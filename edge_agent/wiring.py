@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.client import Endpoint
+from broker.errors import LinkError
 from broker.messages import Event, Facts, Status
 from edge_agent.agent import MAX_REASON, OpenedSource, ScoringLoop
 from edge_agent.bundle import Manifest
@@ -22,13 +24,13 @@ from edge_agent.errors import BundleError, SettingsError, SourceError, StorageEr
 from edge_agent.facts import read_facts, read_resources
 from edge_agent.handover import Handover
 from edge_agent.housekeeping import Housekeeping
-from edge_agent.link import DeviceLink
+from edge_agent.link import DeviceLink, open_tls
 from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, StandIn, write_live
 from edge_agent.local_orders import LocalOrders
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
-from edge_agent.settings import AgentSettings
+from edge_agent.settings import AgentSettings, BrokerSettings
 from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
@@ -165,6 +167,7 @@ class Agent:
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
+        self._forwarder.flush()
         ends_s = self._clock.monotonic_s() + SEND_REST_S
         while not self._loop.wait_for_stop(LOOK_S) and self._clock.monotonic_s() < ends_s:
             if not self._recorder.is_behind and self._spool.waiting_through(self._spool.last_sequence) == 0:
@@ -235,11 +238,20 @@ class Agent:
         self._updater.attach(self._loop)
         broker = settings.broker
         self._link = DeviceLink(
-            Endpoint(broker.host, broker.port), settings.fleet_id, settings.device_id, broker.keepalive_s
+            Endpoint(broker.host, broker.port),
+            settings.fleet_id,
+            settings.device_id,
+            broker.keepalive_s,
+            _tls_of(broker),
         )
         self._recorder = Recorder(self._spool, self._sink, handover, state)
         self._forwarder = Forwarder(
-            self._spool, self._link.publish, clock, random.Random(), resend_after_s=telemetry.resend_after_s
+            self._spool,
+            self._link.publish,
+            clock,
+            random.Random(),
+            resend_after_s=telemetry.resend_after_s,
+            together=telemetry.windows_together,
         )
         self._housekeeping = Housekeeping(
             handover=handover,
@@ -401,6 +413,15 @@ class Agent:
             "free_disk_bytes": facts.free_disk_bytes,
         }
         return json.dumps(report)
+
+
+def _tls_of(broker: BrokerSettings) -> ssl.SSLContext | None:
+    if broker.ca is None:
+        return None
+    try:
+        return open_tls(broker.ca, broker.certificate, broker.key)
+    except LinkError as error:
+        raise SettingsError(f"key 'broker.ca': {error}") from error
 
 
 def _remove_leftovers(state: Path) -> None:

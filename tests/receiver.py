@@ -20,6 +20,7 @@ from broker.messages import (
     encode,
     parse,
 )
+from broker.packs import unpack
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter
 from edge_agent.clock import SystemClock
 
@@ -121,8 +122,12 @@ class Receiver:
             return [self.records[key][1] for key in sorted(self.records) if key.device == device]
 
     def _store(self, delivery: Delivery) -> None:
+        for payload in unpack(delivery.topic.channel, delivery.payload):
+            self._store_one(delivery, payload)
+
+    def _store_one(self, delivery: Delivery, payload: bytes) -> None:
         device = str(delivery.topic.device)
-        key, body = parse(delivery.topic.channel, delivery.payload)
+        key, body = parse(delivery.topic.channel, payload)
         with self._lock:
             if isinstance(body, Status):
                 self.statuses.append((device, body))

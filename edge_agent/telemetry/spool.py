@@ -206,6 +206,13 @@ class Spool:
         Raises:
             SpoolError: the disk refuses.
         """
+        return self._read(limit, after, is_offered=True)
+
+    def look(self, limit: int, after: int = 0) -> list[SpoolRecord]:
+        """Return what `peek` would, without saying that it may be sent: it may still be merged."""
+        return self._read(limit, after, is_offered=False)
+
+    def _read(self, limit: int, after: int, *, is_offered: bool) -> list[SpoolRecord]:
         with self._lock:
             found = self._fetch(
                 "SELECT sequence, channel, body FROM record WHERE sequence > ? ORDER BY sequence LIMIT ?",
@@ -213,7 +220,7 @@ class Spool:
             )
             if not found:
                 return []
-            if found[-1][0] > self._number("offered"):
+            if is_offered and found[-1][0] > self._number("offered"):
                 with self._transaction():
                     self._set("offered", found[-1][0])
             epoch = self._number("epoch")

@@ -7,7 +7,7 @@ receiver's writer thread): what is stored is the database's to say, the memory h
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ from broker.messages import (
     encode,
     parse,
 )
+from broker.packs import unpack
 from broker.topics import RULES, Channel, DeviceId
 from edge_agent.clock import Clock
 from trainer.monitoring import tables
@@ -102,7 +103,7 @@ class Intake:
             StoreError: the database does not even take that they are refused.
         """
         try:
-            return self._take_or_part(deliveries)
+            return self._take_or_part(_unpacked(deliveries))
         except BaseException:
             # Whatever it was: what was noted of records that were not committed would let a later mark cover them.
             self._forget()
@@ -140,7 +141,9 @@ class Intake:
     def _add(self, batch: _Batch, delivery: Delivery, now: float) -> None:
         device, channel = delivery.topic.device, delivery.topic.channel
         try:
-            key, body = parse(channel, delivery.payload)
+            # Of what was a pack, `_unpacked` has left only those that cannot be unpacked.
+            (payload,) = unpack(channel, delivery.payload)
+            key, body = parse(channel, payload)
         except WireError as error:
             _add_refused(batch, delivery, error, now)
             key = _key_of(delivery) if isinstance(error, MalformedMessageError) else None
@@ -283,6 +286,19 @@ class Intake:
         """Forget what was noted of records that were not committed: the database knows what is stored."""
         self._known.clear()
         self._running.clear()
+
+
+def _unpacked(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Return deliveries of one record each; a pack that cannot be unpacked stays, to be refused with its reason."""
+    single: list[Delivery] = []
+    for delivery in deliveries:
+        try:
+            payloads = unpack(delivery.topic.channel, delivery.payload)
+        except WireError:
+            single.append(delivery)
+        else:
+            single += [replace(delivery, payload=payload) for payload in payloads]
+    return single
 
 
 def _key_of(delivery: Delivery) -> RecordKey | None:

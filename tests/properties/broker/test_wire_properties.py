@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
+from broker.counts import code_histogram
+from broker.entropy import Reader, Writer
 from broker.errors import WireError
 from broker.messages import (
     BODY_OF,
@@ -20,6 +22,7 @@ from broker.messages import (
     encode_record,
     parse,
 )
+from broker.packs import PACK_VERSION, NotPackableError, pack_windows, unpack
 from broker.readable import decode_payload
 from broker.topics import RULES, Channel, DeviceId, FleetId, Topic, TopicError, parse_device, parse_topic
 
@@ -145,4 +148,77 @@ def test_a_name_is_taken_unchanged_or_refused(text):
     try:
         assert parse_device(text) == text
     except TopicError:
+        return
+
+
+def with_ordered_latency(window: TelemetryWindow) -> TelemetryWindow:
+    """As every agent counts it; otherwise nearly no window could be packed."""
+    latency = tuple(sorted({bucket: max(count, 1) for bucket, count in window.latency}.items()))
+    return msgspec.structs.replace(window, latency=latency)
+
+
+WINDOWS = BODIES[Channel.TELEMETRY].map(with_ordered_latency) | BODIES[Channel.TELEMETRY]
+
+
+@RELAXED
+@given(windows=st.lists(WINDOWS, min_size=1, max_size=4), first=st.integers(1, 2**40), epoch=st.integers(0, 2**32 - 1))
+def test_windows_survive_being_packed_or_are_left_as_they_are(windows, first, epoch):
+    records = [(RecordKey(epoch, first + at, first + at - 1), window) for at, window in enumerate(windows)]
+    try:
+        payload = pack_windows(records)
+    except NotPackableError as error:
+        event(str(error)[:40])
+        return
+    event("packed")
+    assert [parse(Channel.TELEMETRY, each) for each in unpack(Channel.TELEMETRY, payload)] == records
+
+
+@st.composite
+def histograms(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    """Counts, and those of the same thing before: often alike, sometimes huge, sometimes empty."""
+    size = draw(st.integers(1, 12))
+    count = st.sampled_from([0, 0, 1, 60, 61, 600]) | st.integers(0, draw(st.sampled_from([3, 100, 2**20, 2**45])))
+    counts = draw(st.lists(count, min_size=size, max_size=size))
+    before = draw(st.just(counts) | st.just([]) | st.lists(count, min_size=size, max_size=size))
+    return counts, before
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=st.lists(histograms(), min_size=1, max_size=6))
+def test_every_histogram_survives_being_coded_in_whichever_way_is_the_cheapest(pairs):
+    writer = Writer()
+    for counts, before in pairs:
+        code_histogram(writer, writer.chances, "h", sum(counts), counts, before)
+    reader = Reader(memoryview(writer.finish()))
+    for counts, before in pairs:
+        assert code_histogram(reader, reader.chances, "h", sum(counts), [0] * len(counts), before) == counts
+    reader.finish()
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(content=st.binary(max_size=600))
+@example(b"\x00" * 600)
+@example(b"\xff" * 600)
+def test_arbitrary_bytes_are_unpacked_or_refused_as_a_wire_error(content):
+    try:
+        payloads = unpack(Channel.TELEMETRY, bytes([PACK_VERSION]) + content)
+    except WireError:
+        return
+    for payload in payloads:
+        parse(Channel.TELEMETRY, payload)
+
+
+@RELAXED
+@given(windows=st.lists(WINDOWS, min_size=1, max_size=2), data=st.data())
+def test_a_pack_with_bytes_changed_is_unpacked_or_refused_as_a_wire_error(windows, data):
+    records = [(RecordKey(1, 5 + at, 4 + at), window) for at, window in enumerate(windows)]
+    try:
+        payload = bytearray(pack_windows(records))
+    except NotPackableError:
+        return
+    for _ in range(data.draw(st.integers(1, 3))):
+        payload[data.draw(st.integers(1, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        unpack(Channel.TELEMETRY, bytes(payload))
+    except WireError:
         return

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from broker.errors import LinkError
 from broker.messages import Event, RecordKey, Stored, TelemetryWindow, encode_body, parse
+from broker.packs import unpack
 from broker.topics import Channel
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.spool import Spool
@@ -60,7 +61,9 @@ class Delivery(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.spool = Spool(Path(self.folder.name) / "spool.db", self.rng, self.max_bytes)
-        self.forwarder = Forwarder(self.spool, self.publish, self.clock, self.rng, resend_after_s=5.0, in_flight=6)
+        self.forwarder = Forwarder(
+            self.spool, self.publish, self.clock, self.rng, resend_after_s=5.0, in_flight=6, together=3
+        )
         self.forwarder.on_link(True)
 
     def publish(self, channel: Channel, payload: bytes) -> None:
@@ -111,10 +114,11 @@ class Delivery(RuleBasedStateMachine):
                 self.deliver(channel, payload)
 
     def deliver(self, channel: Channel, payload: bytes) -> None:
-        key, body = parse(channel, payload)
-        assert key is not None
-        self.receiver.receive(key, body)
-        self.marks.append(self.receiver.mark())
+        for each in unpack(channel, payload):
+            key, body = parse(channel, each)
+            assert key is not None
+            self.receiver.receive(key, body)
+            self.marks.append(self.receiver.mark())
 
     @rule(data=st.data())
     def hear_a_mark(self, data: st.DataObject) -> None:

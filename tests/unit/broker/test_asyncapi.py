@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from broker.asyncapi import build_document, main, payload_schema, render_yaml
 from broker.messages import MAX_BYTES, VERSION
+from broker.packs import unpack
 from broker.topics import RULES, Channel
 from tests.unit.broker.wire_examples import EXAMPLES, FOLDER, REPOSITORY, file_of
 
@@ -213,11 +214,11 @@ def test_a_field_is_described_as_its_docstring_does():
     ("version", "channel"), [(version, channel) for version in EXAMPLES for channel in EXAMPLES[version]]
 )
 def test_captured_payloads_are_as_the_document_says(version, channel):
-    payload = file_of(version, channel, FOLDER).read_bytes()
-    assert payload[0] == DOCUMENT["components"]["messages"][channel.value]["x-version-byte"]
-    value = msgspec.msgpack.decode(payload[1:])
     validator = Draft202012Validator(payload_schema(channel, DOCUMENT))
+    for payload in unpack(channel, file_of(version, channel, FOLDER).read_bytes()):
+        assert payload[0] == DOCUMENT["components"]["messages"][channel.value]["x-version-byte"]
+        value = msgspec.msgpack.decode(payload[1:])
 
-    validator.validate(value)
-    assert list(validator.iter_errors(value[:1])) or channel is Channel.SAMPLES, "a cut message must not fit"
-    assert list(validator.iter_errors({"a": 1}))
+        validator.validate(value)
+        assert list(validator.iter_errors(value[:1])) or channel is Channel.SAMPLES, "a cut message must not fit"
+        assert list(validator.iter_errors({"a": 1}))

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final, TypeAlias
 
+import msgspec
+
 from broker.messages import (
     MAX_BYTES,
     VERSION,
@@ -34,6 +36,7 @@ from broker.messages import (
     encode_body,
     encode_record,
 )
+from broker.packs import PACK_VERSION, pack_windows
 from broker.readable import decode_payload
 from broker.topics import RULES, Channel
 
@@ -153,12 +156,46 @@ V1: Final[dict[Channel, Example]] = {
         Reply(command_id="c-77", accepted=False, reason="expired", scores=(0.25, 0.75), report='{"spool": 3}'),
     ),
 }
+_FIRST: Final = V1[Channel.TELEMETRY][1]
+assert isinstance(_FIRST, TelemetryWindow)
+# Version 2 is of telemetry alone: a pack of windows.
+PACK: Final[tuple[tuple[RecordKey, TelemetryWindow], ...]] = (
+    (
+        RecordKey(_EPOCH, 45, 44),
+        msgspec.structs.replace(
+            _FIRST,
+            resources=Resources(
+                rss_bytes=48_234_496, cpu_s=1.75, free_disk_bytes=20_401_094_656, temperature_c=51.5, throttled=False
+            ),
+        ),
+    ),
+    (
+        RecordKey(_EPOCH, 47, 45),
+        msgspec.structs.replace(
+            _FIRST,
+            started_utc_s=1_764_000_060.5,
+            ended_utc_s=1_764_000_120.5,
+            first_row=1212,
+            last_row=1221,
+            rows_scored=10,
+            rows_refused=(),
+            features=(FeatureCounts((1, 5, 3, 0), missing=1), FeatureCounts((2, 4, 4, 0))),
+            errors=(),
+            resources=None,
+        ),
+    ),
+)
 # Every version that was ever on the wire: its messages must stay readable.
-EXAMPLES: Final[dict[int, dict[Channel, Example]]] = {1: V1}
+EXAMPLES: Final[dict[int, dict[Channel, tuple[Example, ...]]]] = {
+    1: {channel: (example,) for channel, example in V1.items()},
+    PACK_VERSION: {Channel.TELEMETRY: PACK},
+}
+# What is written now, by channel.
+PRESENT: Final[dict[Channel, int]] = dict.fromkeys(Channel, VERSION) | {Channel.TELEMETRY: PACK_VERSION}
 
 
 def payload_of(example: Example) -> bytes:
-    """Encode an example as the present version does."""
+    """Encode an example as version 1 does."""
     key, body = example
     if key is None:
         return encode(body)
@@ -171,14 +208,19 @@ def file_of(version: int, channel: Channel, folder: Path = FOLDER) -> Path:
     return folder / f"v{version}" / f"{channel.value}.bin"
 
 
+def present_payload(channel: Channel) -> bytes:
+    """Encode the example of a channel as it is written now."""
+    return pack_windows(PACK) if PRESENT[channel] == PACK_VERSION else payload_of(V1[channel])
+
+
 def write_missing(folder: Path = FOLDER) -> list[Path]:
-    """Write the present version's files that are missing; return them."""
+    """Write the files of what is written now that are missing; return them."""
     written = []
-    for channel, example in EXAMPLES[VERSION].items():
-        file = file_of(VERSION, channel, folder)
+    for channel, version in PRESENT.items():
+        file = file_of(version, channel, folder)
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(payload_of(example))
+            file.write_bytes(present_payload(channel))
             written.append(file)
     return written
 
@@ -191,9 +233,10 @@ def render_page(page: str) -> str:
         rows.append(f"| {' | '.join(map(str, cells))} |")
     page = _replace_between(page, "channels", "\n".join(rows))
     for channel in Channel:
-        readable = decode_payload(channel, file_of(VERSION, channel).read_bytes())
+        version = PRESENT[channel]
+        readable = decode_payload(channel, file_of(version, channel).read_bytes())
         text = json.dumps(readable, indent=2, ensure_ascii=False)
-        command = f"fieldloop wire decode {channel.value} tests/data/wire/v{VERSION}/{channel.value}.bin"
+        command = f"fieldloop wire decode {channel.value} tests/data/wire/v{version}/{channel.value}.bin"
         page = _replace_between(page, f"example {channel.value}", f"```console\n$ {command}\n{text}\n```")
     return page
 

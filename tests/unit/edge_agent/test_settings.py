@@ -169,3 +169,18 @@ def test_a_time_that_never_ends_is_refused_by_its_key(tmp_path: Path, key: str, 
 @pytest.mark.parametrize("key", [key for key in TIMES if key != "repository.retry_min_s"])
 def test_a_week_is_a_time(tmp_path: Path, key: str):
     load_settings(settings_with(tmp_path / "agent.toml", key, "604800"))
+
+
+def test_a_certificate_needs_its_key_and_a_broker_that_is_known(tmp_path: Path):
+    with pytest.raises(SettingsError) as refusal:
+        load(tmp_path, GOOD + '[broker]\ncertificate = "device.pem"\n')
+    assert "key 'broker.certificate': it and broker.key belong together" in str(refusal.value)
+    assert "key 'broker.ca': missing" in str(refusal.value)
+
+
+def test_files_of_tls_are_relative_to_the_settings_file_and_looked_for(tmp_path: Path):
+    settings = load(tmp_path, GOOD + '[broker]\nca = "ca.pem"\ncertificate = "d.pem"\nkey = "d.key"\n')
+    assert settings.broker.ca == str(tmp_path / "ca.pem")
+    assert settings.broker.key == str(tmp_path / "d.key")
+    missing = [problem for problem in problems_here(settings) if "'broker." in problem]
+    assert [problem.split("'")[1] for problem in missing] == ["broker.ca", "broker.certificate", "broker.key"]

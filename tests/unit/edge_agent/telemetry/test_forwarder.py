@@ -2,18 +2,20 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.errors import LinkError
 from broker.messages import Event, RecordKey, Stored, encode_body, parse
+from broker.packs import unpack
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
-from edge_agent.telemetry.forwarder import BATCH, MAX_BACKOFF, Forwarder
+from edge_agent.telemetry.forwarder import BATCH, HELD_AT_MOST_S, HELD_FROM_S, MAX_BACKOFF, Forwarder
 from edge_agent.telemetry.spool import Spool
-from tests.unit.edge_agent.examples import ManualClock
+from tests.unit.edge_agent.examples import ManualClock, window_of
 
 RESEND_S = 10.0
 LATE_S = RESEND_S * 1.25 + 0.1
@@ -24,14 +26,17 @@ class Wire:
 
     def __init__(self) -> None:
         self.keys: list[RecordKey] = []
+        self.messages = 0
         self.is_cut = False
 
     def __call__(self, channel: Channel, payload: bytes) -> None:
         if self.is_cut:
             raise LinkError("cut")
-        key, _ = parse(channel, payload)
-        assert key is not None
-        self.keys.append(key)
+        self.messages += 1
+        for each in unpack(channel, payload):
+            key, _ = parse(channel, each)
+            assert key is not None
+            self.keys.append(key)
 
     def take(self) -> list[int]:
         taken = [key.sequence for key in self.keys]
@@ -210,3 +215,113 @@ def test_a_mark_is_not_lost_when_the_disk_refuses_it(forwarder: Forwarder, spool
     spool._database.execute("PRAGMA query_only = off")
     forwarder.step()
     assert spool.counts()[Channel.EVENTS].waiting == 0
+
+
+# --- windows that go together ----------------------------------------------------------------------------------------
+
+TOGETHER = 3
+LENGTH_S = 600.0
+
+
+@pytest.fixture
+def patient(spool: Spool, wire: Wire, clock: ManualClock) -> Forwarder:
+    """A forwarder that holds windows back, on a link that is up and has nothing under way."""
+    forwarder = Forwarder(spool, wire, clock, random.Random(2), resend_after_s=RESEND_S, together=TOGETHER)
+    forwarder.on_link(True)
+    drain(forwarder)
+    return forwarder
+
+
+def put_windows(spool: Spool, count: int, length_s: float = LENGTH_S) -> None:
+    for _ in range(count):
+        window = msgspec.structs.replace(window_of(0, 3), ended_utc_s=1.7e9 + length_s)
+        spool.put([(Channel.TELEMETRY, encode_body(window))])
+
+
+def test_slow_windows_wait_until_they_are_enough_and_go_as_one_message(
+    patient: Forwarder, spool: Spool, wire: Wire, clock: ManualClock
+):
+    for count in range(1, TOGETHER + 1):
+        assert wire.messages == 0
+        put_windows(spool, 1)
+        clock.advance(LENGTH_S / 10)
+        assert patient.step() == (TOGETHER if count == TOGETHER else 0)
+    assert (wire.take(), wire.messages) == ([1, 2, 3], 1)
+
+
+def test_a_window_without_company_waits_for_a_few_times_its_length_and_no_longer(
+    patient: Forwarder, spool: Spool, wire: Wire, clock: ManualClock
+):
+    put_windows(spool, 1)
+    assert patient.step() == 0
+    clock.advance(LENGTH_S * TOGETHER - 1)
+    # A second one does not make the first wait longer.
+    put_windows(spool, 1)
+    assert patient.step() == 0
+    clock.advance(2)
+    assert patient.step() == 2
+    patient.on_stored(Stored(spool.epoch, 2, 0.0))
+    put_windows(spool, 1)
+    assert patient.step() == 0
+    clock.advance(LENGTH_S * TOGETHER + 1)
+    assert patient.step() == 1
+    assert wire.take() == [1, 2, 3]
+
+
+def test_what_waits_may_still_be_merged(patient: Forwarder, spool: Spool):
+    put_windows(spool, 2)
+    patient.step()
+    assert spool._number("offered") == 0
+
+
+@pytest.mark.parametrize("length_s", [HELD_FROM_S - 1, -5.0, 10 * HELD_AT_MOST_S])
+def test_quick_windows_and_those_whose_clock_jumped_do_not_wait(patient: Forwarder, spool: Spool, length_s: float):
+    put_windows(spool, 1, length_s)
+    assert patient.step() == 1
+
+
+def test_an_event_takes_along_the_windows_that_wait(patient: Forwarder, spool: Spool, wire: Wire):
+    put_windows(spool, 1)
+    assert patient.step() == 0
+    fill(spool, 1)
+    drain(patient)
+    assert wire.take() == [1, 2]
+
+
+@pytest.mark.parametrize("act", [lambda forwarder: forwarder.flush(), lambda forwarder: forwarder.on_link(True)])
+def test_a_flush_and_a_new_link_let_nothing_wait(
+    patient: Forwarder, spool: Spool, wire: Wire, act: Callable[[Forwarder], None]
+):
+    put_windows(spool, 1)
+    assert patient.step() == 0
+    act(patient)
+    assert patient.step() == 1
+    assert wire.take() == [1]
+
+
+def test_what_was_sent_is_sent_again_in_time_while_another_window_waits(
+    patient: Forwarder, spool: Spool, wire: Wire, clock: ManualClock
+):
+    put_windows(spool, TOGETHER)
+    drain(patient)
+    assert wire.take() == [1, 2, 3]
+    put_windows(spool, 1)
+    drain(patient)
+    clock.advance(LATE_S)
+    drain(patient)
+    assert wire.take() == [1, 2, 3, 4]
+
+
+def test_windows_that_cannot_be_packed_go_one_by_one(patient: Forwarder, spool: Spool, wire: Wire):
+    unordered = msgspec.structs.replace(window_of(0, 3), latency=((5, 2), (4, 2)))
+    spool.put([(Channel.TELEMETRY, encode_body(unordered)) for _ in range(TOGETHER)])
+    drain(patient)
+    assert (wire.take(), wire.messages) == ([1, 2, 3], 3)
+
+
+def test_packs_keep_the_order_of_the_records_around_them(patient: Forwarder, spool: Spool, wire: Wire):
+    put_windows(spool, 2)
+    fill(spool, 1)
+    put_windows(spool, 2)
+    drain(patient)
+    assert (wire.take(), wire.messages) == ([1, 2, 3, 4, 5], 3)

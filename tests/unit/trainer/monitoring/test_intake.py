@@ -5,7 +5,20 @@ import pytest
 from sqlalchemy import event
 
 from broker.client import Delivery
-from broker.messages import BundleRef, Label, Labels, RecordKey, Sample, Samples, encode, encode_body, encode_record
+from broker.messages import (
+    BundleRef,
+    Label,
+    Labels,
+    RecordKey,
+    Sample,
+    Samples,
+    TelemetryWindow,
+    encode,
+    encode_body,
+    encode_record,
+    parse,
+)
+from broker.packs import pack_windows
 from broker.topics import Channel
 from tests.unit.trainer.simulated_fleet import ManualClock, SimulatedDevice, draw_window, make_manifest
 from trainer.monitoring.fleet import (
@@ -112,7 +125,8 @@ def test_another_process_goes_on_from_the_marks_and_holes_in_the_database(store,
         (b"", "MalformedMessageError"),
         (b"\x01", "MalformedMessageError"),
         (b"\x01\xc1\xff\x00", "MalformedMessageError"),
-        (b"\x02anything", "UnknownVersionError"),
+        (b"\x03anything", "UnknownVersionError"),
+        (b"\x02anything", "MalformedMessageError"),
         (b"\x01" + b"\xdd\xff\xff\xff\xff", "MalformedMessageError"),
         (b"\x01" + b"\x91" * 5000, "MalformedMessageError"),
         (b"\x01" * (300 << 10), "MessageTooLargeError"),
@@ -128,6 +142,20 @@ def test_a_hostile_message_is_kept_for_people_and_harms_no_other_device(store, i
     assert (row.kind, row.channel) == (kind, "telemetry")
     assert payload.startswith(row.last_payload)
     assert len(row.last_payload) <= 4096
+
+
+def test_a_pack_is_stored_as_its_records_and_marked_through_the_last(store, intake):
+    device = SimulatedDevice("packs")
+    records = []
+    for delivery in window_records(device, 3):
+        key, window = parse(Channel.TELEMETRY, delivery.payload)
+        assert key is not None
+        assert isinstance(window, TelemetryWindow)
+        records.append((key, window))
+    pack = Delivery(device.topic(Channel.TELEMETRY), pack_windows(records), retained=False)
+    assert intake.take([pack, pack]) == [Mark(device.name, device.epoch, 3)]
+    assert [row.body for row in rows_of(store, WINDOWS)] == [encode_body(window) for _, window in records]
+    assert (intake.counts.stored, intake.counts.resent, intake.counts.refused) == (3, 3, 0)
 
 
 def test_many_hostile_messages_take_one_row_and_are_counted(store, intake):

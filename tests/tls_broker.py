@@ -1,0 +1,84 @@
+"""A real Mosquitto that only devices with a certificate may use, for tests and measurements of TLS."""
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.client import Endpoint
+from broker.mosquitto import READY_PATTERN, find_mosquitto
+from tests.waiting import wait_until
+
+# P-256, as small devices use it.
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsBroker:
+    """Where it listens, and the files that a client needs.
+
+    Attributes:
+        plain: a second listener without TLS, for whoever stands at the server.
+    """
+
+    endpoint: Endpoint
+    plain: Endpoint
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def why_not() -> str | None:
+    """Return why there can be none here."""
+    if find_mosquitto() is None:
+        return "no mosquitto here: sudo apt-get install mosquitto"
+    return None if shutil.which("openssl") else "no openssl here: sudo apt-get install openssl"
+
+
+@contextlib.contextmanager
+def running_tls_broker(folder: Path) -> Iterator[TlsBroker]:
+    """Run one until the block ends; its certificates hold for a day."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _openssl(folder, "req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "1", "-subj", "/CN=test CA")
+    for name, subject in (("broker", "/CN=127.0.0.1"), ("device", "/CN=station-1")):
+        (folder / f"{name}.ext").write_text("subjectAltName=IP:127.0.0.1\n")
+        _openssl(folder, "req", "-new", *_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-extfile", f"{name}.ext")
+        _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
+    tls_port, plain_port = _free_port(), _free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"user root\nlistener {plain_port} 127.0.0.1\nallow_anonymous true\n"
+        f"listener {tls_port} 127.0.0.1\nallow_anonymous true\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\n"
+        f"keyfile {folder}/broker.key\nrequire_certificate true\nlog_dest stderr\n"
+    )
+    log = folder / "mosquitto.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([str(find_mosquitto()), "-c", str(config)], stderr=output)
+        try:
+            wait_until(lambda: re.search(READY_PATTERN, log.read_bytes()) is not None)
+            yield TlsBroker(
+                Endpoint("127.0.0.1", tls_port),
+                Endpoint("127.0.0.1", plain_port),
+                folder / "ca.pem",
+                folder / "device.pem",
+                folder / "device.key",
+            )
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _openssl(folder: Path, *arguments: str) -> None:
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
