@@ -82,6 +82,27 @@ def test_stdin_stays_stdin_and_absolute_paths_stay(tmp_path: Path):
         ('path = "rows.csv"', 'path = "rows.csv"\n[broker]\nport = 70000', "broker.port"),
         ('path = "rows.csv"', 'path = "rows.csv"\n[telemetry]\nmax_label_share = 1.5', "telemetry.max_label_share"),
         ('model = "rain"', 'model = "rain"\nretry_min_s = 100\nretry_max_s = 1', "repository.retry_min_s"),
+        ('path = "rows.csv"', "", "key 'source.path': missing; the source 'csv' needs a file"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "socket"', "key 'source.path': missing"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"', "key 'source.topic': missing"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "python"', "key 'source.factory': missing"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "http"\nport = 0', "source.port"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "http"\nmax_body_bytes = 1', "source.max_body_bytes"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "http"\nmax_waiting_rows = 5000', "source.max_waiting_rows"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "http"\nkeep = "maybe"', "source.keep"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "a/b+/c"', "key 'source.topic': + stands for one"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "a/#/c"', "key 'source.topic': + stands for one"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "a\\u0000"', "source.topic"),
+        ('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "a"\npassword_env = "P"', "key 'source.username'"),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[sink]\nkind = "mqtt"', "key 'sink.topic': missing"),
+        (
+            'path = "rows.csv"',
+            'path = "rows.csv"\n[sink]\nkind = "mqtt"\ntopic = "a/+"',
+            "answers are published on one",
+        ),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[sink]\nkind = "python"', "key 'sink.factory': missing"),
+        ('path = "rows.csv"', 'path = "rows.csv"\n[sink]\nkind = "stdout"\nkept_files = -1', "sink.kept_files"),
+        ('path = "rows.csv"', 'path = "rows.csv"\noptions = { device = [1] }', "source.options"),
         ("[source]", "[source", "not a TOML file"),
     ],
 )
@@ -121,6 +142,33 @@ def test_what_the_machine_lacks_is_named(tmp_path: Path):
     for name in ("root.json", "rows.csv"):
         (tmp_path / name).write_text("x", encoding="utf-8")
     assert problems_here(load(tmp_path, GOOD)) == ()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        'kind = "socket"\npath = "run/rows.sock"',
+        'kind = "mqtt"\ntopic = "press/+/rows"\nusername = "agent"',
+        'kind = "mqtt"\ntopic = "#"',
+        'kind = "http"\nhost = "0.0.0.0"\nport = 8000',
+        'kind = "python"\nfactory = "json:loads"\noptions = { device = "/dev/ttyUSB0", baud = 9600, is_loud = true }',
+    ],
+)
+def test_every_kind_of_source_loads_and_needs_nothing_that_is_not_there(tmp_path: Path, place: str):
+    (tmp_path / "root.json").write_text("x", encoding="utf-8")
+    settings = load(tmp_path, GOOD.replace('kind = "csv"\npath = "rows.csv"', place))
+    assert problems_here(settings) == ()
+
+
+def test_a_password_that_is_not_in_the_environment_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "root.json").write_text("x", encoding="utf-8")
+    mqtt = 'kind = "mqtt"\ntopic = "a"\nusername = "agent"\npassword_env = "FIELDLOOP_TEST_PASSWORD"'
+    settings = load(tmp_path, GOOD.replace('kind = "csv"\npath = "rows.csv"', mqtt))
+    monkeypatch.delenv("FIELDLOOP_TEST_PASSWORD", raising=False)
+    (problem,) = problems_here(settings)
+    assert problem.startswith("key 'source.password_env'")
+    monkeypatch.setenv("FIELDLOOP_TEST_PASSWORD", "x")
+    assert problems_here(settings) == ()
 
 
 def test_an_empty_file_is_refused_by_its_first_missing_key(tmp_path: Path):

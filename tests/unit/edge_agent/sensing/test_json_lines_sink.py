@@ -139,3 +139,83 @@ def test_a_place_that_cannot_be_written_is_a_settings_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"sink\.path"):
         JsonLinesSink(tmp_path / "file" / "answers.jsonl")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 3])
+def test_the_files_have_a_bound_and_hold_the_newest_answers_in_order(tmp_path: Path, kept: int):
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path, max_file_bytes=1000, kept_files=kept)
+    for row in range(200):
+        write(sink, row)
+        sink.flush()
+        files = list(tmp_path.iterdir())
+        assert len(files) <= kept + 1
+        # A line more than the bound each: the next flush begins a new file.
+        assert sum(file.stat().st_size for file in files) <= (kept + 1) * 1150
+    sink.close()
+    names = [*(f"answers.jsonl.{number}" for number in range(kept, 0, -1)), "answers.jsonl"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    rows = [line["row"] for name in names for line in lines(tmp_path / name)]
+    assert rows == list(range(200 - len(rows), 200))
+
+
+def test_a_cut_between_two_renames_of_a_rotation_loses_no_file(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"row": 3}\n')
+    # .1 was renamed to .2 already, the file itself was not renamed yet.
+    (tmp_path / "answers.jsonl.2").write_text('{"row": 2}\n')
+    sink = JsonLinesSink(path, max_file_bytes=5, kept_files=4)
+    write(sink, 4)
+    sink.close()
+    assert {file.name: lines(file)[0]["row"] for file in tmp_path.iterdir()} == {
+        "answers.jsonl": 4,
+        "answers.jsonl.1": 3,
+        "answers.jsonl.3": 2,
+    }
+
+
+def test_other_files_beside_the_answers_stay(tmp_path: Path):
+    others = ("answers.jsonl.bak", "answers.jsonl.01", "answers.jsonl2", "other.jsonl.1")
+    for name in others:
+        (tmp_path / name).write_text("not ours")
+    sink = JsonLinesSink(tmp_path / "answers.jsonl", max_file_bytes=5, kept_files=0)
+    for row in range(5):
+        write(sink, row)
+        sink.flush()
+    sink.close()
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*others, "answers.jsonl"])
+
+
+def test_a_file_that_somebody_else_rotated_is_begun_anew(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path, max_file_bytes=5)
+    write(sink, 0)
+    sink.flush()
+    path.rename(tmp_path / "taken")
+    for row in (1, 2):
+        write(sink, row)
+        sink.flush()
+    sink.close()
+    assert [line["row"] for line in lines(path)] == [2]
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl.1")] == [1]
+
+
+def test_a_line_that_stands_in_part_is_finished_in_its_own_file_before_the_next_is_begun(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path, max_file_bytes=50)
+    write(sink, 0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60, before[1]))
+    try:
+        with pytest.raises(OSError, match="large"):
+            sink.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    write(sink, 1)
+    sink.flush()
+    assert [line["row"] for line in lines(path)] == [0, 1]
+    write(sink, 2)
+    sink.close()
+    assert [line["row"] for line in lines(path)] == [2]
