@@ -4,6 +4,7 @@ This module says which features there are, what they are called, and what contra
 `edge_agent.scoring.windows`, on devices and in training alike. It needs no numpy: every device reads manifests.
 """
 
+from bisect import bisect_left
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
@@ -92,10 +93,17 @@ def widest_gap_s(signal: Signal) -> float:
 def bins_of(band: Band, signal: Signal) -> range:
     """Return the places of a band's frequencies in the spectrum of a window: k stands for ``k * rate_hz / size``."""
     size, rate_hz = signal.size, signal.rate_hz
-    inside = [k for k in range(1, size // 2 + 1) if band.low_hz <= k * rate_hz / size < band.high_hz]
+    places = range(1, size // 2 + 1)
+
+    def frequency_of(place: int) -> float:
+        return place * rate_hz / size
+
+    start = 1 + bisect_left(places, band.low_hz, key=frequency_of)
+    stop = 1 + bisect_left(places, band.high_hz, key=frequency_of)
     if size % 2 == 0 and band.low_hz <= rate_hz / 2 <= band.high_hz:
-        inside.append(size // 2)
-    return range(inside[0], inside[-1] + 1) if inside else range(0)
+        # Compared with half the rate itself, which its frequency may miss by a rounding.
+        start, stop = min(start, size // 2), size // 2 + 1
+    return range(start, stop)
 
 
 def names_of(channel: SignalChannel, bands: tuple[Band, ...]) -> tuple[tuple[str, Statistic], ...]:

@@ -1,5 +1,6 @@
 """Turns a source of raw readings into a source of feature rows, one a window."""
 
+import logging
 import math
 from collections import deque
 from typing import Final
@@ -10,7 +11,11 @@ from edge_agent.scoring.schema import RawRow, RawValue
 from edge_agent.scoring.windows import Extractor, WindowStream, follows
 from edge_agent.sensing.source import Source, SourceRow, take_ready
 
+logger = logging.getLogger(__name__)
+
 _NAN: Final = math.nan
+# Of windows' worth of readings without a window: something is wrong with their times then.
+_SUSPICIOUS: Final = 10
 # Of readings that are there, so many are taken at once: between two calls the agent heeds orders and a stop.
 _MOST_READINGS: Final = 4096
 
@@ -42,6 +47,7 @@ class Windowed:
         self._gap_s = widest_gap_s(signal)
         self._has_time = signal.time is not None
         self._time_s = _NAN
+        self._n_without_window = 0
         # Of the readings in the window that fills; a break leaves the older ones of no use, and they fall out.
         self._numbers: deque[int] = deque(maxlen=signal.size)
 
@@ -81,8 +87,22 @@ class Windowed:
         self._numbers.append(reading.number)
         features = self._stream.push(values[: self._n_channels], is_break=is_break)
         if features is None:
+            self._n_without_window += 1
+            if self._n_without_window == _SUSPICIOUS * self._size:
+                self._tell_no_window(reading)
             return None
+        self._n_without_window = 0
         return SourceRow(self._numbers[self._step - 1], features.tolist())
+
+    def _tell_no_window(self, reading: SourceRow) -> None:
+        logger.warning(
+            "%d readings gave no window of %d: between them are gaps of more than %g s, or they have no time; "
+            "the time must be a number of seconds that grows, and is %r in the last one",
+            self._n_without_window,
+            self._size,
+            self._gap_s,
+            reading.values[-1] if len(reading.values) == self._n_columns else None,
+        )
 
     def _values_of(self, raw: RawRow) -> list[float]:
         if len(raw) != self._n_columns:

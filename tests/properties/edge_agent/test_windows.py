@@ -33,6 +33,8 @@ def signals(draw: st.DrawFn) -> Signal:
         channels=tuple(SignalChannel(f"c{place}", statistics) for place, statistics in enumerate(own)),
         bands=(Band(0.0, 50.0),) if wants_bands else (),
         time="t" if has_time else None,
+        # Two distances, so that a reading without a time lies within it.
+        max_gap_s=draw(st.sampled_from([None, 0.025])) if has_time else None,
         max_missing=draw(st.integers(0, size - 1)),
     )
     assert signal_problems(signal) == []

@@ -111,6 +111,17 @@ def test_no_window_reaches_over_a_gap_in_time():
     # A reading that cannot be taken apart has no time either.
     broken: list[RawRow] = [*timed[20:30], Unreadable(), *timed[31:]]
     assert [row.number for row in drained(opened(numbered(broken, range(20, 60)), time="t"))] == [38, 46]
+    # It is a gap even where its neighbours are near enough to each other.
+    near = drained(opened(numbered(broken, range(20, 60)), time="t", max_gap_s=0.1))
+    assert [row.number for row in near] == [38, 46]
+
+
+def test_readings_that_give_no_window_are_told_once(caplog: pytest.LogCaptureFixture):
+    dated = [[*row, "2026-11-25T12:00:00"] for row in WAVE] * 10
+    assert drained(opened(numbered(dated), time="t")) == []
+    (record,) = caplog.records
+    assert "160 readings gave no window of 16" in record.getMessage()
+    assert "'2026-11-25T12:00:00' in the last one" in record.getMessage()
 
 
 def test_a_call_waits_no_longer_than_it_may_while_readings_come():
