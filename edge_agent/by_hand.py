@@ -111,8 +111,10 @@ def install(settings: AgentSettings, path: Path, clock: Clock, tell: Callable[[s
             copy_into_inbox(state, ask_id, file)
     except OSError as error:
         raise StorageError(f"{path} cannot be brought to {state}: {error.strerror or error}") from error
-    ask = InstallAsk(bundle.name, bundle.version, path.name, _user())
-    tell(f"{path.name} holds {bundle}; checking it as an update")
+    # A name on a stick may be of bytes that are no text.
+    name = path.name.encode(errors="replace").decode()
+    ask = InstallAsk(bundle.name, bundle.version, name, _user())
+    tell(f"{name} holds {bundle}; checking it as an update")
     if not is_in_use(state):
         return _stage_here(settings, ask_id, ask, clock)
     try:

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import TargetFile  # type: ignore[attr-defined] # documented there
 
 from broker.messages import BundleRef
 from edge_agent.bundle import parse_manifest
@@ -216,3 +217,14 @@ def test_a_smaller_form_goes_on_too(scene: Scene):
     # What is whole now is no frame: the file itself is fetched.
     assert scene.fetch() == Fetched("whole", len(DATA))
     assert server.firsts == [0, 400, 800]
+
+
+@pytest.mark.parametrize("hashes", [{"sha512": "ab" * 64}, {"sha256": "../" * 10 + "etc"}])
+def test_a_file_that_is_listed_without_a_proper_sha256_is_refused(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, hashes: dict[str, str]
+):
+    target = TargetFile(len(DATA), hashes, "digits/1/model.onnx")
+    fetcher = BundleFetcher(scene.mirror.url, scene.root, scene.metadata, 5.0)
+    monkeypatch.setattr(fetcher._updater, "get_targetinfo", lambda _: target)
+    with pytest.raises(RepositoryRefusedError, match="no SHA-256 is listed"):
+        fetcher.fetch_manifest(DIGITS, scene.folder / "manifest")

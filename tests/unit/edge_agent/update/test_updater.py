@@ -1,5 +1,6 @@
 """An updater from order to commit or roll-back, and through every cut in between."""
 
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from broker.messages import BundleRef, Desired
 from edge_agent.bundle import TrialRules
 from edge_agent.errors import AlteredError, BundleError, StorageError
+from edge_agent.mailbox import copy_into_inbox, file_in_inbox
 from edge_agent.update.record import SLOTS
 from edge_agent.update.slots import COMMITTED_NAME, RECORD_NAME, begin_proving
 from edge_agent.update.stage_messages import StageReport
@@ -912,3 +915,76 @@ def test_a_new_device_has_no_bundle_and_says_nothing(device: Device):
     assert device.scoring is None
     assert device.kinds == []
     assert Engines().n_open == 0
+
+
+class TestCarried:
+    """Orders that come with an update file."""
+
+    ID = "local-0123456789abcdef"
+
+    def carry(self, device: Device, state: Path, version: int = 2) -> Path:
+        copy_into_inbox(state, self.ID, io.BytesIO(b"an update file"))
+        device.updater.on_carried(Desired(BundleRef("toy", version), self.ID, 1.7e9, "me"), self.ID)
+        return file_in_inbox(state, self.ID)
+
+    def test_the_file_is_kept_until_the_order_is_settled(self, device: Device, tmp_path: Path, stagings: Stagings):
+        device.update(1, "one")
+        file = self.carry(device, tmp_path / "state")
+        device.poll(1)
+        assert stagings.orders[-1].carried == str(file)
+        assert file.exists()
+        device.poll(2)
+        device.score()
+        device.poll(2)
+        assert (device.scoring, file.exists()) == (2, False)
+        # The broker retains the order before it.
+        device.order(1, "one")
+        device.poll(3)
+        assert device.scoring == 2
+        device.order(1, "another")
+        device.poll(3)
+        assert device.scoring == 1
+        assert stagings.orders[-1].carried == ""
+
+    def test_a_cut_while_it_is_proved_goes_on_with_the_file(self, device: Device, tmp_path: Path, stagings: Stagings):
+        stagings.is_slow = True
+        file = self.carry(device, tmp_path / "state")
+        device.poll(2)
+        again = Device(tmp_path / "state", stagings)
+        assert file.exists()
+        again.poll(2)
+        assert stagings.orders[-1].carried == str(file)
+        stagings.is_slow = False
+        again.poll(3)
+        assert again.scoring == 2
+
+    @pytest.mark.parametrize("outcome", ["unreachable", "storage", "refused", "timed_out", "crashed"])
+    def test_what_does_not_succeed_is_refused_at_once_and_the_file_removed(
+        self, device: Device, tmp_path: Path, stagings: Stagings, outcome: str
+    ):
+        stagings.report = StageReport(outcome, "because", may_pass=True)  # type: ignore[arg-type]
+        file = self.carry(device, tmp_path / "state")
+        device.poll(3)
+        assert (device.updater.record.state, device.kinds, file.exists()) == (State.IDLE, ["refused"], False)
+
+    def test_a_newer_order_takes_its_place(self, device: Device, tmp_path: Path, stagings: Stagings):
+        stagings.is_slow = True
+        file = self.carry(device, tmp_path / "state")
+        device.poll(1)
+        device.order(1, "one")
+        device.poll(1)
+        assert not file.exists()
+        stagings.is_slow = False
+        device.poll(3)
+        assert device.scoring == 1
+        assert stagings.orders[-1].carried == ""
+
+    def test_a_file_that_nobody_asks_for_is_removed_at_a_start(self, tmp_path: Path, stagings: Stagings):
+        copy_into_inbox(_made(tmp_path / "state"), self.ID, io.BytesIO(b"left"))
+        Device(tmp_path / "state", stagings)
+        assert not file_in_inbox(tmp_path / "state", self.ID).exists()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
