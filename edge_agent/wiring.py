@@ -32,7 +32,7 @@ from edge_agent.sources import SourceOpener, open_sink
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.sampler import Sampler
-from edge_agent.telemetry.spool import Spool
+from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
@@ -47,6 +47,7 @@ CLOSE_S: Final = 0.3
 # Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
 SEND_REST_S: Final = 10.0
 LOOK_S: Final = 0.05
+DAY_S: Final = 86_400.0
 
 
 class Agent:
@@ -77,7 +78,13 @@ class Agent:
             ballast.release_if_full()
             # When all is closed again, and when all is open: what this start took is not to be missing at the next.
             opened.callback(ballast.keep)
-            self._spool = Spool(self._state / SPOOL_NAME, random.Random(), settings.telemetry.spool_max_bytes)
+            self._spool = Spool(
+                self._state / SPOOL_NAME,
+                random.Random(),
+                int(settings.telemetry.spool_max_bytes * RECORDS_SHARE),
+                max_age_s=settings.telemetry.spool_max_age_days * DAY_S,
+                monotonic_s=clock.monotonic_s,
+            )
             opened.callback(self._spool.close)
             self._sink = open_sink(settings.sink)
             opened.callback(self._sink.close)
@@ -272,7 +279,13 @@ class Agent:
                 "refused": [f"{r.bundle} under {r.order_id}: {r.reason[:200]}" for r in record.refusals[-5:]],
             },
             "spool": {
-                channel.value: {"put": c.put, "waiting": c.waiting, "dropped": c.dropped, "merged": c.merged}
+                channel.value: {
+                    "put": c.put,
+                    "waiting": c.waiting,
+                    "dropped": c.dropped,
+                    "merged": c.merged,
+                    "expired": c.expired,
+                }
                 for channel, c in counts.items()
             },
             "forwarder": {"sent": self._forwarder.sent, "resends": self._forwarder.resends},
