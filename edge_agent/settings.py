@@ -183,7 +183,10 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         background_rows: rows of each window that are sent as samples, chosen by chance.
         max_label_share: greatest share of all scored rows that is ever sent as samples.
-        spool_max_bytes: bound of the spool; over it, it thins by its rule and counts what it dropped.
+        spool_max_bytes: bound of the spool's database (its log of at most a megabyte stands beside it); over it, it thins
+            by its rule and counts what it gave up.
+        spool_max_age_days: what waits for longer is given up and counted; days in which the agent runs, whatever the
+            clock says.
         resend_after_s: records that nobody stored by then are sent again.
         max_window_s: a window closes at this age even if it has few rows.
         windows_together: windows of ten seconds and more are sent so many at a time, which halves what they cost on the
@@ -193,6 +196,7 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     background_rows: Annotated[int, Meta(ge=0, le=1024)] = 5
     max_label_share: Share = 0.3
     spool_max_bytes: Annotated[int, Meta(ge=64 << 10)] = 64 << 20
+    spool_max_age_days: Annotated[float, Meta(gt=0, le=10_000)] = 90.0
     resend_after_s: Seconds = 10.0
     max_window_s: Seconds = 600.0
     windows_together: Annotated[int, Meta(ge=1, le=8)] = 3

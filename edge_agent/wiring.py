@@ -35,7 +35,7 @@ from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answe
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.sampler import Sampler
-from edge_agent.telemetry.spool import Spool
+from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.shadow import Shadow, ShadowQueue
@@ -55,6 +55,7 @@ HAND_OVER_S: Final = 30.0
 # Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
 SEND_REST_S: Final = 10.0
 LOOK_S: Final = 0.05
+DAY_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,13 @@ class Agent:
             ballast.release_if_full()
             # When all is closed again, and when all is open: what this start took is not to be missing at the next.
             opened.callback(ballast.keep)
-            self._spool = Spool(self._state / SPOOL_NAME, random.Random(), settings.telemetry.spool_max_bytes)
+            self._spool = Spool(
+                self._state / SPOOL_NAME,
+                random.Random(),
+                int(settings.telemetry.spool_max_bytes * RECORDS_SHARE),
+                max_age_s=settings.telemetry.spool_max_age_days * DAY_S,
+                monotonic_s=clock.monotonic_s,
+            )
             opened.callback(self._spool.close)
             name = f"fieldloop-{settings.fleet}-{settings.device}"
             around = Surroundings(name, self._state, clock, self._spool.cursor, self._scoring_manifest)
@@ -401,7 +408,13 @@ class Agent:
                 "refused": [f"{r.bundle} under {r.order_id}: {r.reason[:200]}" for r in record.refusals[-5:]],
             },
             "spool": {
-                channel.value: {"put": c.put, "waiting": c.waiting, "dropped": c.dropped, "merged": c.merged}
+                channel.value: {
+                    "put": c.put,
+                    "waiting": c.waiting,
+                    "dropped": c.dropped,
+                    "merged": c.merged,
+                    "expired": c.expired,
+                }
                 for channel, c in counts.items()
             },
             "forwarder": {"sent": self._forwarder.sent, "resends": self._forwarder.resends},

@@ -16,6 +16,10 @@ receiver must look at the key of a record that it holds already.
 `put`, and counts what it gave up. To merge only what was never sent, what `peek` gives out is noted as offered before
 it is given.
 
+**Age.** What is older than ``max_age_s`` is given up by the next `put`, and counted as expired. Age is the time that the
+agent has run since the record was put: a device's clock may jump by years, and a night without power ages nothing. It
+is noted in steps of a sixty-fourth of the bound, so a record may go a step late, and never goes early.
+
 **Damage.** A damaged database is put aside. What can be read of it goes into a new one, and the records that cannot
 count as dropped. They keep their epoch where the numbers can be read, so that what is on its way is not stored twice.
 """
@@ -23,11 +27,12 @@ count as dropped. They keep their epoch where the numbers can be read, so that w
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +52,14 @@ RECORD_OVERHEAD_BYTES: Final = 64
 # More records than a damaged database can have forgotten: those of a write-ahead log that was lost.
 LOST_NUMBERS: Final = 10_000
 LOW_WATER: Final = 15 / 16
+AGE_STEPS: Final = 64
+PAGE_BYTES: Final = 1024
+# Of the bytes of the database, so many are the records' in the worst case: thinning leaves pages half full.
+RECORDS_SHARE: Final = 0.75
+
+_MS_PER_S: Final = 1000
+# Numbers of this name and a time in the life of the spool: the last sequence that was put until then.
+_THROUGH_MS: Final = "put through "
 
 _TABLES: Final = """
 CREATE TABLE record (
@@ -85,17 +98,19 @@ class ChannelCounts:
         merged: put into an older window by thinning; their counts live on there.
         dropped: given up by thinning, or refused because the wire would refuse them.
         stored: released, because the receiver said so.
+        expired: given up because they were too old.
     """
 
     put: int = 0
     merged: int = 0
     dropped: int = 0
     stored: int = 0
+    expired: int = 0
 
     @property
     def waiting(self) -> int:
         """Records still in the spool."""
-        return self.put - self.merged - self.dropped - self.stored
+        return self.put - self.merged - self.dropped - self.stored - self.expired
 
 
 class Spool:
@@ -106,13 +121,23 @@ class Spool:
         recovered: records that were saved from it.
     """
 
-    def __init__(self, path: Path, rng: random.Random, max_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rng: random.Random,
+        max_bytes: int = 64 << 20,
+        *,
+        max_age_s: float = math.inf,
+        monotonic_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """Open the spool at ``path``, or make it; a damaged one is put aside, and what it still gives put in a new one.
 
         Args:
             path: the database; other files of its name stand beside it.
             rng: draws epochs; seed it from the operating system, as two spools of a device must not draw the same.
             max_bytes: bound on what the records occupy.
+            max_age_s: bound on the time that the agent runs while a record waits.
+            monotonic_s: tells that time.
 
         Raises:
             SpoolError: another process uses it, the disk refuses it, or a newer agent made it.
@@ -120,6 +145,9 @@ class Spool:
         self._path = path
         self._rng = rng
         self._max_bytes = max_bytes
+        self._max_age_s = max_age_s
+        self._monotonic_s = monotonic_s
+        self._looked_at_s = monotonic_s()
         self._lock = threading.Lock()
         self.recovered_from: Path | None = None
         self.recovered = 0
@@ -184,6 +212,7 @@ class Spool:
                 self._set("cursor", cursor)
             for name, value in (notes or {}).items():
                 self._database.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+            self._expire()
             self._thin()
         self._last_sequence = self._number("last")
 
@@ -251,15 +280,7 @@ class Spool:
                     _log.warning("%s: mark %d was never offered; starting a new epoch", self._path, sequence)
                     self._begin_epoch()
                     return 0
-                released = 0
-                for channel, count, size_bytes in self._fetch(
-                    "SELECT channel, count(*), sum(length(body)) FROM record WHERE sequence <= ? GROUP BY channel",
-                    (sequence,),
-                ):
-                    self._add(f"stored.{channel}", count)
-                    self._add("bytes", -size_bytes - count * RECORD_OVERHEAD_BYTES)
-                    released += count
-                self._database.execute("DELETE FROM record WHERE sequence <= ?", (sequence,))
+                released = self._delete_through(sequence, "stored")
                 self._set("released", sequence)
         return released
 
@@ -351,7 +372,10 @@ class Spool:
     def _open_database(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
-            # The order matters: the page cache is set before the first read, the journal before the first write.
+            # The order matters: the page cache is set before the first read, the journal before the first write. Small
+            # pages halve what is written to the flash: each `put` changes a few bytes of four pages. They hold for new
+            # databases only.
+            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             database.execute("PRAGMA cache_size = -256")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
@@ -425,6 +449,43 @@ class Spool:
 
     def _add(self, name: str, count: int) -> None:
         self._set(name, self._number(name) + count)
+
+    def _delete_through(self, sequence: int, reason: str) -> int:
+        deleted = 0
+        for channel, count, size_bytes in self._fetch(
+            "SELECT channel, count(*), sum(length(body)) FROM record WHERE sequence <= ? GROUP BY channel", (sequence,)
+        ):
+            self._add(f"{reason}.{channel}", count)
+            self._add("bytes", -size_bytes - count * RECORD_OVERHEAD_BYTES)
+            deleted += count
+        self._database.execute("DELETE FROM record WHERE sequence <= ?", (sequence,))
+        return deleted
+
+    def _expire(self) -> None:
+        """Give up what is too old; note, once a step, through which record all had been put by then."""
+        if self._max_age_s == math.inf:
+            return
+        now_s = self._monotonic_s()
+        # That of the last `put`: when what is here now was put, at the latest.
+        before_ms = self._number("lived_ms")
+        lived_ms = before_ms + max(0, round((now_s - self._looked_at_s) * _MS_PER_S))
+        self._looked_at_s = now_s
+        self._set("lived_ms", lived_ms)
+        step = int(lived_ms * AGE_STEPS // (self._max_age_s * _MS_PER_S))
+        if step == self._number("age_step"):
+            return
+        self._set("age_step", step)
+        self._set(f"{_THROUGH_MS}{before_ms}", self._last_sequence)
+        passed = [
+            (name, sequence)
+            for name, sequence in self._fetch("SELECT name, value FROM number WHERE name GLOB ?", (f"{_THROUGH_MS}*",))
+            if lived_ms - int(name.removeprefix(_THROUGH_MS)) >= self._max_age_s * _MS_PER_S
+        ]
+        for name, _ in passed:
+            self._database.execute("DELETE FROM number WHERE name = ?", (name,))
+        n_expired = self._delete_through(max((sequence for _, sequence in passed), default=0), "expired")
+        if n_expired:
+            _log.warning("%s: %d records were too old and are given up", self._path, n_expired)
 
     def _thin(self) -> None:
         """Thin down to `LOW_WATER` of the bound, so that it is not every `put` of a full spool that has to."""
@@ -534,7 +595,7 @@ def _counts_in(database: sqlite3.Connection) -> dict[Channel, ChannelCounts]:
     numbers = dict(database.execute("SELECT name, value FROM number").fetchall())
     return {
         channel: ChannelCounts(
-            *(numbers.get(f"{what}.{channel.value}", 0) for what in ("put", "merged", "dropped", "stored"))
+            *(numbers.get(f"{what}.{channel.value}", 0) for what in ("put", "merged", "dropped", "stored", "expired"))
         )
         for channel in Channel
         if RULES[channel].spooled

@@ -8,6 +8,8 @@ The rule, in this order, until the rest is well below the bound:
 3. Drop the oldest windows.
 4. Drop the oldest events: they are few, and tell what happened to the device itself.
 
+What is too old has gone before: age is a bound of its own (`edge_agent.telemetry.spool`).
+
 A record that may have been sent already is never merged: the receiver may hold it, and would count its rows twice.
 """
 

@@ -12,13 +12,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from broker.messages import Event, Samples, TelemetryWindow, encode_body, parse
+from benchmarks.fleet_load import make_window
+from broker.messages import Event, Sample, Samples, TelemetryWindow, encode_body, parse
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
-from edge_agent.telemetry.spool import LOST_NUMBERS, ChannelCounts, Spool, load_counts
-from tests.unit.edge_agent.examples import window_of
+from edge_agent.settings import TelemetrySettings
+from edge_agent.telemetry.spool import (
+    AGE_STEPS,
+    LOST_NUMBERS,
+    PAGE_BYTES,
+    RECORDS_SHARE,
+    ChannelCounts,
+    Spool,
+    load_counts,
+)
+from tests.unit.edge_agent.examples import RAIN, ManualClock, window_of
 
 MakeSpool = Callable[..., Spool]
 
@@ -273,7 +284,7 @@ def damage_pages(path: Path, *numbers: int) -> None:
     """Spoil pages of a database, 1 for the first."""
     content = bytearray(path.read_bytes())
     for number in numbers:
-        content[4096 * (number - 1) : 4096 * number] = b"\xa5" * 4096
+        content[PAGE_BYTES * (number - 1) : PAGE_BYTES * number] = b"\xa5" * PAGE_BYTES
     path.write_bytes(content)
 
 
@@ -295,7 +306,7 @@ def test_of_a_damaged_spool_everything_readable_is_kept_under_its_old_name_and_t
     before = {record.key.sequence: record for record in first.peek(100)}
     epoch = first.epoch
     first.close()
-    n_pages = path.stat().st_size // 4096
+    n_pages = path.stat().st_size // PAGE_BYTES
     # Pages of records alone: everything that is read when it is opened is whole.
     damage_pages(path, n_pages // 2, n_pages - 2)
     second = make()
@@ -418,3 +429,145 @@ def test_what_put_returned_for_survives_a_kill_and_cursor_and_records_agree(tmp_
     assert spool.counts()[Channel.EVENTS].put == 2 * spool.cursor()
     assert sequences(spool) == list(range(1, min(1000, 2 * spool.cursor()) + 1))
     spool.close()
+
+
+# --- age -------------------------------------------------------------------------------------------------------------
+
+MAX_AGE_S = 64_000.0
+STEP_S = MAX_AGE_S / AGE_STEPS
+
+
+@pytest.fixture
+def age(tmp_path: Path) -> Iterator[tuple[ManualClock, Callable[..., Spool]]]:
+    """A clock, and what opens the spool anew by it."""
+    clock = ManualClock()
+    opened: list[Spool] = []
+
+    def build(max_age_s: float = MAX_AGE_S) -> Spool:
+        if opened:
+            opened[-1].close()
+        spool = Spool(
+            tmp_path / "spool.db", random.Random(1), max_age_s=max_age_s, monotonic_s=lambda: clock.monotonic_s()
+        )
+        opened.append(spool)
+        return spool
+
+    yield clock, build
+    opened[-1].close()
+
+
+Age = tuple[ManualClock, Callable[..., Spool]]
+
+
+def test_what_waits_for_too_long_is_given_up_and_counted_and_what_is_younger_stays(age: Age):
+    clock, make = age
+    spool = make()
+    for number in range(200):
+        spool.put([event(number)])
+        clock.advance(STEP_S)
+        ages_s = [STEP_S * (number + 1 - sequence + 1) for sequence in sequences(spool)]
+        assert max(ages_s) <= MAX_AGE_S + 2 * STEP_S
+        # Never early: everything younger is there.
+        assert len(ages_s) >= min(number + 1, AGE_STEPS)
+    counts = spool.counts()[Channel.EVENTS]
+    assert (counts.put, counts.dropped, counts.waiting) == (200, 0, len(sequences(spool)))
+    assert counts.expired == 200 - counts.waiting
+    (n_notes,) = spool._database.execute("SELECT count(*) FROM number WHERE name GLOB 'put through *'").fetchone()
+    assert n_notes <= AGE_STEPS + 2
+
+
+def test_time_without_power_and_a_clock_that_starts_anew_age_nothing(age: Age):
+    clock, make = age
+    make().put([event(0)])
+    clock.advance(100 * MAX_AGE_S)
+    spool = make()
+    spool.put([event(1)])
+    assert sequences(spool) == [1, 2]
+    clock.advance(MAX_AGE_S / 2)
+    spool.put([event(2)])
+    clock.advance(-MAX_AGE_S / 2)
+    spool = make()
+    for number in range(3):
+        clock.advance(MAX_AGE_S / 4 + 2 * STEP_S)
+        spool.put([event(number)])
+    assert sequences(spool)[:2] == [3, 4]
+
+
+def test_another_bound_does_not_make_records_older_than_they_are(age: Age):
+    clock, make = age
+    spool = make()
+    for number in range(150):
+        spool.put([event(number)])
+        clock.advance(STEP_S)
+    shorter = make(MAX_AGE_S / 4)
+    shorter.put([event(150)])
+    clock.advance(STEP_S)
+    shorter.put([event(151)])
+    assert AGE_STEPS / 4 - 2 <= len(sequences(shorter)) <= AGE_STEPS / 4 + 2
+
+
+def test_records_that_expired_are_not_waited_for_by_the_receiver(age: Age):
+    clock, make = age
+    spool = make()
+    spool.put([event(0)])
+    spool.peek(10)
+    spool.release_through(spool.epoch, 1)
+    for number in range(100):
+        spool.put([event(number)])
+        clock.advance(STEP_S)
+    keys = [record.key for record in spool.peek(100)]
+    assert keys[0].sequence > 2
+    assert keys[0].previous == 1
+
+
+def test_a_spool_without_a_bound_on_age_keeps_everything(age: Age):
+    clock, make = age
+    spool = make(float("inf"))
+    spool.put([event(0)])
+    clock.advance(1e12)
+    spool.put([event(1)])
+    assert sequences(spool) == [1, 2]
+
+
+# --- a month without a network ----------------------------------------------------------------------------------------
+
+MONTH_DAYS = 30
+WINDOWS_A_DAY = 144
+
+
+def test_thirty_days_without_a_network_fit_into_the_default_bound(tmp_path: Path):
+    # 64 features, six windows an hour, five background rows with each: the defaults.
+    rng = np.random.default_rng(1)
+    windows = [encode_body(make_window(rng, number)) for number in range(20)]
+    rows = tuple(
+        Sample(
+            f"station-07.{number}", 1.7e9, tuple(rng.random(64).tolist()), 1.0, 0.5, agrees=True, reason="background"
+        )
+        for number in range(5)
+    )
+    samples = encode_body(Samples(RAIN, rows))
+    path = tmp_path / "spool.db"
+    spool = Spool(path, random.Random(1), TelemetrySettings().spool_max_bytes)
+    for day in range(MONTH_DAYS):
+        of_a_day: list[tuple[Channel, bytes]] = []
+        for number in range(WINDOWS_A_DAY):
+            of_a_day += [(Channel.TELEMETRY, windows[number % len(windows)]), (Channel.SAMPLES, samples)]
+        spool.put([*of_a_day, event(day, 200)], cursor=day)
+    counts = spool.counts()
+    assert counts[Channel.TELEMETRY] == ChannelCounts(put=MONTH_DAYS * WINDOWS_A_DAY)
+    assert counts[Channel.SAMPLES] == ChannelCounts(put=MONTH_DAYS * WINDOWS_A_DAY)
+    spool.close()
+    assert path.stat().st_size < TelemetrySettings().spool_max_bytes / 2
+
+
+def test_the_database_of_a_spool_that_thins_stays_within_its_bound(tmp_path: Path):
+    path, bound_bytes = tmp_path / "spool.db", 256 << 10
+    spool = Spool(path, random.Random(1), int(bound_bytes * RECORDS_SHARE))
+    rng = np.random.default_rng(1)
+    first = make_window(rng, 0)
+    for start in range(0, 800, 20):
+        numbered = [msgspec.structs.replace(first, first_row=n, last_row=n) for n in range(start, start + 20)]
+        spool.put([(Channel.TELEMETRY, encode_body(window)) for window in numbered])
+    assert spool.counts()[Channel.TELEMETRY].merged > 0
+    spool.close()
+    assert path.stat().st_size <= bound_bytes
