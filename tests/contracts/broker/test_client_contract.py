@@ -16,7 +16,7 @@ from broker.errors import LinkError
 from broker.local import start_local_broker
 from broker.messages import MAX_BYTES, MessageTooLargeError, Status, encode, parse, parse_as
 from broker.topics import RULES, Channel, Topic, fleet_filter, parse_device, parse_fleet
-from tests.unit.broker.wire_examples import V1, file_of, payload_of
+from tests.unit.broker.wire_examples import V1, file_of
 from tests.waiting import wait_until
 
 FLEET = parse_fleet("stations")
@@ -38,7 +38,7 @@ def test_a_payload_of_every_channel_arrives_byte_for_byte_as_it_is_kept_in_the_f
     device, _ = connect("writer")
 
     for channel in Channel:
-        device.publish_and_wait(Topic(FLEET, DEVICE, channel), payload_of(V1[channel]), 10)
+        device.publish_and_wait(Topic(FLEET, DEVICE, channel), file_of(1, channel).read_bytes(), 10)
 
     wait_until(lambda: len(inbox.deliveries) == len(Channel))
     for delivery in inbox.deliveries:
@@ -71,7 +71,7 @@ def test_a_message_of_the_largest_size_arrives(connect):
 @pytest.mark.parametrize("channel", Channel)
 def test_a_late_subscriber_hears_what_is_retained_and_nothing_else(connect, channel):
     device, _ = connect("writer")
-    device.publish_and_wait(Topic(FLEET, DEVICE, channel), payload_of(V1[channel]), 10)
+    device.publish_and_wait(Topic(FLEET, DEVICE, channel), file_of(1, channel).read_bytes(), 10)
     _, inbox = connect("late", ALL)
     device.publish_and_wait(Topic(FLEET, DEVICE, Channel.REPLY), b"mark", 10)
 

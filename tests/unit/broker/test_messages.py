@@ -41,8 +41,9 @@ BUNDLE = BundleRef("rain", 3)
 
 def fields_of(channel: Channel) -> list[object]:
     """The example of a channel as plain values; the body alone where the channel is spooled."""
-    content = msgspec.msgpack.decode(payload_of(V1[channel])[1:])
-    return content[1] if RULES[channel].spooled else content
+    # Every field, also those that `encode_body` leaves out because an older reader has no need of them.
+    fields: list[object] = msgspec.msgpack.decode(msgspec.msgpack.encode(V1[channel][1]))
+    return fields
 
 
 def payload_with(channel: Channel, body: object) -> bytes:
