@@ -9,7 +9,6 @@ import ctypes
 import gzip
 import importlib.util
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -246,8 +245,8 @@ def peers_of(name: str, model: Prepared, folder: Path) -> dict[str, Call]:
 def bench_one_row_from_python(name, tmp_path, record_ratio) -> None:
     model = prepared(name)
     ours, portable = native_call(model), native_call(model, PORTABLE)
-    found = {}
-    for peer, call in peers_of(name, model, tmp_path).items():
+    calls, found = peers_of(name, model, tmp_path), {}
+    for peer, call in calls.items():
         found[peer] = middle_of(ours, call)
         print(f"{name}: native {found[peer].ours_us / ROWS:.2f} µs, {peer} {found[peer].peer_us / ROWS:.2f} µs a row")
     best = min(found, key=lambda peer: found[peer].peer_us)
@@ -263,7 +262,7 @@ def bench_one_row_from_python(name, tmp_path, record_ratio) -> None:
             f"{name}: one row from Python, native / emlearn, whose shares are not the model's (shown only)",
             ours=pair.ours_us / ROWS, peer=pair.peer_us / ROWS, reach=1.0, unit="µs", runs=pair.runs,
         )  # fmt: skip
-    pair = middle_of(portable, peers_of(name, model, Path(tempfile.mkdtemp(dir=tmp_path)))[best])
+    pair = middle_of(portable, calls[best])
     record_ratio(
         f"{name}: one row from Python, portable native / {best}",
         ours=pair.ours_us / ROWS, peer=pair.peer_us / ROWS, reach=1.0, unit="µs", runs=pair.runs,
