@@ -60,7 +60,8 @@ VALUES = (
     | st.floats().map(repr)
     | st.decimals(allow_nan=False, allow_infinity=False).map(str)
 )
-EDGES = st.sets(st.integers(-21, 21).map(float), max_size=40).map(sorted)
+# More than the engine compares one by one, too.
+EDGES = st.sets(st.integers(-21, 21).map(float), max_size=40).map(sorted) | st.just([float(n) for n in range(-20, 20)])
 
 
 class Echo:
@@ -117,11 +118,16 @@ def manifests(draw: st.DrawFn) -> Manifest:
     n, o = len(features), base.n_outputs
     # Few of them, so that labels are equally likely now and then.
     numbers = st.sampled_from((-1.0, 0.0, 0.0, 0.5, 1.0, 3.7))
+    coefficients = tuple(tuple(draw(st.lists(numbers, min_size=n, max_size=n))) for _ in range(o))
+    intercepts = tuple(draw(st.lists(numbers, min_size=o, max_size=o)))
+    if draw(st.booleans()):
+        # Every label is as likely as the first.
+        coefficients, intercepts = coefficients[:1] * o, intercepts[:1] * o
     second = LinearModel(
         means=tuple(draw(st.lists(numbers, min_size=n, max_size=n))),
         scales=tuple(draw(st.lists(st.floats(0.5, 4), min_size=n, max_size=n))),
-        coefficients=tuple(tuple(draw(st.lists(numbers, min_size=n, max_size=n))) for _ in range(o)),
-        intercepts=tuple(draw(st.lists(numbers, min_size=o, max_size=o))),
+        coefficients=coefficients,
+        intercepts=intercepts,
     )
     old = base.estimation
     estimation = Estimation(
