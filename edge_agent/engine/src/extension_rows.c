@@ -232,7 +232,8 @@ static PyObject *rows_put(PyObject *object, PyObject *const *arguments, Py_ssize
         const double number = PyFloat_AsDouble(PyList_GetItem(arguments[1], i));
         if (number == -1.0 && PyErr_Occurred() != NULL)
             return NULL;
-        if (fabs(number) > FLT_MAX) {
+        /* What is rounded to the greatest number of float32 is let pass, as by struct and by the runtimes. */
+        if (isinf((float)number)) {
             PyErr_Format(PyExc_OverflowError, "value %zd of the row does not fit into float32", (Py_ssize_t)i);
             return NULL;
         }

@@ -2,7 +2,9 @@
 
 import math
 import random
+from array import array
 from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from broker.messages import AskLabels, Sample, Samples, encode_body, encode_record, parse
 from broker.messages import RecordKey as Key
 from broker.topics import Channel
-from edge_agent.telemetry.sampler import MAX_PENDING_ASKS, Sampler
+from edge_agent.telemetry.sampler import MAX_PENDING_ASKS, Candidate, Sampler
 from tests.unit.edge_agent.examples import RAIN, encoded, prediction_of
 
 
@@ -206,3 +208,59 @@ def test_records_stay_within_the_wire_s_limits():
 
 def test_an_empty_window_has_no_samples():
     assert sampler_of().close_window(RAIN) == []
+
+
+def offer_block(sampler: Sampler, numbers: Sequence[int], uncertainty: float = 0.5) -> list[int]:
+    """Offer rows together; return which were written down."""
+    written: list[int] = []
+
+    def candidate(index: int) -> Candidate:
+        written.append(numbers[index])
+        values = array("d", (float(numbers[index]), math.nan)).tobytes()
+        return Candidate(f"d.{numbers[index]}", 1.7e9, values, 1.0, 0.5, agrees=True)
+
+    sampler.offer_many(len(numbers), candidate, lambda _index: uncertainty)
+    return written
+
+
+def test_rows_offered_together_are_each_as_likely_to_be_chosen_as_any_other():
+    chosen: Counter[str] = Counter()
+    sampler = Sampler(random.Random(5), 4, 1.0)
+    for _ in range(3000):
+        # The first block fills the reservoir, the second, of one row, and the third compete with it.
+        for numbers in (range(12), range(12, 13), range(13, 20)):
+            offer_block(sampler, numbers)
+        (record,) = sampler.close_window(RAIN)
+        assert len({row.prediction_id for row in record.rows}) == 4
+        chosen.update(row.prediction_id for row in record.rows)
+    # 600 each; five standard deviations are 110.
+    assert len(chosen) == 20
+    assert all(abs(count - 600) < 110 for count in chosen.values()), chosen
+
+
+def test_of_rows_offered_together_only_those_that_are_left_are_written_down():
+    sampler = Sampler(random.Random(1), 3, 1.0)
+    assert len(offer_block(sampler, range(50))) == 3
+    assert len(offer_block(sampler, range(50, 100))) <= 3
+    (record,) = sampler.close_window(RAIN)
+    assert len(record.rows) == 3
+    assert all(row.features == (float(row.prediction_id.removeprefix("d.")), None) for row in record.rows)
+
+
+def test_rows_offered_together_answer_an_ask():
+    sampler = Sampler(random.Random(1), 0, 1.0)
+    sampler.ask(AskLabels("ask", 4, uncertain_share=0.5))
+    offer_block(sampler, range(40))
+    offer_block(sampler, [40, 41], uncertainty=0.9)
+    (record,) = sampler.close_window(RAIN)
+    assert len(record.rows) == 4
+    assert {row.prediction_id for row in record.rows if row.reason == "uncertain"} == {"d.40", "d.41"}
+    assert not sampler.pending_asks
+
+
+def test_a_window_s_records_are_written_by_whoever_asks_for_them_later():
+    sampler = Sampler(random.Random(1), 3, 1.0)
+    offer_block(sampler, range(10))
+    write = sampler.end_window(RAIN)
+    offer_block(sampler, range(10, 20))
+    assert {int(row.prediction_id.removeprefix("d.")) < 10 for record in write() for row in record.rows} == {True}

@@ -1,6 +1,7 @@
 """A window counts everything that happened to its rows, in a size that does not grow with them."""
 
 import math
+from array import array
 
 import pytest
 
@@ -9,6 +10,7 @@ from broker.messages import RecordKey as Key
 from broker.topics import Channel
 from edge_agent.errors import RowError
 from edge_agent.scoring.scorer import Prediction
+from edge_agent.telemetry.sketches import bucket_of
 from edge_agent.telemetry.window import WindowBuilder, can_merge, merge_windows
 from tests.unit.edge_agent.examples import (
     classification_manifest,
@@ -129,3 +131,48 @@ def test_windows_of_another_bundle_do_not_merge():
         merge_windows([window_of(0, 1), window_of(2, 3, version=4)])
     with pytest.raises(ValueError, match="no window"):
         merge_windows([])
+
+
+class Block:
+    """Counts of the example's two features: bins and missing, out of range, predictions, agreement; one bucket."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def counts(self) -> tuple[bytes, int, bytes]:
+        self.asked += 1
+        counts = [1, 0, 2, 0, 4] + [3, 4, 0] + [5, 6] + [3, 4] + [0] * 19 + [7]
+        return array("Q", counts).tobytes(), 100, array("I", [3, 0, 4]).tobytes()
+
+
+def test_rows_counted_in_a_block_and_one_by_one_are_added():
+    block = Block()
+    builder = WindowBuilder(classification_manifest(), "onnx-fp32", 100.0, block)
+    # What was there before is no row of this window.
+    assert block.asked == 1
+    builder.refuse(12, RowError("missing", "", 1))
+    builder.count_block(10, 17, 7)
+    builder.count(18, encoded(10.0, 4.9), prediction_of(1.0, 0.95), 12.0)
+    assert (builder.rows, builder.rows_scored, builder.rows_left) == (9, 8, 1)
+    window = builder.close(160.0)
+    assert window.features == (
+        FeatureCounts((1, 0, 3, 0), missing=4, out_of_range=5),
+        FeatureCounts((4, 4), missing=1, out_of_range=6),
+    )
+    assert window.predictions == (3, 5)
+    assert (window.agreement[18], window.agreement[19]) == (0, 8)
+    assert (window.first_row, window.last_row, window.rows_scored) == (10, 18, 8)
+    assert window.latency == ((100, 3), (102, 4), (bucket_of(12.0), 1))
+
+
+def test_a_window_that_ended_is_built_later_and_stays_as_it_was(builder: WindowBuilder):
+    builder.count(0, encoded(1.0, 2.0), prediction_of(), 1.0)
+    builder.error("spool")
+    build = builder.end(160.0)
+    builder.count(1, encoded(2.0, 3.0), prediction_of(), 2.0)
+    builder.refuse(2, RowError("missing", "", 0))
+    builder.error("spool")
+    window = build()
+    assert (window.rows_scored, window.first_row, window.last_row, window.errors) == (1, 0, 0, (("spool", 1),))
+    assert window.rows_refused == ()
+    assert sum(window.features[0].counts) == 1
