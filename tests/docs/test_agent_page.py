@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 from tests.docs.blocks import parse_page
 
 # Keys whose default is None, or whose shown value is an example.
-_EXAMPLES = {"end_row", "prefer"}
+_EXAMPLES = {"end_row", "prefer", "port", "topic", "username", "password_env", "factory", "keep"}
 _COMMENTED = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
 _SHOWN_DEFAULT = re.compile(r"^# ([a-z_]+) = ", re.MULTILINE)
 
