@@ -185,8 +185,8 @@ class ScoringLoop:
 
         All that are taken are scored before anything else happens, so that nobody need know of rows in between.
         """
-        wanted = CAPACITY
-        if self._row_s * CAPACITY > MAX_ADDED_S:
+        wanted = CAPACITY if self._block is None else self._block.capacity
+        if self._row_s * wanted > MAX_ADDED_S:
             wanted = max(1, int(MAX_ADDED_S / self._row_s))
         left = self._window.rows_left if self._window is not None else 0
         return min(wanted, left) if left > 0 else wanted
@@ -212,8 +212,10 @@ class ScoringLoop:
         n_scored = block.settle(len(rows), refused)
         if self._window is not None:
             self._window.count_block(rows[0].number, rows[-1].number, n_scored)
-        for place, error in refused:
-            self._refuse(engine, rows[place].number, error)
+        for place, refusal in refused:
+            if refusal.kind == RUNTIME and isinstance(refusal.__cause__, Exception):
+                self._surprises.tell(f"scoring row {rows[place].number}", refusal.__cause__)
+            self._refuse(engine, rows[place].number, refusal)
         if n_scored:
             self._count_block(engine, block, rows)
         return True

@@ -146,9 +146,18 @@ class SinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScoringSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which variant of a bundle to run: the first name of `prefer` that an installed runtime can run, else the best."""
+    """How rows are scored.
+
+    Attributes:
+        prefer: which variant of a bundle to run: the first of these that an installed runtime can run, else the best.
+        max_batch_rows: rows that one call of the runtime may score where so many wait; 1: each by itself. None waits
+            longer for it than a hundredth of a second.
+        abstain_below: a label of less confidence is not given: the answer says that it abstains. 0: every label is.
+    """
 
     prefer: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    max_batch_rows: Annotated[int, Meta(ge=1, le=64)] = 64
+    abstain_below: Share = 0.0
 
 
 class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):

@@ -159,6 +159,8 @@ class Agent:
             stop_at_end=settings.source.at_end == "stop",
             engine=self._updater.start(),
             cursor=self._spool.cursor(),
+            max_batch_rows=settings.scoring.max_batch_rows,
+            abstain_below=settings.scoring.abstain_below,
         )
         self._updater.attach(self._loop)
         broker = settings.broker

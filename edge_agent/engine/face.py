@@ -68,7 +68,7 @@ class EngineModel(Protocol):
 class RowBlock(Protocol):
     """A block of rows on their way through the agent; used by one thread. A row's place is its place in its list.
 
-    Rows are objects with ``number`` and ``values``, as `edge_agent.sensing.source.SourceRow`.
+    Rows come in a list, nothing else: objects with ``number`` and ``values`` (`edge_agent.sensing.source.SourceRow`).
     """
 
     @property
@@ -76,8 +76,8 @@ class RowBlock(Protocol):
         """Place of the row that was being scored when `score_each` raised."""
         ...
 
-    def encode(self, rows: "list[Any]", start: int, /) -> int:
-        """Check and encode rows from ``start`` on; return the place of the first that Python must look at, or their number.
+    def encode(self, rows: "Sequence[Any]", start: int, /) -> int:
+        """Check and encode rows from ``start`` on; return the place of one that Python must look at, or their number.
 
         Raises:
             ValueError: more rows than the block takes.
@@ -130,6 +130,10 @@ class RowBlock(Protocol):
         """Return what is known of a scored row."""
         ...
 
+    def outputs(self, place: int, /) -> tuple[float, ...]:
+        """Return ``(n_outputs,)``, what the model answered for a scored row."""
+        ...
+
     def values(self, place: int, /) -> "tuple[float | None, ...]":
         """Return ``(n_features,)`` of an encoded row; None where missing."""
         ...
@@ -139,7 +143,7 @@ class RowBlock(Protocol):
         ...
 
     def lines(
-        self, rows: "list[Any]", begin: bytes, middle: bytes, labels: "tuple[bytes, ...]", abstain_below: float, /
+        self, rows: "Sequence[Any]", begin: bytes, middle: bytes, labels: "tuple[bytes, ...]", abstain_below: float, /
     ) -> bytes:
         """Write one line for each counted row; see `edge_agent.sensing.answer_lines`."""
         ...
@@ -153,8 +157,8 @@ class RowBlock(Protocol):
         ...
 
 
-# (label, value, confidence, agrees, agreement, uncertainty, latency in microseconds, outputs)
-Answer = tuple[int, float, float, int, int, float, float, tuple[float, ...]]
+# Of one row: label, value, confidence, agrees, agreement, uncertainty, latency in microseconds.
+Answer = tuple[int, float, float, int, int, float, float]
 
 # What `RowBlock.states` says of a row.
 NOT_TAKEN: Final = 0
@@ -170,7 +174,7 @@ REFUSES_OUT_OF_RANGE: Final = 4
 class RowEngine(Protocol):
     """The engine as an extension module: it makes blocks of rows as well."""
 
-    def rows(
+    def rows(  # noqa: PLR0913, PLR0917 - the parts of a bundle, once each
         self,
         capacity: int,
         n_outputs: int,
@@ -204,13 +208,15 @@ class RowEngine(Protocol):
             limits: ``(n_features, 2) float64``: least and greatest number that is in range.
             starts: ``(n_features + 1,) uint32``: where the edges of each feature begin.
             edges: float64, ascending for each feature.
-            output_edges, disagreement_edges: float64, ascending.
+            output_edges: float64, ascending.
+            disagreement_edges: float64, ascending.
             means: ``(n_features,) float64``: what the second model takes for a missing number.
             slopes: ``(n_features, n_outputs) float64`` of the second model.
             intercepts: ``(n_outputs,) float64``.
             rows: ``(capacity, n_features) float32``, is written.
             answers: ``(capacity, n_outputs) float32``, is read, and by `RowBlock.score_each` written.
-            entry, exit: ``(n_features,)`` and ``(n_outputs,) float32``: one row of the runtime.
+            entry: ``(n_features,) float32``: the runtime's one row.
+            exit: ``(n_outputs,) float32``: its answer.
 
         Raises:
             ValueError: parts that do not fit each other.

@@ -79,7 +79,7 @@ class NativeRuntime:
         def run_many(n: int) -> None:
             score_into(given[: 4 * n_features * n], taken[: 4 * n_outputs * n])
 
-        return Bound(rows, answers, entry, answer, score_into, (entry, answer), run_many)
+        return Bound(rows, answers, entry, answer, score_into, (entry, answer), run_many, _SCORE_ERRORS)
 
     def close(self) -> None:
         """Give back the model's memory."""

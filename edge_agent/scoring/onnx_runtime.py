@@ -6,6 +6,7 @@ forests otherwise sum in another order and answer differently from device to dev
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ _SCORE_ERRORS: Final[tuple[type[Exception], ...]] = (struct.error, OverflowError
 _BATCH_ERRORS: Final[tuple[type[Exception], ...]] = (ValueError, *_ORT_ERRORS)
 # 4 is fatal: what goes wrong is raised as well, and a device's log is no place for the rest.
 _LOG_SEVERITY: Final = 4
+# Rows that are scored together are summed in another order.
+_NEAR: Final = 1e-4
 
 
 class OnnxRuntime:
@@ -94,16 +97,18 @@ class OnnxRuntime:
             binding = bindings.get(n)
             if binding is None:
                 binding = bindings[n] = self._bind(rows, n, answers, (n, *shape[1:]))
-            run(binding, None)
+            run(binding if inner is None else binding._iobinding, None)  # noqa: SLF001 - as below
 
         # The session's own object: its wrapper asks nothing that is not known here, and costs a tenth of a small model.
         inner = getattr(self._session, "_sess", None)
         run = self._run if inner is None else inner.run_with_iobinding
         wrapped = self._binding
         one = wrapped if inner is None else wrapped._iobinding  # noqa: SLF001 - as above
-        # An answer whose first dimension is not the rows' cannot be many.
-        many = run_many if len(shape) > 1 and shape[0] == 1 and self._takes_many(run_many) else None
-        return Bound(rows, answers, self._row, self._answer, run, (one, None), many)
+        bound = Bound(
+            rows.data, answers.data, self._row.data, self._answer.data, run, (one, None), run_many, _ORT_ERRORS
+        )
+        is_many = len(shape) > 1 and shape[0] == 1 and capacity > 1 and _takes_many(bound, run_many)
+        return bound if is_many else replace(bound, run_many=None)
 
     def close(self) -> None:
         """Give back the session's memory."""
@@ -113,15 +118,7 @@ class OnnxRuntime:
         binding = self._session.io_binding()
         binding.bind_input(self._input, "cpu", 0, np.float32, (n, self._row.shape[1]), rows.ctypes.data)
         binding.bind_output(self._output, "cpu", 0, np.float32, shape, answers.ctypes.data)
-        return binding if not hasattr(self._session, "_sess") else binding._iobinding  # noqa: SLF001 - as above
-
-    def _takes_many(self, run_many: Callable[[int], object]) -> bool:
-        """Tell whether this model scores two rows at once: some are made for one alone."""
-        try:
-            run_many(2)
-        except _BATCH_ERRORS:
-            return False
-        return True
+        return binding
 
     def _verify_input(self, n_features: int) -> str:
         inputs = self._session.get_inputs()
@@ -151,6 +148,20 @@ class OnnxRuntime:
             msg = f"{self._path}: answers {found} for one row, its manifest has {n_outputs} outputs"
             raise BundleError(msg)
         return fitting[0]
+
+
+def _takes_many(bound: Bound, run_many: Callable[[int], object]) -> bool:
+    """Tell whether a model answers two rows at once as it answers each of them: some are made for one alone."""
+    rows, answers = np.asarray(bound.rows), np.asarray(bound.answers)
+    entry, answer = np.asarray(bound.entry), np.asarray(bound.exit)
+    rows[:2] = [[0.0], [1.0]]
+    entry[:] = 1.0
+    try:
+        run_many(2)
+        bound.run(*bound.arguments)
+    except _BATCH_ERRORS:
+        return False
+    return np.allclose(answers[1], answer.reshape(-1), rtol=_NEAR, atol=_NEAR, equal_nan=True)
 
 
 def _first_line(error: BaseException) -> str:

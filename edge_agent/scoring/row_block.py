@@ -1,4 +1,4 @@
-"""Rows that are there together, taken through the engine: checked, scored, decided and counted without Python in between.
+"""Rows that are there together, taken through the engine: checked, scored and counted without Python in between.
 
 What the rules of a row are is said by `schema`, `second_model`, `scorer` and `telemetry.window`, in Python. This is the
 quick way to the same answers, for whoever has the engine's extension module; a row that is unusual is put back into
@@ -20,6 +20,9 @@ from edge_agent.scoring.second_model import SecondModel
 
 RUNTIME: Final = "runtime"
 CAPACITY: Final = 64
+# Bound of a block's numbers: rows of thousands of features are taken a few at a time.
+MAX_BYTES: Final = 1 << 19
+_BYTES_A_NUMBER: Final = 13
 
 
 class Row(Protocol):
@@ -41,18 +44,20 @@ class BlockScorer:
 
     Attributes:
         block: the engine's block, which has the answers of the rows scored last and the counts of the open window.
+        capacity: rows that it takes at once.
     """
 
-    def __init__(self, bound: Bound, block: RowBlock, encoder: RowEncoder) -> None:
+    def __init__(self, bound: Bound, block: RowBlock, encoder: RowEncoder, capacity: int) -> None:
         self.block = block
+        self.capacity = capacity
         self._bound = bound
         self._encoder = encoder
 
-    def score(self, rows: list[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
+    def score(self, rows: Sequence[Row], clock: Callable[[], float], *, together: bool) -> list[tuple[int, RowError]]:
         """Encode and score rows; nothing is counted before `settle`.
 
         Args:
-            rows: `CAPACITY` at most.
+            rows: a list, of `capacity` at most.
             clock: seconds that never go back.
             together: whether one call of the runtime may score more than one row; the latency of each is then the time
                 of all, for so long it waited.
@@ -91,7 +96,7 @@ class BlockScorer:
             return range(n)
         return [place for place, state in enumerate(states) if state == COUNTED]
 
-    def _encode(self, rows: list[Row]) -> list[tuple[int, RowError]]:
+    def _encode(self, rows: Sequence[Row]) -> list[tuple[int, RowError]]:
         refused: list[tuple[int, RowError]] = []
         place = self.block.encode(rows, 0)
         while place < len(rows):
@@ -105,7 +110,9 @@ class BlockScorer:
             place = self.block.encode(rows, place + 1)
         return refused
 
-    def _score_together(self, many: Callable[[int], object], n: int, began_s: float, clock: Callable[[], float]) -> bool:
+    def _score_together(
+        self, many: Callable[[int], object], n: int, began_s: float, clock: Callable[[], float]
+    ) -> bool:
         try:
             many(n)
         except Exception:  # noqa: BLE001 - which row it was is found out one by one
@@ -122,19 +129,28 @@ class BlockScorer:
                 self.block.score_each(start, n, bound.run, bound.arguments, clock, more_us)
             except Exception as error:  # noqa: BLE001 - whatever a runtime raises on a row is the row's
                 place = self.block.place
-                refused.append((place, RowError(RUNTIME, f"{type(error).__name__}: {str(error)[:300]}")))
+                refused.append((place, self._failure(error)))
                 start = place + 1
             else:
                 return
 
+    def _failure(self, error: Exception) -> RowError:
+        """Return what an exception of the runtime says of its row; one that nobody expected stands as its cause."""
+        if isinstance(error, self._bound.errors):
+            return RowError(RUNTIME, next(iter(str(error).splitlines()), type(error).__name__)[:300])
+        failure = RowError(RUNTIME, repr(error))
+        failure.__cause__ = error
+        return failure
+
     def _not_finite(self, place: int) -> RowError:
-        outputs = self.block.answer(place)[-1]
+        outputs = self.block.outputs(place)
         return RowError(RUNTIME, f"the model answered {list(outputs)[:8]}, which is not finite")
 
 
-def open_block(manifest: Manifest, runtime: Runtime, capacity: int = CAPACITY) -> BlockScorer | None:
+def open_block(manifest: Manifest, runtime: Runtime) -> BlockScorer | None:
     """Bind a runtime to a block of the engine; None where there is no engine, or the runtime cannot be bound."""
     engine = load_row_engine()
+    capacity = max(1, min(CAPACITY, MAX_BYTES // (_BYTES_A_NUMBER * len(manifest.features))))
     bound = runtime.bind(capacity) if engine is not None and isinstance(runtime, BlockRuntime) else None
     if engine is None or bound is None:
         return None
@@ -166,4 +182,4 @@ def open_block(manifest: Manifest, runtime: Runtime, capacity: int = CAPACITY) -
         bound.entry,
         bound.exit,
     )
-    return BlockScorer(bound, block, encoder)
+    return BlockScorer(bound, block, encoder, capacity)

@@ -44,8 +44,9 @@ class Bound:
     Attributes:
         rows, answers: ``(capacity, n_features)`` and ``(capacity, n_outputs)``.
         entry, exit: ``(n_features,)`` and ``(n_outputs,)``: one row.
-        run: scores what stands in `entry` into `exit`, when called with `arguments`; raises whatever the library does.
+        run: scores what stands in `entry` into `exit`, when called with `arguments`.
         run_many: scores the first n of `rows` into `answers`; None: the runtime gains nothing from more than one row.
+        errors: what `run` and `run_many` raise when the runtime fails on a row.
     """
 
     rows: "WriteableBuffer"
@@ -55,6 +56,7 @@ class Bound:
     run: Callable[..., object]
     arguments: tuple[object, ...]
     run_many: Callable[[int], object] | None
+    errors: tuple[type[Exception], ...]
 
 
 @runtime_checkable

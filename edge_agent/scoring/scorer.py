@@ -6,7 +6,6 @@ This is the hot path. It reads no clock, touches no disk, and knows neither wher
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cached_property
 
 import msgspec
 
@@ -52,7 +51,7 @@ class Scorer:
     Attributes:
         manifest: the bundle that scores.
         row: the row scored last, as the model got it; filled again by the next one.
-        block: scores rows that are there together; None: here they go one by one. Opened when it is first asked for.
+        block: scores rows that are there together; None: here they go one by one.
         abstain_below: predictions of less confidence are marked as abstained; 0: none is.
     """
 
@@ -66,17 +65,15 @@ class Scorer:
         self._lower_half = (n_agreement_bins(manifest) + 1) // 2
         self.row = EncodedRow(len(manifest.features))
         self.abstain_below = 0.0
-
-    @cached_property
-    def block(self) -> BlockScorer | None:
-        """See the class."""
-        return open_block(self.manifest, self._runtime)
+        # Opened before the first row, by whoever opens the bundle: between two rows it would be a pause.
+        self.block: BlockScorer | None = open_block(manifest, runtime)
 
     def scored(self, place: int) -> Prediction:
         """Return the prediction of a row that `block` scored last, by its place."""
         if self.block is None:
             raise ValueError("there is no block: rows are scored one by one here")
-        index, value, confidence, agrees, agreement, uncertainty, _, outputs = self.block.block.answer(place)
+        index, value, confidence, agrees, agreement, uncertainty, _ = self.block.block.answer(place)
+        outputs = self.block.block.outputs(place)
         if not self._labels:
             return Prediction(None, None, value, 0.0, bool(agrees), agreement, uncertainty, outputs)
         label, abstained = self._labels[index], confidence < self.abstain_below
@@ -126,6 +123,8 @@ class Scorer:
 
     def close(self) -> None:
         """Give back the runtime's memory."""
+        # It holds the runtime's buffers.
+        self.block = None
         self._runtime.close()
 
     def _predict(self, row: EncodedRow, outputs: Sequence[float]) -> Prediction:

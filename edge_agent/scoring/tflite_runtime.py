@@ -86,7 +86,7 @@ class TfliteRuntime:
         answers = np.zeros((capacity, answer.shape[0]), dtype=np.float32)
         # From here on the interpreter's own `invoke` would refuse.
         self._invoke = invoke
-        return Bound(rows, answers, entry, answer, invoke, (), None)
+        return Bound(rows.data, answers.data, entry.data, answer.data, invoke, (), None, (ValueError, RuntimeError))
 
     def close(self) -> None:
         """Give back the interpreter's memory."""

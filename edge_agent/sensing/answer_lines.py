@@ -1,5 +1,6 @@
 """Writes the answers of rows that were scored together: one JSON object a line, as `json_lines_sink` describes it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -31,7 +32,7 @@ class AnswerLines:
         self._labels = tuple(b'"label":' + _ENCODER.encode(label) for label in manifest.labels) or (b'"value":',)
         self._abstain_below = abstain_below
 
-    def write(self, block: RowBlock, rows: list[Row], at_utc_s: float) -> list[bytes]:
+    def write(self, block: RowBlock, rows: Sequence[Row], at_utc_s: float) -> list[bytes]:
         """Return the lines of the rows that ``block`` counted last, all scored at the same time."""
         middle = b',"at":' + _ENCODER.encode(at_utc_s) + self._bundle
         lines = block.lines(rows, self._begin, middle, self._labels, self._abstain_below)

@@ -21,7 +21,7 @@ class Sink(Protocol):
         ...
 
     def refuse(self, row: int, error: RowError) -> None:
-        """Take the word that a row was refused and why, so it has no answer; it does no I/O and never raises."""
+        """Take the word that a row has no answer, and why: as `write`, it does no I/O and never raises."""
         ...
 
     def flush(self) -> None:

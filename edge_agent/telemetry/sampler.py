@@ -87,7 +87,7 @@ class Reservoir(Generic[_ItemT]):
         return place if place < self._capacity else None
 
     def places(self, n: int) -> dict[int, int]:
-        """Say where items go that are offered together: by place the number of the item, 0 … n - 1, that is left there."""
+        """Say where items go that are offered together: by place the number, 0 … n - 1, of the item left there."""
         capacity = self._capacity
         if self.seen == 0 and n > capacity:
             self.seen = n
@@ -139,9 +139,7 @@ class Sampler:
 
         self.offer_many(1, candidate, lambda _place: prediction.uncertainty)
 
-    def offer_many(
-        self, n: int, candidate: Callable[[int], Candidate], uncertainty: Callable[[int], float]
-    ) -> None:
+    def offer_many(self, n: int, candidate: Callable[[int], Candidate], uncertainty: Callable[[int], float]) -> None:
         """Offer ``n`` scored rows in their order, each as `offer` does; only those that may be chosen are written down.
 
         Args:

@@ -2,15 +2,14 @@
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, MutableSequence, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from operator import itemgetter
 from typing import Final, Protocol
 
 import msgspec
 
-from broker.messages import FeatureCounts, Resources, TelemetryWindow
+from broker.messages import BundleRef, FeatureCounts, Resources, TelemetryWindow
 from edge_agent.bundle import Manifest, n_agreement_bins
 from edge_agent.errors import RowError
 from edge_agent.scoring.schema import OUT_OF_RANGE, EncodedRow
@@ -29,49 +28,74 @@ class BlockCounts(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Counts:
-    """The counts of one window.
+class _Layout:
+    """Where the counts of a window stand in one row of numbers, as `edge_agent.engine.face.RowBlock.counts` says.
 
     Attributes:
-        features: by feature its bins, then the missing.
+        starts: by feature the place of its first bin; the missing come behind the last.
+        outside, predictions, agreement: places of the first count out of range, prediction and agreement.
+        end: how many counts there are.
     """
 
-    features: Sequence[MutableSequence[int]]
-    out_of_range: MutableSequence[int]
-    predictions: MutableSequence[int]
-    agreement: MutableSequence[int]
+    def __init__(self, n_bins: Sequence[int], n_predictions: int, n_agreement: int) -> None:
+        self.starts = tuple(accumulate((n + 1 for n in n_bins[:-1]), initial=0))
+        missing = tuple(start + n for start, n in zip(self.starts, n_bins, strict=True))
+        self.outside = missing[-1] + 1
+        self.predictions = self.outside + len(n_bins)
+        self.agreement = self.predictions + n_predictions
+        self.end = self.agreement + n_agreement
+        self._bins = tuple(slice(start, end) for start, end in zip(self.starts, missing, strict=True))
+        # Of one place alone it would give no tuple.
+        self._missing = itemgetter(*missing, *missing[:1])
+
+    def features(self, counts: tuple[int, ...]) -> tuple[FeatureCounts, ...]:
+        """Return the counts of the features; quickly, for this is done for every window."""
+        bins = map(counts.__getitem__, self._bins)
+        return tuple(map(FeatureCounts, bins, self._missing(counts), counts[self.outside : self.predictions]))
+
+
+class _Counted(msgspec.Struct, frozen=True, gc=False):
+    """All that was counted into a window, as it stood when the window ended."""
+
+    bundle: BundleRef
+    variant: str
+    started_utc_s: float
+    ended_utc_s: float
+    first_row: int
+    last_row: int
+    scored: int
+    refused: dict[str, int]
+    errors: dict[str, int]
+    resources: Resources | None
+    layout: _Layout
+    own: list[int] | None
     latency: LatencySketch
+    block: tuple[bytes, int, bytes] | None
 
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """How many counts a window has, by feature one place more than bins: the last counts the missing."""
-
-    widths: tuple[int, ...]
-    n_predictions: int
-    n_agreement: int
-
-    def empty(self) -> _Counts:
-        """Return counts of nothing."""
-        return _Counts(
-            [[0] * width for width in self.widths],
-            [0] * len(self.widths),
-            [0] * self.n_predictions,
-            [0] * self.n_agreement,
-            LatencySketch(),
-        )
-
-    def read(self, counts: bytes, lowest_bucket: int, buckets: bytes) -> _Counts:
-        """Take a block's counts apart (`edge_agent.engine.face.RowBlock.counts`)."""
-        numbers = array("Q", counts).tolist()
-        places = list(accumulate(self.widths, initial=0))
-        features = [numbers[start:end] for start, end in pairwise(places)]
-        outside, predictions = places[-1], places[-1] + len(self.widths)
-        agreement = predictions + self.n_predictions
-        latency = LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest_bucket) if n)
-        return _Counts(
-            features, numbers[outside:predictions], numbers[predictions:agreement], numbers[agreement:], latency
+    def build(self) -> TelemetryWindow:
+        """Return the window."""
+        layout, counts, latency = self.layout, tuple(self.own or ()), self.latency
+        if self.block is not None:
+            found, lowest, buckets = self.block
+            there = tuple(array("Q", found))
+            counts = add_counts(counts, there) if counts else there
+            latency = latency.merge(LatencySketch((b, n) for b, n in enumerate(array("I", buckets), lowest) if n))
+        counts = counts or (0,) * layout.end
+        return TelemetryWindow(
+            bundle=self.bundle,
+            variant=self.variant,
+            started_utc_s=self.started_utc_s,
+            ended_utc_s=self.ended_utc_s,
+            first_row=self.first_row,
+            last_row=self.last_row,
+            rows_scored=self.scored,
+            rows_refused=as_named(self.refused),
+            features=layout.features(counts),
+            predictions=counts[layout.predictions : layout.agreement],
+            agreement=counts[layout.agreement :],
+            latency=latency.as_pairs(),
+            errors=as_named(self.errors),
+            resources=self.resources,
         )
 
 
@@ -98,10 +122,14 @@ class WindowBuilder:
         self._edges = tuple(reference.edges for reference in manifest.references)
         self._is_classification = manifest.task == "classification"
         self._output_edges = manifest.output_edges
-        self._n_predictions = manifest.n_outputs if self._is_classification else len(manifest.output_edges) + 1
-        self._n_agreement = n_agreement_bins(manifest)
-        self._shape = _Shape(tuple(len(edges) + 2 for edges in self._edges), self._n_predictions, self._n_agreement)
+        self._layout = _Layout(
+            [len(edges) + 1 for edges in self._edges],
+            manifest.n_outputs if self._is_classification else len(manifest.output_edges) + 1,
+            n_agreement_bins(manifest),
+        )
         self._block = block
+        self._first_row = self._last_row = -1
+        self._own: list[int] | None = None
         if block is not None:
             block.counts()
         self._start(started_utc_s)
@@ -145,16 +173,17 @@ class WindowBuilder:
         """Count one scored row."""
         self._note_rows(row_number, row_number)
         self._scored += 1
-        own = self._own_counts()
-        for value, edges, counts in zip(row.values, self._edges, own.features, strict=True):
+        layout, counts = self._layout, self._own_counts()
+        for value, edges, start in zip(row.values, self._edges, layout.starts, strict=True):
             # NaN, the missing value, is the one number that does not equal itself; its place is the last.
-            counts[bisect_right(edges, value) if value == value else -1] += 1  # noqa: PLR0124
+            counts[start + (bisect_right(edges, value) if value == value else len(edges) + 1)] += 1  # noqa: PLR0124
         for index in row.out_of_range:
-            own.out_of_range[index] += 1
+            counts[layout.outside + index] += 1
         place = prediction.label_index
-        own.predictions[bisect_right(self._output_edges, prediction.value) if place is None else place] += 1
-        own.agreement[prediction.agreement_bin] += 1
-        own.latency.add(latency_us)
+        place = bisect_right(self._output_edges, prediction.value) if place is None else place
+        counts[layout.predictions + place] += 1
+        counts[layout.agreement + prediction.agreement_bin] += 1
+        self._latency.add(latency_us)
 
     def count_block(self, first_row: int, last_row: int, scored: int) -> None:
         """Count rows that the block has in its counts already: ``scored`` of those from the first to the last."""
@@ -171,11 +200,9 @@ class WindowBuilder:
         self._n_refused += 1
         self._refused[error.kind] = self._refused.get(error.kind, 0) + 1
         if error.feature is not None:
-            own = self._own_counts()
-            if error.kind == OUT_OF_RANGE:
-                own.out_of_range[error.feature] += 1
-            else:
-                own.features[error.feature][-1] += 1
+            layout, index = self._layout, error.feature
+            missing = layout.starts[index] + len(self._edges[index]) + 1
+            self._own_counts()[layout.outside + index if error.kind == OUT_OF_RANGE else missing] += 1
 
     def error(self, kind: str) -> None:
         """Count one failure inside the agent."""
@@ -187,43 +214,36 @@ class WindowBuilder:
         return self.end(ended_utc_s, resources)()
 
     def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
-        """Close as `close` does; return what builds the window, for a thread that has the time: it takes no more part."""
-        build = partial(
-            _build,
-            TelemetryWindow(
-                bundle=self._bundle,
-                variant=self._variant,
-                started_utc_s=self._started_utc_s,
-                ended_utc_s=ended_utc_s,
-                first_row=max(self._first_row, 0),
-                last_row=max(self._last_row, 0),
-                rows_scored=self._scored,
-                rows_refused=as_named(self._refused),
-                features=(),
-                predictions=(),
-                agreement=(),
-                latency=(),
-                errors=as_named(self._errors),
-                resources=resources,
-            ),
+        """Close as `close` does; return what builds the window, for a thread that has the time."""
+        counted = _Counted(
+            self._bundle,
+            self._variant,
+            self._started_utc_s,
+            ended_utc_s,
+            max(self._first_row, 0),
+            max(self._last_row, 0),
+            self._scored,
+            self._refused,
+            self._errors,
+            resources,
+            self._layout,
             self._own,
+            self._latency,
             self._block.counts() if self._block is not None else None,
-            self._shape,
         )
         self._start(ended_utc_s)
-        return build
+        return counted.build
 
     def _note_rows(self, first: int, last: int) -> None:
         # Within a block a row that was refused may be told before one that stands before it.
         if self._first_row < 0 or first < self._first_row:
             self._first_row = first
-        if last > self._last_row:
-            self._last_row = last
+        self._last_row = max(self._last_row, last)
 
-    def _own_counts(self) -> _Counts:
+    def _own_counts(self) -> list[int]:
         own = self._own
         if own is None:
-            own = self._own = self._shape.empty()
+            own = self._own = [0] * self._layout.end
         return own
 
     def _start(self, started_utc_s: float) -> None:
@@ -234,37 +254,8 @@ class WindowBuilder:
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
         # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
-        self._own: _Counts | None = None
-
-
-def _build(
-    frame: TelemetryWindow, own: _Counts | None, block: tuple[bytes, int, bytes] | None, shape: _Shape
-) -> TelemetryWindow:
-    """Return a window with the counts of both."""
-    counts = own or shape.empty()
-    if block is not None:
-        read = shape.read(*block)
-        counts = read if own is None else _sum_of(own, read)
-    return msgspec.structs.replace(
-        frame,
-        features=tuple(
-            FeatureCounts(tuple(bins[:-1]), bins[-1], outside)
-            for bins, outside in zip(counts.features, counts.out_of_range, strict=True)
-        ),
-        predictions=tuple(counts.predictions),
-        agreement=tuple(counts.agreement),
-        latency=counts.latency.as_pairs(),
-    )
-
-
-def _sum_of(one: _Counts, other: _Counts) -> _Counts:
-    return _Counts(
-        [list(add_counts(a, b)) for a, b in zip(one.features, other.features, strict=True)],
-        list(add_counts(one.out_of_range, other.out_of_range)),
-        list(add_counts(one.predictions, other.predictions)),
-        list(add_counts(one.agreement, other.agreement)),
-        one.latency.merge(other.latency),
-    )
+        self._own = None
+        self._latency = LatencySketch()
 
 
 def can_merge(one: TelemetryWindow, other: TelemetryWindow) -> bool:

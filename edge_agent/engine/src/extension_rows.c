@@ -232,7 +232,8 @@ static PyObject *rows_put(PyObject *object, PyObject *const *arguments, Py_ssize
         const double number = PyFloat_AsDouble(PyList_GetItem(arguments[1], i));
         if (number == -1.0 && PyErr_Occurred() != NULL)
             return NULL;
-        if (fabs(number) > FLT_MAX) {
+        /* What is rounded to the greatest number of float32 is let pass, as by struct and by the runtimes. */
+        if (isinf((float)number)) {
             PyErr_Format(PyExc_OverflowError, "value %zd of the row does not fit into float32", (Py_ssize_t)i);
             return NULL;
         }
@@ -397,10 +398,6 @@ static PyObject *rows_answer(PyObject *object, PyObject *argument)
     if (!is_place(self, place))
         return NULL;
     const fl_row *row = self->block.rows + place;
-    const uint32_t n = self->block.n_outputs;
-    PyObject *outputs = PyTuple_New(n);
-    for (uint32_t o = 0; outputs != NULL && o < n; o++)
-        PyTuple_SetItem(outputs, o, PyFloat_FromDouble((double)self->block.answers[(size_t)place * n + o]));
     PyObject *items[] = {
         PyLong_FromSsize_t((Py_ssize_t)row->label),
         PyFloat_FromDouble(row->value),
@@ -409,9 +406,21 @@ static PyObject *rows_answer(PyObject *object, PyObject *argument)
         PyLong_FromSsize_t((Py_ssize_t)row->agreement),
         PyFloat_FromDouble(row->uncertainty),
         PyFloat_FromDouble(row->latency_us),
-        outputs,
     };
     return tuple_of(items, sizeof items / sizeof *items);
+}
+
+static PyObject *rows_outputs(PyObject *object, PyObject *argument)
+{
+    rows_object *self = (rows_object *)object;
+    const Py_ssize_t place = PyLong_AsSsize_t(argument);
+    if (!is_place(self, place))
+        return NULL;
+    const uint32_t n = self->block.n_outputs;
+    PyObject *outputs = PyTuple_New(n);
+    for (uint32_t o = 0; outputs != NULL && o < n; o++)
+        PyTuple_SetItem(outputs, o, PyFloat_FromDouble((double)self->block.answers[(size_t)place * n + o]));
+    return outputs;
 }
 
 static PyObject *rows_values(PyObject *object, PyObject *argument)
@@ -710,6 +719,7 @@ static PyMethodDef rows_methods[] = {
     {"counts", rows_counts, METH_NOARGS, "Return the counts and start anew."},
     {"states", rows_states, METH_O, "Return what became of each place."},
     {"answer", rows_answer, METH_O, "Return what is known of one scored row."},
+    {"outputs", rows_outputs, METH_O, "Return the numbers that the model answered for one scored row."},
     {"values", rows_values, METH_O, "Return a row as it was encoded, None where it is missing."},
     {"packed", rows_packed, METH_O, "Return a row as it was encoded, as bytes of float64."},
     {"lines", FAST(rows_lines), "Write one line for each counted row."},

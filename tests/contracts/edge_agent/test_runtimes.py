@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import BundleError, RowError
 from edge_agent.scoring.native_runtime import NativeRuntime
 from edge_agent.scoring.onnx_runtime import OnnxRuntime
-from edge_agent.scoring.runtime import Runtime
+from edge_agent.scoring.runtime import BlockRuntime, Runtime
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
 from tests.unit.edge_agent.examples import (
     WEIGHTS,
@@ -89,6 +90,28 @@ def test_a_row_of_another_length_is_a_row_error_and_the_next_row_scores(kind: Ki
 def test_a_missing_value_is_answered_or_a_row_error_but_never_a_crash(runtime: Runtime):
     with contextlib.suppress(RowError):
         assert len(runtime.score([math.nan, 1.0])) == 2
+
+
+def test_bound_to_buffers_it_answers_as_before_one_row_or_many(runtime: Runtime):
+    expected = [list(runtime.score(row)) for row in ROWS]
+    bound = runtime.bind(64) if isinstance(runtime, BlockRuntime) else None
+    if bound is None:
+        pytest.skip("this runtime, or this model, cannot be bound")
+    entry, answer = (memoryview(part).cast("B") for part in (bound.entry, bound.exit))
+    for row, each in zip(ROWS, expected, strict=True):
+        entry[:] = struct.pack("2f", *row)
+        bound.run(*bound.arguments)
+        assert struct.unpack("2f", answer) == pytest.approx(each, abs=1e-6)
+        assert list(runtime.score(row)) == each
+    if bound.run_many is not None:
+        rows, answers = (memoryview(part).cast("B") for part in (bound.rows, bound.answers))
+        for n in (1, len(ROWS), 2):
+            rows[: 8 * n] = b"".join(struct.pack("2f", *row) for row in ROWS[:n])
+            bound.run_many(n)
+            found = memoryview(bytes(answers[: 8 * n])).cast("f").tolist()
+            assert found == pytest.approx([number for each in expected[:n] for number in each], abs=1e-6)
+    with pytest.raises(RowError):
+        runtime.score([1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize("n_features", [1, 3])

@@ -2,22 +2,29 @@
 
 import contextlib
 import itertools
+import json
 import logging
 import random
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
-from edge_agent.agent import COUNTING, ORDER, ScoringLoop
+from edge_agent.agent import COUNTING, MAX_ADDED_S, ORDER, ScoringLoop
+from edge_agent.engine.loading import load_row_engine
 from edge_agent.errors import RowError, SourceError
 from edge_agent.handover import Answer, ClosedWindow, Handover
-from edge_agent.scoring.runtime import Runtime
+from edge_agent.scoring.row_block import BlockScorer
+from edge_agent.scoring.runtime import Bound, Runtime
 from edge_agent.scoring.schema import RawRow
 from edge_agent.scoring.scorer import Prediction, Scorer
+from edge_agent.sensing.json_lines_sink import JsonLinesSink
+from edge_agent.sensing.sink import Sink
 from edge_agent.sensing.source import SourceRow, take_ready
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.update.engine import Engine, TrialMeter
@@ -58,10 +65,35 @@ class ListedRows:
 
 
 class PlainRuntime:
-    """The example model in plain Python; row numbers in `fails` raise."""
+    """The example model in plain Python; with an error it raises.
+
+    Attributes:
+        binds: whether it can be bound to a block of rows.
+        calls: how many rows each call scored.
+    """
+
+    binds = False
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
+        self.calls: list[int] = []
+
+    def bind(self, capacity: int) -> Bound | None:
+        if not self.binds:
+            return None
+        rows, answers = array("f", bytes(8 * capacity)), array("f", bytes(8 * capacity))
+        entry, answer = array("f", bytes(8)), array("f", bytes(8))
+
+        def run() -> None:
+            self.calls.append(1)
+            answer[:] = array("f", self.score(entry))
+
+        def run_many(n: int) -> None:
+            self.calls.append(n)
+            for at in range(0, 2 * n, 2):
+                answers[at : at + 2] = array("f", self.score(rows[at : at + 2]))
+
+        return Bound(rows, answers, entry, answer, run, (), run_many, ())
 
     def score(self, row: Sequence[float]) -> list[float]:
         if self.error is not None:
@@ -82,11 +114,13 @@ class ListSink:
         self.lost = 0
         self.answers: list[tuple[str, int, str]] = []
         self.refused: list[tuple[int, str]] = []
+        self.abstained: list[bool] = []
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         assert at_utc_s > 0
         assert prediction.label is not None
         self.answers.append((prediction_id, row, str(bundle)))
+        self.abstained.append(prediction.abstained)
 
     def refuse(self, row: int, error: RowError) -> None:
         self.refused.append((row, error.kind))
@@ -116,11 +150,13 @@ class Bench:
         *,
         max_windows: int = 64,
         stop_at_end: bool = True,
-        sink: ListSink | None = None,
+        sink: Sink | None = None,
+        max_batch_rows: int = 64,
+        abstain_below: float = 0.0,
     ) -> None:
         self.clock = ManualClock()
         self.handover = Handover(max_windows)
-        self.sink = sink or ListSink()
+        self.sink: Any = sink or ListSink()
         self.opened: list[tuple[tuple[str, ...], int]] = []
         self.rows = rows
         self.source = ListedRows(rows)
@@ -135,6 +171,8 @@ class Bench:
             stop_at_end=stop_at_end,
             engine=first,
             cursor=0,
+            max_batch_rows=max_batch_rows,
+            abstain_below=abstain_below,
         )
         self.thread = threading.Thread(target=self.loop.run)
 
@@ -146,6 +184,15 @@ class Bench:
 
     def windows(self) -> list[ClosedWindow]:
         return [item for item in self.handover.take(0.0) if isinstance(item, ClosedWindow)]
+
+
+@pytest.fixture(params=["one by one", "in blocks"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test runs both ways, where there is an engine for blocks."""
+    if request.param == "in blocks" and load_row_engine() is None:
+        pytest.skip("there is no native engine here")
+    monkeypatch.setattr(PlainRuntime, "binds", request.param == "in blocks")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -409,3 +456,113 @@ def test_a_source_that_breaks_ends_the_loop_with_its_window_handed_over(tmp_path
         bench.loop.run()
     assert [c.cursor for c in bench.windows()] == [3]
     assert bench.source.is_closed
+
+
+def lines_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_answers_in_a_file_are_in_the_order_of_their_rows_each_once_refused_ones_left_out(tmp_path: Path):
+    rows: list[RawRow] = [GOOD, ("1.0",), (None, "1.0"), (" 3 ", "2.0"), ("x", "2"), (-51.0, 1)]
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    bench = Bench(rows, engine(), sink=sink)
+    bench.loop.run()
+    sink.close()
+    answered = lines_of(tmp_path / "answers.jsonl")
+    (closed,) = bench.windows()
+    assert [line["row"] for line in answered] == [0, 3, 5]
+    assert [line["id"] for line in answered] == ["dev.0", "dev.3", "dev.5"]
+    assert answered[0] == {
+        "id": "dev.0", "row": 0, "at": bench.clock.utc_s(), "bundle": "rain/3", "label": "rain", "confidence": 0.982014,
+    }  # fmt: skip
+    assert closed.window.rows_scored == 3
+    assert closed.window.features[0].out_of_range == 1
+
+
+def test_answers_of_less_confidence_than_asked_for_abstain(tmp_path: Path):
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    bench = Bench([("0.0", "0.5"), GOOD], engine(), sink=sink, abstain_below=0.9)
+    bench.loop.run()
+    sink.close()
+    unsure, sure = lines_of(tmp_path / "answers.jsonl")
+    assert (unsure["label"], unsure["abstained"]) == (None, True)
+    assert 0.5 < float(str(unsure["confidence"])) < 0.9
+    assert sure["label"] == "rain"
+    assert "abstained" not in sure
+    # The window counts them as ever: how sure answers were is in its agreement.
+    assert bench.windows()[0].window.rows_scored == 2
+
+
+def test_a_sink_of_predictions_is_told_that_they_abstain():
+    bench = Bench([("0.0", "0.5"), GOOD], engine(), abstain_below=0.9)
+    bench.loop.run()
+    assert bench.sink.abstained == [True, False]
+
+
+def test_sinks_hear_of_refused_rows():
+    bench = Bench([GOOD, ("1.0",), ("x", "2")], engine())
+    bench.loop.run()
+    assert bench.sink.refused == [(1, "wrong_length"), (2, "not_a_number")]
+
+
+def test_rows_that_wait_are_scored_together_but_on_trial_or_where_that_is_forbidden(way: str):
+    runtimes = [PlainRuntime() for _ in range(3)]
+    Bench([GOOD] * 25, engine(runtime=runtimes[0])).loop.run()
+    Bench([GOOD] * 25, engine(runtime=runtimes[1], meter=TrialMeter(20))).loop.run()
+    Bench([GOOD] * 25, engine(runtime=runtimes[2]), max_batch_rows=1).loop.run()
+    if way == "in blocks":
+        assert [runtime.calls for runtime in runtimes] == [[10, 10, 5], [1] * 25, [1] * 25]
+    else:
+        assert [runtime.calls for runtime in runtimes] == [[], [], []]
+
+
+def test_no_row_waits_long_for_others_that_are_scored_with_it():
+    class Slow(PlainRuntime):
+        def score(self, row: Sequence[float]) -> list[float]:
+            bench.clock.advance(0.004)
+            return super().score(row)
+
+    bench = Bench([GOOD] * 40, engine(runtime=Slow(), window_rows=40))
+    taken: list[int] = []
+    ready = bench.source.ready_rows
+
+    def ready_rows(limit: int) -> list[SourceRow]:
+        rows = ready(limit)
+        taken.append(len(rows))
+        return rows
+
+    bench.source.ready_rows = ready_rows  # type: ignore[method-assign]
+    bench.loop.run()
+    assert max(taken[1:]) * 0.004 <= MAX_ADDED_S
+    assert sum(taken) == 40
+
+
+def test_a_block_that_breaks_is_scored_one_by_one(way: str, caplog: pytest.LogCaptureFixture):
+    if way == "one by one":
+        pytest.skip("there is no block")
+    first = engine()
+    block = first.scorer.block
+    assert block is not None
+    broken = engine()
+    # What is no list of rows is a mistake that no row brings about.
+    broken.scorer.block = BlockScorer(block._bound, block.block, None, 64)  # type: ignore[arg-type]
+    bench = Bench([GOOD, ("1.0",), GOOD], broken)
+    bench.loop.run()
+    (closed,) = bench.windows()
+    assert (closed.window.rows_scored, dict(closed.window.rows_refused), closed.cursor) == (2, {"wrong_length": 1}, 3)
+    assert [row for _, row, _ in bench.sink.answers] == [0, 2]
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def test_the_meter_of_a_trial_has_a_latency_for_every_row_of_a_block():
+    class Slow(PlainRuntime):
+        def score(self, row: Sequence[float]) -> list[float]:
+            bench.clock.advance(0.001)
+            return super().score(row)
+
+    meter = TrialMeter(10)
+    bench = Bench([GOOD] * 10, engine(runtime=Slow(), meter=meter))
+    bench.loop.run()
+    assert meter.rows == 10
+    assert meter.evidence(0, 1.0).median_latency_us == pytest.approx(1000.0, rel=1e-6)
+    assert sum(count for _, count in bench.windows()[0].window.latency) == 10

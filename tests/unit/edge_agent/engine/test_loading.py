@@ -93,17 +93,16 @@ def test_the_extension_is_written_for_the_abi_of_this_python(tmp_path: Path):
     compiler = next((c for c in ("/usr/bin/gcc", "/usr/bin/cc", "/usr/bin/clang") if Path(c).exists()), None)
     if compiler is None or not (headers / "Python.h").exists():
         pytest.skip("needs a C compiler and Python.h")
-    extension = next(path for path in sources() if path.name == "extension.c")
+    extension = [path for path in sources() if path.name.startswith("extension")]
+    include = [f"-I{headers}", f"-I{extension[0].parent}"]
     # Both at once: a type that differs is an error, and so is a number that is defined anew as another one.
     checked = tmp_path / "checked.c"
     checked.write_text(ABI_CHECK, encoding="ascii")
     for command in (
-        [compiler, "-DFIELDLOOP_WITH_PYTHON_H", "-fsyntax-only", str(extension)],
+        [compiler, "-DFIELDLOOP_WITH_PYTHON_H", "-fsyntax-only", *map(str, extension)],
         [compiler, "-c", str(checked), "-o", str(tmp_path / "checked.o")],
     ):
-        done = subprocess.run(
-            [*command, f"-I{headers}", f"-I{extension.parent}"], capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run([*command, *include], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
 
 
