@@ -5,13 +5,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VENV_TFLITE ?= .venv-tflite
+VENV_TRITON ?= .venv-triton
 
 # What touches nothing that is shared runs on every core; what starts servers and measures itself runs after it.
 ALONE := tests/unit tests/properties tests/contracts
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench deb fix lock clean packages venv-demo venv-dev venv-tflite
+.PHONY: help demo test check bench deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
@@ -30,9 +31,12 @@ demo: venv-demo
 	    $(if $(DATA),--data $(DATA)) $(ARGS)
 
 # tflite-runtime ends at Python 3.11: elsewhere the tests that need it are skipped, and say so.
-test: packages venv-dev venv-tflite
+test: packages venv-dev venv-tflite venv-triton
 	@if [ -x $(VENV_TFLITE)/bin/python ]; then \
 	    FIELDLOOP_TFLITE_PYTHON="$(abspath $(VENV_TFLITE))/bin/python"; export FIELDLOOP_TFLITE_PYTHON; \
+	fi; \
+	if [ -x $(VENV_TRITON)/bin/python ]; then \
+	    FIELDLOOP_TRITON_PYTHON="$(abspath $(VENV_TRITON))/bin/python"; export FIELDLOOP_TRITON_PYTHON; \
 	fi; \
 	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
 	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest -n auto $(ALONE) && $(BIN)/pytest $(TOGETHER))
@@ -61,7 +65,7 @@ lock:
 	@sh scripts/lock.sh build/lock/bin/uv $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf $(VENV) $(VENV_TFLITE) build demo dist
+	rm -rf $(VENV) $(VENV_TFLITE) $(VENV_TRITON) build demo dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
@@ -80,3 +84,7 @@ venv-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
 	    sh scripts/install.sh $(PYTHON) $(VENV_TFLITE) agent-tflite build; \
 	fi
+
+# Its client wants an older ml-dtypes than onnx.
+venv-triton:
+	@if [ -f requirements/triton.txt ]; then sh scripts/install.sh $(PYTHON) $(VENV_TRITON) triton build; fi

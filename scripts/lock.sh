@@ -34,10 +34,11 @@ project() {
 project demo.txt --extra all --group build "$@"
 project dev.txt --extra all --extra dev --group build --constraints requirements/demo.txt "$@"
 project agent-onnx.txt --extra agent-onnx --constraints requirements/demo.txt "$@"
-# 2. tflite-runtime wants an older numpy than all the rest, so it agrees with nobody.
+# 2. tflite-runtime wants an older numpy than all the rest, and tritonclient an older ml-dtypes: they agree with nobody.
 project agent-tflite.txt --extra agent-tflite "$@"
 # What the Debian package of the agent carries.
 project agent.txt --constraints requirements/demo.txt "$@"
+project triton.txt --extra triton "$@"
 # 3. MLflow's page reads what our mlflow-skinny wrote: they must be of one version.
 mkdir -p build
 sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-version.txt

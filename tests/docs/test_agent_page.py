@@ -9,7 +9,10 @@ from tests.conftest import REPOSITORY
 from tests.docs.blocks import parse_page
 
 # Keys whose default is None, or whose shown value is an example.
-_EXAMPLES = {"ca", "certificate", "key", "end_row", "prefer", "trial_max_memory_bytes"}
+_EXAMPLES = {
+    *("ca", "certificate", "key", "end_row", "prefer", "trial_max_memory_bytes"),
+    *("port", "topic", "username", "password_env", "factory", "keep"),
+}
 _COMMENTED = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
 _SHOWN_DEFAULT = re.compile(r"^# ([a-z_]+) = ", re.MULTILINE)
 
