@@ -90,6 +90,11 @@ def widest_gap_s(signal: Signal) -> float:
     return 1.5 / signal.rate_hz if signal.max_gap_s is None else signal.max_gap_s
 
 
+def window_text(signal: Signal | None) -> str:
+    """Return what a feature of a given name was made of; empty where a source gave it."""
+    return "" if signal is None else f"{signal.size} readings at {signal.rate_hz:g} Hz"
+
+
 def bins_of(band: Band, signal: Signal) -> range:
     """Return the places of a band's frequencies in the spectrum of a window: k stands for ``k * rate_hz / size``."""
     size, rate_hz = signal.size, signal.rate_hz

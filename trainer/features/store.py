@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature
 from edge_agent.durable import replace_file
+from edge_agent.raw_signal import window_text
 from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, found_labels, label_codes, numbers, text_of
 from trainer.features.source import read_source
@@ -47,6 +48,8 @@ class LabelledRow(Struct, frozen=True):
             categories in ``Sample.features`` is that of the bundle that the device ran.
         label: name of the class, or the value.
         reason: why the device sent it, as in ``Sample.reason``.
+        windows: what the features were made of (`edge_agent.raw_signal.window_text`): of other windows, a name means
+            another number.
     """
 
     prediction_id: str
@@ -57,6 +60,7 @@ class LabelledRow(Struct, frozen=True):
     scored_utc_s: float
     known_utc_s: float
     reason: str
+    windows: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +105,8 @@ def extract(loaded: LoadedProject, as_of_utc_s: float) -> TrainingTable:
 def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
     """Return the rows to learn from, as they were known at a time, and how many of the fleet are not usable.
 
-    A labelled row is left out when it lacks a value of a feature that may not be missing, or has one that the feature
-    does not declare: what was stored once must not break every later run.
+    A labelled row is left out when it lacks a value of a feature that may not be missing, has one that the feature
+    does not declare, or was made of other windows: what was stored once must not break every later run.
 
     Raises:
         DataError: the project's files do not hold what the project says, or a label of the fleet is none of its labels.
@@ -223,7 +227,7 @@ def _model_rows(project: Project, table: Any, where: Path) -> NDArray[np.float32
 
 def _fleet_rows(project: Project, table: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:  # noqa: ANN401
     """Return the fleet's values, ``(n_rows, n_features) float32``, and which rows have the project's features."""
-    is_usable = np.ones(table.num_rows, dtype=np.bool_)
+    is_usable = _are_of_windows(table, window_text(project.signal))
     columns = []
     for feature in project.features:
         values = _fleet_values(table, feature)
@@ -232,6 +236,12 @@ def _fleet_rows(project: Project, table: Any) -> tuple[NDArray[np.float32], NDAr
             is_usable &= ~np.isnan(values)
         columns.append(np.where(np.isinf(values), np.nan, values))
     return np.column_stack(columns).astype(np.float32), is_usable
+
+
+def _are_of_windows(table: Any, windows: str) -> NDArray[np.bool_]:  # noqa: ANN401
+    """Tell which rows were made of such windows; before there were any, nothing was said of them."""
+    said = table.column("windows").to_pylist() if "windows" in table.column_names else [None] * table.num_rows
+    return np.array([(value or "") == windows for value in said], dtype=np.bool_)
 
 
 def _fleet_values(table: Any, feature: Feature) -> NDArray[np.float64]:  # noqa: ANN401
@@ -269,7 +279,7 @@ def _model_truth(table: Any, labels: tuple[str, ...], place: Place) -> NDArray[n
 def _to_arrow(project: Project, rows: Sequence[LabelledRow]) -> Any:  # noqa: ANN401
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows]
-        for name in ("prediction_id", "device", "bundle", "scored_utc_s", "known_utc_s", "reason")
+        for name in ("prediction_id", "device", "bundle", "scored_utc_s", "known_utc_s", "reason", "windows")
     }
     is_regression = project.target.task == "regression"
     columns["truth"] = [_label_of(row, is_regression=is_regression) for row in rows]

@@ -15,6 +15,7 @@ from sqlalchemy import Row, select
 
 from broker.messages import BundleRef
 from edge_agent.bundle import Feature, Manifest
+from edge_agent.raw_signal import window_text
 from trainer.features.store import LabelledRow
 from trainer.monitoring.outcomes import label_name
 from trainer.monitoring.store import Store
@@ -93,6 +94,7 @@ def _labelled_row(row: Row[Any], manifest: Manifest | None) -> LabelledRow | Non
         scored_utc_s=row.scored_utc_s,
         known_utc_s=row.known_utc_s,
         reason=row.reason,
+        windows=window_text(manifest.inputs.signal),
     )
 
 

@@ -41,6 +41,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     facts = (
         ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
         *((("of the fleet, not usable", f"{extraction.left_out:,}"),) if extraction.left_out else ()),
+        *_signal_facts(loaded.project.signal),
         ("features", str(len(table.names))),
         ("sha256", table.fingerprint[:12]),
     )
@@ -50,6 +51,13 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
         "fleet_rows_left_out": float(extraction.left_out),
     }
     return Outcome(table, params={"data_sha256": table.fingerprint}, metrics=metrics, facts=facts)
+
+
+def _signal_facts(signal: Signal | None) -> tuple[tuple[str, str], ...]:
+    if signal is None:
+        return ()
+    text = f"a row is a window of {signal.size} readings at {signal.rate_hz:g} Hz, one every {signal.step}"
+    return (("signal", text),)
 
 
 def load_rows(folder: Path) -> TrainingTable:

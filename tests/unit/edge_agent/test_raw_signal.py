@@ -11,6 +11,7 @@ from edge_agent.raw_signal import (
     feature_names,
     signal_problems,
     widest_gap_s,
+    window_text,
 )
 from tests.unit.edge_agent.signals import vibration
 
@@ -95,3 +96,8 @@ def test_what_contradicts_itself_is_named(signal: Signal, problem: str):
 @pytest.mark.parametrize("signal", [vibration(), vibration(step=16), vibration(step=1, max_missing=15, time="t")])
 def test_what_makes_sense_has_no_problem(signal: Signal):
     assert signal_problems(signal) == []
+
+
+def test_what_a_feature_was_made_of_is_said_in_words():
+    assert window_text(vibration(rate_hz=12.5)) == "16 readings at 12.5 Hz"
+    assert window_text(None) == ""

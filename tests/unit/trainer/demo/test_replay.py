@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from tests.unit.trainer.signal_project import write_signal_project
 from trainer.demo.replay import write_replay
 from trainer.errors import DataError
 from trainer.project import load_project
@@ -85,3 +86,9 @@ def test_without_rows_after_the_training_rows_there_is_nothing_to_replay(data, p
     with pytest.raises(DataError, match=problem):
         write_replay(project(tmp_path, "rows.csv", data=data))
     assert not (tmp_path / "replay.csv").exists()
+
+
+def test_readings_of_a_signal_are_not_replayed(tmp_path):
+    write_signal_project(tmp_path, changes=(('path = ["readings.csv"]', 'path = ["readings.csv"]\nrows = [0, 2000]'),))
+    with pytest.raises(DataError, match="key 'signal': what is replayed are rows"):
+        write_replay(load_project(tmp_path))

@@ -451,3 +451,39 @@ def test_the_stored_files_are_plain_parquet_that_other_tools_read(tmp_path: Path
     tables = [pa.parquet.read_table(path) for path in labelled_files(pushed_thrice(tmp_path))]
     found = pa.concat_tables(tables).sort_by("prediction_id").select(["prediction_id", "x.pressure", "truth"])
     assert found.to_pydict() == {"prediction_id": ["a", "b", "c"], "x.pressure": [4.0] * 3, "truth": ["good"] * 3}
+
+
+# --- windows of raw readings ------------------------------------------------------------------------------------------
+
+READINGS = "x,quality\n" + "".join(f"{n},good\n" for n in range(8))
+SIGNAL = """
+[signal]
+rate_hz = 10
+size = {size}
+step = 2
+
+[[signal.channels]]
+name = "x"
+statistics = ["mean"]
+"""
+
+
+def test_rows_of_the_fleet_that_were_made_of_other_windows_are_left_out_and_counted(tmp_path: Path) -> None:
+    loaded = write_project(tmp_path, READINGS, features=SIGNAL.format(size=4))
+    of = {"a": "4 readings at 10 Hz", "b": "6 readings at 10 Hz", "c": "4 readings at 20 Hz", "d": ""}
+    push_labelled(loaded, [row(name, features={"x_mean": 5.0}, windows=windows) for name, windows in of.items()])
+    assert fleet_rows(loaded) == [[5.0]]
+    assert left_out(loaded) == 3
+    wider = write_project(tmp_path, READINGS, features=SIGNAL.format(size=6))
+    assert fleet_rows(wider) == [[5.0]]
+
+
+def test_rows_that_were_stored_before_there_were_windows_are_of_none(tmp_path: Path) -> None:
+    loaded = write_project(tmp_path)
+    push_labelled(loaded, [row("a")])
+    (stored,) = labelled_files(loaded)
+    pa.parquet.write_table(pa.parquet.read_table(stored).drop_columns(["windows"]), stored)
+    assert fleet_rows(loaded) == [[4.0, 40.0]]
+    push_labelled(loaded, [row("b"), row("c", windows="4 readings at 10 Hz")])
+    assert fleet_rows(loaded) == [[4.0, 40.0], [4.0, 40.0]]
+    assert left_out(loaded) == 1

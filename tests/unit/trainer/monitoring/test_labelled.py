@@ -5,6 +5,7 @@ from broker.client import Delivery
 from broker.messages import Label, Labels, Sample, Samples, encode
 from broker.topics import Channel
 from edge_agent.bundle import Feature
+from edge_agent.raw_signal import Signal, SignalChannel
 from tests.unit.trainer.simulated_fleet import ManualClock, SimulatedDevice, make_manifest
 from trainer.monitoring.intake import Intake
 from trainer.monitoring.labelled import LabelledRows, labelled_rows
@@ -143,3 +144,11 @@ def test_a_regression_takes_numbers_only(field, label, is_usable):
     manifest = replace(make_manifest("regression"), features=MANIFEST.features)
     field(label=label, manifest=manifest)
     assert bool(found(field, manifest).rows) is is_usable
+
+
+def test_a_row_says_which_windows_it_was_made_of(field):
+    channels = (SignalChannel("x", ("mean",)),)
+    of_windows = replace(MANIFEST, signal=Signal(rate_hz=12.5, size=64, step=8, channels=channels))
+    field()
+    assert [row.windows for row in found(field).rows] == [""]
+    assert [row.windows for row in found(field, of_windows).rows] == ["64 readings at 12.5 Hz"]
