@@ -114,7 +114,8 @@ class _PrintVersion(argparse.Action):
         """Print it, and end the command."""
         from importlib.metadata import version
 
-        parser.exit(message=f"{parser.prog} {version('fieldloop')}\n")
+        sys.stdout.write(f"{parser.prog} {version('fieldloop')}\n")
+        parser.exit()
 
 
 def _configure_logging(*, verbose: bool) -> None:

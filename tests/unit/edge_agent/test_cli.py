@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,10 @@ def test_an_agent_removes_what_a_cut_left_and_stops_politely_even_while_it_start
     finally:
         process.kill()
     assert process.returncode == 0, told
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"fieldloop-agent {version('fieldloop')}\n"

@@ -1,0 +1,146 @@
+"""A Debian with a systemd of its own, to install the package in: made by mmdebstrap, booted by nspawn."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.waiting import wait_until
+
+SUITE: Final = "bookworm"
+_PACKAGES: Final = ("passwd", "python3", "systemd-sysv")
+_MAKE_S: Final = 280
+_RUN_S: Final = 60
+_BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+
+
+def base_archive(cache: Path) -> Path:
+    """Return the archive of a small Debian, made once for each list of packages; skips where it cannot be made."""
+    if os.geteuid() != 0:
+        pytest.skip("installing a package takes root")
+    for tool, package in (("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils")):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool} here: sudo apt-get install {package}")
+    key = hashlib.sha256(" ".join((SUITE, *_PACKAGES)).encode()).hexdigest()[:12]
+    archive = cache / f"installed-{SUITE}-{key}.tar"
+    if not archive.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
+            made = Path(folder) / "root.tar"
+            command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(_PACKAGES)}"]
+            command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"]
+            command += ['--aptopt=APT::Install-Recommends "false"', SUITE, str(made)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MAKE_S)
+            if done.returncode:
+                pytest.skip(f"mmdebstrap could not make a Debian: {done.stderr.strip()[-300:]}")
+            made.rename(archive)
+    return archive
+
+
+class Root:
+    """A Debian in a folder; nothing of it runs."""
+
+    def __init__(self, folder: Path, archive: Path) -> None:
+        """Unpack it."""
+        self.folder = folder
+        subprocess.run(["tar", "--extract", "--file", str(archive), "--directory", str(folder)], check=True)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command inside."""
+        return _run([*self._enter(), *command], check=check)
+
+    def _enter(self) -> list[str]:
+        return ["chroot", str(self.folder)]
+
+    def files(self) -> set[str]:
+        """Return every path inside, but what the kernel shows, and what runs or dpkg leaves of each command."""
+        passing = ("proc", "sys", "run", "dev", "tmp", "var/log", "var/lib/systemd", "var/cache", "var/lib/dpkg")
+        found: set[str] = set()
+        for folder, folders, names in os.walk(self.folder):
+            place = Path(folder).relative_to(self.folder)
+            folders[:] = [name for name in folders if (place / name).as_posix() not in passing]
+            found |= {(place / name).as_posix() for name in (*folders, *names)}
+        return {path for path in found if not path.endswith("-")}
+
+    def installs(self, package: Path) -> None:
+        """Install a package with dpkg."""
+        shutil.copy(package, self.folder / "opt")
+        try:
+            self.run("dpkg", "--install", f"/opt/{package.name}")
+        finally:
+            (self.folder / "opt" / package.name).unlink()
+
+
+class Machine(Root):
+    """The same, booted; its network is the host's."""
+
+    def __init__(self, root: Root) -> None:
+        """Boot it; skips where that cannot be."""
+        self.folder = root.folder
+        if shutil.which("systemd-nspawn") is None:
+            pytest.skip("no systemd-nspawn here: sudo apt-get install systemd-container")
+        self._groups_before = set(_CGROUPS.glob("*/*"))
+        name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
+        self._nspawn = subprocess.Popen(
+            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *_BOOT],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+        try:
+            wait_until(self._is_up, 60, "the container has booted")
+        except AssertionError:
+            self._log.seek(0)
+            said = self._log.read().decode(errors="replace")[-300:]
+            self.stop()
+            pytest.skip(f"systemd does not boot in a container here: {said}")
+
+    def stop(self) -> None:
+        """Switch it off."""
+        self._nspawn.terminate()
+        try:
+            self._nspawn.wait(30)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
+        self._log.close()
+        # nspawn leaves its own, empty.
+        for group in set(_CGROUPS.glob("*/*")) - self._groups_before:
+            if group.name in {"payload", "supervisor"}:
+                for folder, _, _ in os.walk(group, topdown=False):
+                    Path(folder).rmdir()
+
+    def show(self, name: str) -> str:
+        """Return a property of the service."""
+        return self.run("systemctl", "show", "--value", "--property", name, "fieldloop-agent").stdout.strip()
+
+    def journal(self) -> str:
+        """Return what the service logged, with the manager's words about it, as JSON lines."""
+        return self.run("journalctl", "--unit", "fieldloop-agent", "--output", "json", "--no-pager").stdout
+
+    def _enter(self) -> list[str]:
+        children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text(encoding="ascii")
+        return ["nsenter", "--target", children.split()[0], "--all"]
+
+    def _is_up(self) -> bool:
+        try:
+            state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
+        except (OSError, IndexError):
+            return False
+        return state in {"running", "degraded"}
+
+
+def _run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=_RUN_S, env=environment, stdin=subprocess.DEVNULL
+    )
+    assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done
