@@ -3,6 +3,8 @@
 The headers are those of this Python; what they must know of the other machine is in files/pyconfig.h.
 """
 
+import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -10,8 +12,11 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
+
+from edge_agent.durable import replace_file
 
 _CONFIG: Final = Path(__file__).parent / "files" / "pyconfig.h"
 # ARMv6 with VFPv2, which every board of Debian's armhf and of Raspberry Pi OS has.
@@ -31,19 +36,31 @@ def python_here() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def compile_msgspec(sources: Mapping[str, bytes]) -> tuple[str, bytes]:
+def compile_msgspec(sources: Mapping[str, bytes], cache: Path) -> tuple[str, bytes]:
     """Return the name and the bytes of its extension module.
 
     Args:
         sources: the files of its folder ``src/msgspec``, by name.
+        cache: keeps what was compiled, by all that it was compiled from.
 
     Raises:
-        CompileError: there are no headers of this Python, or the compiler failed.
+        CompileError: there are no headers of this Python, or no compiler, or it failed.
     """
     headers = Path(sysconfig.get_path("include"))
     if not (headers / "Python.h").is_file():
         raise CompileError(f"{headers}/Python.h is missing; install the headers of this Python (Debian: python3-dev)")
+    if importlib.util.find_spec("ziglang") is None:
+        raise CompileError("no compiler for 32-bit ARM here: pip install ziglang")
     name = f"_core.cpython-{python_here().replace('.', '')}-arm-linux-gnueabihf.so"
+    kept = cache / f"msgspec-{_fingerprint(sources)}" / name
+    if not kept.exists():
+        compiled = _compile(sources, headers, name)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(kept, compiled, 0o755)
+    return name, kept.read_bytes()
+
+
+def _compile(sources: Mapping[str, bytes], headers: Path, name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         for path, data in sources.items():
@@ -63,4 +80,12 @@ def compile_msgspec(sources: Mapping[str, bytes]) -> tuple[str, bytes]:
             raise CompileError(f"msgspec was not compiled:\n{error.stderr[-2000:]}") from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CompileError(f"msgspec was not compiled: {error}") from error
-        return name, (work / name).read_bytes()
+        return (work / name).read_bytes()
+
+
+def _fingerprint(sources: Mapping[str, bytes]) -> str:
+    parts = (sys.version, version("ziglang"), *_COMMAND, _CONFIG.read_bytes().decode())
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for path in sorted(sources):
+        digest.update(path.encode() + b"\0" + sources[path])
+    return digest.hexdigest()[:16]

@@ -74,14 +74,14 @@ def _libraries(architecture: Architecture, cache: Path) -> Iterator[Entry]:
                 plain |= files
     yield from (Entry(f"{_OURS}/{path}", data) for path, data in plain.items())
     if not architecture.platforms:
-        yield from _compiled_here(fetched)
+        yield from _compiled_here(cache)
 
 
-def _compiled_here(fetched: Path) -> Iterator[Entry]:
-    archive = fetch_source(fetched)
+def _compiled_here(cache: Path) -> Iterator[Entry]:
+    archive = fetch_source(cache / "fetched")
     sources = files_of_source(archive, f"src/{COMPILED}")
     folder = f"{_OURS}/python{python_here()}"
-    name, data = compile_msgspec(sources)
+    name, data = compile_msgspec(sources, cache)
     yield Entry(f"{folder}/{COMPILED}/{name}", data)
     for path, text in sources.items():
         if path.endswith(".py") and is_needed(path):
