@@ -12,6 +12,11 @@ from tests.crash.disk import Disk, Folder, Loss
 from tests.crash.oplog import Operation, read_operations
 from tests.crash.shim import Control, Shim
 
+SETTING = """
+import os, sys, pathlib
+from edge_agent.durable import make_folder, replace_file
+folder = pathlib.Path(sys.argv[1])
+"""
 RIGHT = "replace_file(folder / 'file', b'two' * 1000)"
 WITHOUT_SYNC = "(folder / 'new').write_bytes(b'two' * 1000); os.rename(folder / 'new', folder / 'file')"
 WITHOUT_FOLDER = """
@@ -25,11 +30,8 @@ def run(shim: Shim, folder: Path, code: str, control: Control | None = None) -> 
     """Run a line of Python on ``folder/disk`` and return what it did there."""
     disk, log = folder / "disk", folder / "log"
     log.touch()
-    setting = (
-        "import os, sys, pathlib; from edge_agent.durable import replace_file; folder = pathlib.Path(sys.argv[1])\n"
-    )
     subprocess.run(
-        [sys.executable, "-c", setting + code, str(disk)],
+        [sys.executable, "-c", SETTING + code, str(disk)],
         check=True,
         env=os.environ | shim.watching(disk, log, control) | {"PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=subprocess.DEVNULL,
@@ -84,7 +86,7 @@ def test_what_lies_in_a_folder_whose_name_is_lost_is_lost(shim: Shim, tmp_path: 
 
 def test_a_folder_that_is_made_rightly_stays(shim: Shim, tmp_path: Path):
     disk = begin(tmp_path)
-    code = "from edge_agent.durable import make_folder\nmake_folder(folder / 'a' / 'b'); replace_file(folder / 'a' / 'b' / 'c', b'x')"
+    code = "make_folder(folder / 'a' / 'b'); replace_file(folder / 'a' / 'b' / 'c', b'x')"
     for operation in run(shim, tmp_path, code):
         disk.apply(operation)
     left = disk.cut(Loss.ALL, random.Random(1))

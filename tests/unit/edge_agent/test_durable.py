@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.durable import replace_file
+from edge_agent.durable import make_folder, replace_file
 
 REPLACE_FOR_EVER = """
 import sys
 from pathlib import Path
-from edge_agent.durable import replace_file
+from edge_agent.durable import make_folder, replace_file
 path = Path(sys.argv[1])
 print("ready", flush=True)
 number = 0
@@ -58,3 +58,17 @@ def test_a_kill_at_any_moment_leaves_a_whole_file(tmp_path: Path, repository: Pa
         data = path.read_bytes() if path.exists() else b""
         assert len(data) in {0, 50_000}
         assert len(set(data)) <= 1
+
+
+def test_a_folder_is_made_with_those_above_it_and_each_is_synced_into_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[str] = []
+    monkeypatch.setattr("edge_agent.durable.sync_folder", lambda folder: synced.append(str(folder)))
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+    assert set(synced) == {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b")}
+    synced.clear()
+    # It may be there, and not be durable yet.
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert synced == [str(tmp_path / "a" / "b")]
