@@ -26,7 +26,12 @@ KIND: Final = "shadow"
 
 
 class ShadowQueue:
-    """Where the scoring thread leaves rows for a shadow; `offer` is its, all else is housekeeping's."""
+    """Where the scoring thread leaves rows for a shadow; `offer` is its, all else is housekeeping's.
+
+    Attributes:
+        is_open: whether there is a shadow.
+        dropped: rows that found no room, since the beginning.
+    """
 
     __slots__ = ("_rows", "dropped", "is_open")
 
@@ -53,11 +58,16 @@ class ShadowQueue:
             rows.append(self._rows.popleft())
         return rows
 
+    def open(self) -> None:
+        """Take rows from now on."""
+        # One may have come while it was closed.
+        self._rows.clear()
+        self.is_open = True
+
     def close(self) -> None:
         """Take no more rows, and forget those that wait."""
         self.is_open = False
         self._rows.clear()
-        self.dropped = 0
 
 
 class Process(Protocol):
@@ -161,9 +171,9 @@ class Shadow:
             return
         order = ShadowOrder(str(self._store.folder(slot)), wanted, self._updater.scoring_features)
         self._process = self._start_process(order)
-        self._told, self._told_dropped = ShadowCounts(), 0
+        self._told, self._told_dropped = ShadowCounts(), self._queue.dropped
         self._report_at_s = self._clock.monotonic_s() + self._report_every_s
-        self._queue.is_open = True
+        self._queue.open()
 
     def _feed(self, process: Process) -> None:
         if process.is_ready:

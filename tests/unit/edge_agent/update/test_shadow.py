@@ -112,16 +112,26 @@ class TestQueue:
 
     def test_a_full_one_drops_and_counts_and_never_grows(self):
         queue = ShadowQueue()
-        queue.is_open = True
+        queue.open()
         for number in range(MAX_QUEUED + 7):
             queue.offer((number,), HIGH)
         assert queue.dropped == 7
         assert [row.values[0] for row in queue.take(3)] == [0, 1, 2]
         assert len(queue.take(10 * MAX_QUEUED)) == MAX_QUEUED - 3
 
+    def test_rows_of_another_shadow_are_forgotten(self):
+        queue = ShadowQueue()
+        queue.open()
+        queue.offer((1.0,), HIGH)
+        queue.close()
+        assert queue.take(1) == []
+        queue.open()
+        queue.offer((2.0,), HIGH)
+        assert [row.values for row in queue.take(9)] == [(2.0,)]
+
     def test_a_row_that_a_source_fills_again_stays_as_it_was(self):
         queue, row = ShadowQueue(), [1.0, 2.0]
-        queue.is_open = True
+        queue.open()
         queue.offer(row, HIGH)
         row[0] = 9.0
         assert queue.take(1) == [ShadowRow((1.0, 2.0), "high", 1.0)]
