@@ -70,7 +70,7 @@ class Scene:
         return self.children[-1]
 
     def ask(self, bundle: BundleRef = SECOND, rows: int = 0, order_id: str = "ask") -> bool:
-        return self.device.updater.start_shadow(Desired(bundle, order_id, 1.7e9, "test"), rows).accepted
+        return self.device.updater.shadows.start(Desired(bundle, order_id, 1.7e9, "test"), rows).accepted
 
     def poll(self, times: int = 3) -> None:
         for _ in range(times):
@@ -234,7 +234,7 @@ def test_a_shadow_is_fed_reported_now_and_then_and_ended_by_order(scene: Scene):
     scene.device.clock.advance(600.0)
     scene.poll()
     child.counts = ShadowCounts(9, 2, 0.0, 1, 30.0)
-    assert scene.device.updater.end_shadow("enough").accepted
+    assert scene.device.updater.shadows.end("enough").accepted
     scene.poll()
     reports = [event.shadow for event in scene.told if event.shadow is not None]
     assert [(r.rows, r.disagreements, r.refused) for r in reports] == [(5, 2, 0), (4, 0, 1)]
@@ -298,7 +298,7 @@ def test_a_shadow_survives_a_restart_and_one_in_which_the_machine_dies_again_and
     scene.ask()
     scene.poll()
     for _ in range(MAX_PROVING_STARTS):
-        assert Device(tmp_path / "state", stagings).updater.shadow is not None
+        assert Device(tmp_path / "state", stagings).updater.shadows.content is not None
     assert Device(tmp_path / "state", stagings).updater.record.state is State.IDLE
 
 
@@ -311,8 +311,8 @@ def test_polite_stops_and_a_shadow_that_works_are_not_held_against_it(scene: Sce
         device = Device(tmp_path / "state", stagings)
     for _ in range(10):
         device = Device(tmp_path / "state", stagings)
-        device.updater.shadow_worked()
-    assert device.updater.shadow is not None
+        device.updater.shadows.worked()
+    assert device.updater.shadows.content is not None
 
 
 def test_what_was_being_fetched_for_a_shadow_is_dropped_by_a_restart_and_orders_are_not(
@@ -374,11 +374,11 @@ def test_a_shadow_takes_the_place_of_another(scene: Scene):
 def test_a_shadow_of_nothing_is_not_taken(tmp_path: Path, stagings: Stagings):
     device = Device(tmp_path / "state", stagings)
     order = Desired(SECOND, "ask", 1.7e9, "test")
-    assert not device.updater.start_shadow(order, 0).accepted
+    assert not device.updater.shadows.start(order, 0).accepted
     device.order(1, "one")
     device.poll(3)
     assert device.updater.record.state is State.TRIAL
-    assert not device.updater.start_shadow(order, 0).accepted
+    assert not device.updater.shadows.start(order, 0).accepted
 
 
 def test_an_order_that_the_child_does_not_understand_ends_it(scene: Scene, monkeypatch: pytest.MonkeyPatch):
