@@ -381,6 +381,18 @@ def test_a_shadow_of_nothing_is_not_taken(tmp_path: Path, stagings: Stagings):
     assert not device.updater.shadows.start(order, 0).accepted
 
 
+def test_an_update_that_is_under_way_or_waits_goes_before_a_shadow(scene: Scene, stagings: Stagings):
+    stagings.is_slow = True
+    scene.device.order(2, "two")
+    assert not scene.ask(THIRD)
+    scene.device.poll(2)
+    answer = scene.device.updater.shadows.start(Desired(THIRD, "ask", 1.7e9, "test"), 0)
+    assert (answer.accepted, answer.reason) == (False, "an update is under way (fetching); try again")
+    stagings.is_slow = False
+    scene.device.poll(2)
+    assert scene.device.scoring == 2
+
+
 def test_an_order_that_the_child_does_not_understand_ends_it(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     scene.ask()
     scene.poll()
