@@ -16,21 +16,17 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from broker.messages import BundleRef
+from edge_agent.asking import LOOK_S, ask_agent, become_owner_of
 from edge_agent.clock import Clock
 from edge_agent.errors import AgentError, BundleError, OpeningError, StorageError
 from edge_agent.local_orders import order_of
 from edge_agent.lock import StateLock, is_in_use
 from edge_agent.mailbox import (
-    Ask,
     InstallAsk,
-    LocalAnswer,
     RollBackAsk,
     copy_into_inbox,
-    leave_ask,
     new_id,
     remove_update,
-    take_answer,
-    withdraw,
 )
 from edge_agent.settings import AgentSettings
 from edge_agent.update.engine import Engine, TrialMeter
@@ -38,22 +34,13 @@ from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.slots import Bundle, SlotStore, read_record
 from edge_agent.update.staging import StageProcess
 from edge_agent.update.states import State
-from edge_agent.update.updater import Updater, WishAnswer
+from edge_agent.update.updater import Updater
 from edge_agent.update_file import open_update
 
-LOOK_S: Final = 0.05
-# Longest wait for an agent that is at work to take notice; its housekeeping looks ten times a second.
-ANSWER_S: Final = 30.0
 # Beside the time that staging itself may take.
 SETTLE_S: Final = 60.0
 
 Outcome = Literal["on_trial", "committed", "staged", "waits"]
-
-
-class AgentSilentError(AgentError):
-    """The agent that runs here does not answer: look at its log."""
-
-    exit_code = 8
 
 
 class NotDoneError(AgentError):
@@ -118,7 +105,7 @@ def install(settings: AgentSettings, path: Path, clock: Clock, tell: Callable[[s
     if not is_in_use(state):
         return _stage_here(settings, ask_id, ask, clock)
     try:
-        _ask_agent(state, ask_id, ask)
+        ask_agent(state, ask_id, ask)
     except AgentError:
         remove_update(state, ask_id)
         raise
@@ -138,56 +125,18 @@ def roll_back(settings: AgentSettings, reason: str, clock: Clock) -> RolledBack:
     become_owner_of(state)
     ask = RollBackAsk(reason, _user())
     if is_in_use(state):
-        answer = _ask_agent(state, new_id(), ask)
+        answer = ask_agent(state, new_id(), ask)
         if not answer.accepted:
             raise NotDoneError(answer.reason)
         return RolledBack(_active(read_record(state)), answer.reason)
     with _own_updater(settings, clock) as updater:
         try:
-            done: WishAnswer = updater.roll_back(f"{reason} (by {ask.by}, at the device)")
+            done = updater.roll_back(f"{reason} (by {ask.by}, at the device)")
         except OSError as error:
             raise StorageError(f"{state}: cannot be written: {error.strerror or error}") from error
         if not done.accepted:
             raise NotDoneError(done.reason)
         return RolledBack(_active(updater.record), done.reason)
-
-
-def ask_to_diagnose(state: Path, ask: Ask) -> str | None:
-    """Return what a running agent tells of itself, as JSON; None where none runs or answers."""
-    if not is_in_use(state):
-        return None
-    try:
-        return _ask_agent(state, new_id(), ask).report
-    except AgentError:
-        return None
-
-
-def become_owner_of(state: Path) -> None:
-    """Go on for good as the user whose state folder it is, if root asks: the agent must be able to change its files."""
-    try:
-        owner = state.stat()
-    except FileNotFoundError:
-        return
-    if os.geteuid() == 0 and owner.st_uid != 0:
-        os.setgroups([owner.st_gid])
-        os.setgid(owner.st_gid)
-        os.setuid(owner.st_uid)
-
-
-def _ask_agent(state: Path, ask_id: str, ask: Ask) -> LocalAnswer:
-    try:
-        leave_ask(state, ask_id, ask)
-    except OSError as error:
-        raise StorageError(f"{state}: cannot be written: {error.strerror or error}") from error
-    waiting = Event()
-    for _ in range(round(ANSWER_S / LOOK_S)):
-        answer = take_answer(state, ask_id)
-        if answer is not None:
-            return answer
-        waiting.wait(LOOK_S)
-    if withdraw(state, ask_id):
-        raise AgentSilentError(f"the agent that uses {state} took no notice within {ANSWER_S:g} s; look at its log")
-    raise AgentSilentError(f"the agent that uses {state} took notice and gave no answer; see: fieldloop-agent status")
 
 
 def _follow(settings: AgentSettings, order_id: str, bundle: BundleRef, clock: Clock) -> Installed:

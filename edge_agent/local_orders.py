@@ -8,7 +8,7 @@ from typing import Protocol
 from broker.messages import BundleRef, Desired
 from edge_agent.clock import Clock
 from edge_agent.mailbox import Ask, DiagnoseAsk, InstallAsk, LocalAnswer, RollBackAsk, leave_answer, take_asks
-from edge_agent.update.updater import WishAnswer
+from edge_agent.update.wishes import WishAnswer
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from broker.messages import (
 )
 from broker.topics import Channel
 from edge_agent.clock import Clock
-from edge_agent.update.updater import WishAnswer
+from edge_agent.update.wishes import WishAnswer
 
 logger = logging.getLogger(__name__)
 
@@ -40,22 +40,31 @@ class Scoring(Protocol):
         """Take an order."""
 
 
+class ShadowUpdates(Protocol):
+    """Takes orders about a bundle in the shadow."""
+
+    def start(self, order: Desired, rows: int) -> WishAnswer:
+        """Have a bundle score in the shadow, for so many rows (0: without end)."""
+        ...
+
+    def end(self, reason: str) -> WishAnswer:
+        """Have no bundle score in the shadow."""
+        ...
+
+
 class Updates(Protocol):
     """Takes orders about bundles."""
+
+    @property
+    def shadows(self) -> ShadowUpdates:
+        """Takes those about a bundle in the shadow."""
+        ...
 
     def on_desired(self, desired: Desired) -> None:
         """Take the bundle that this device should run."""
 
     def roll_back(self, reason: str) -> WishAnswer:
         """Go back to the bundle before."""
-        ...
-
-    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
-        """Have a bundle score in the shadow, for so many rows (0: without end)."""
-        ...
-
-    def end_shadow(self, reason: str) -> WishAnswer:
-        """Have no bundle score in the shadow."""
         ...
 
 
@@ -135,9 +144,9 @@ class Orders:
                 self._reply_to(command, lambda: self._updates.roll_back(reason))
             case StartShadow():
                 desired = Desired(order.bundle, command.command_id, self._clock.utc_s(), command.by)
-                self._reply_to(command, lambda: self._updates.start_shadow(desired, order.rows))
+                self._reply_to(command, lambda: self._updates.shadows.start(desired, order.rows))
             case StopShadow():
-                self._reply_to(command, lambda: self._updates.end_shadow(f"ordered by {command.by}"))
+                self._reply_to(command, lambda: self._updates.shadows.end(f"ordered by {command.by}"))
             case ReportStatus():
                 self._report_status()
                 self._reply(Reply(command.command_id, accepted=True))

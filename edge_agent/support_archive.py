@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import Struct
 
-from edge_agent.by_hand import ask_to_diagnose, become_owner_of
+from edge_agent.asking import ask_to_diagnose, become_owner_of
 from edge_agent.clock import Clock
 from edge_agent.errors import StorageError
 from edge_agent.facts import read_facts

@@ -14,6 +14,7 @@ from edge_agent.clock import Clock
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.update.record import Content
 from edge_agent.update.shadow_messages import ShadowCounts, ShadowOrder, ShadowRow, Value
+from edge_agent.update.shadows import KIND
 from edge_agent.update.slots import SlotStore
 from edge_agent.update.updater import Updater
 
@@ -22,11 +23,15 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED: Final = 2048
 MAX_BATCH: Final = 1024
 MAX_DEATHS: Final = 3
-KIND: Final = "shadow"
 
 
 class ShadowQueue:
-    """Where the scoring thread leaves rows for a shadow; `offer` is its, all else is housekeeping's."""
+    """Where the scoring thread leaves rows for a shadow; `offer` is its, all else is housekeeping's.
+
+    Attributes:
+        is_open: whether there is a shadow.
+        dropped: rows that found no room, since the beginning.
+    """
 
     __slots__ = ("_rows", "dropped", "is_open")
 
@@ -53,11 +58,16 @@ class ShadowQueue:
             rows.append(self._rows.popleft())
         return rows
 
+    def open(self) -> None:
+        """Take rows from now on."""
+        # One may have come while it was closed.
+        self._rows.clear()
+        self.is_open = True
+
     def close(self) -> None:
         """Take no more rows, and forget those that wait."""
         self.is_open = False
         self._rows.clear()
-        self.dropped = 0
 
 
 class Process(Protocol):
@@ -129,7 +139,7 @@ class Shadow:
         Raises:
             OSError: no process can be started now; call again later.
         """
-        wanted, counting, record = self._updater.shadow, self._updater.scoring, self._updater.record
+        wanted, counting, record = self._updater.shadows.content, self._updater.scoring, self._updater.record
         order_id = record.order.order_id if record.order is not None else ""
         pair = (wanted, counting) if wanted is not None and counting is not None else None
         if pair != self._pair or order_id != self._order_id:
@@ -161,9 +171,9 @@ class Shadow:
             return
         order = ShadowOrder(str(self._store.folder(slot)), wanted, self._updater.scoring_features)
         self._process = self._start_process(order)
-        self._told, self._told_dropped = ShadowCounts(), 0
+        self._told, self._told_dropped = ShadowCounts(), self._queue.dropped
         self._report_at_s = self._clock.monotonic_s() + self._report_every_s
-        self._queue.is_open = True
+        self._queue.open()
 
     def _feed(self, process: Process) -> None:
         if process.is_ready:
@@ -173,10 +183,10 @@ class Shadow:
         limit = self._updater.record.shadow_rows
         if limit and self._compared_before + process.counts.rows >= limit:
             self._report(process)
-            self._updater.end_shadow(f"{limit} rows are compared")
+            self._updater.shadows.end(f"{limit} rows are compared")
         elif self._clock.monotonic_s() >= self._report_at_s:
             self._report(process)
-            self._updater.shadow_worked()
+            self._updater.shadows.worked()
 
     def _bury(self, process: Process, reason: str) -> None:
         self._report(process)
@@ -187,7 +197,7 @@ class Shadow:
         logger.warning("the shadow: %s", reason)
         # One that cannot be opened will not be opened by trying again.
         if process.counts.error or self._deaths >= MAX_DEATHS:
-            self._updater.end_shadow(reason, severity="error")
+            self._updater.shadows.end(reason, severity="error")
 
     def _report(self, process: Process) -> None:
         """Tell what was counted since the last time, if there is anything."""

@@ -9,33 +9,34 @@ by one thread. The scoring thread is not that thread: it is offered an opened en
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from broker.messages import BundleRef, Desired, Event
 from edge_agent.clock import Clock
 from edge_agent.errors import AgentError
-from edge_agent.mailbox import file_in_inbox, remove_update, sweep_inbox
+from edge_agent.mailbox import file_in_inbox
 from edge_agent.settings import RepositorySettings
 from edge_agent.update import record as transitions
+from edge_agent.update.carried_files import CarriedFiles
 from edge_agent.update.engine import Engine, OpenEngine
 from edge_agent.update.engines import Engines, Seat
 from edge_agent.update.ledger import Ledger
-from edge_agent.update.partial import kept_bytes
+from edge_agent.update.patience import Patience
 from edge_agent.update.policy import Answer, decide
 from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.retry import Retry
+from edge_agent.update.shadows import Shadows
 from edge_agent.update.slots import SlotStore, end_proving, was_proving
 from edge_agent.update.stage_messages import StageOrder, StageReport
 from edge_agent.update.states import State
 from edge_agent.update.trial import Outcome, judge
+from edge_agent.update.wishes import WishAnswer
 
 logger = logging.getLogger(__name__)
 
 METADATA_FOLDER: Final = "tuf"
 _DAY_S: Final = 86400.0
-MAX_TIMEOUTS: Final = 3
 # As by default in a trial (`edge_agent.bundle.TrialRules.max_starts`): the manifest's own word may not be trusted yet.
 MAX_PROVING_STARTS: Final = 3
 
@@ -53,14 +54,6 @@ class Staging(Protocol):
 
 
 StartStaging = Callable[[StageOrder, float, Clock], Staging]
-
-
-@dataclass(frozen=True, slots=True)
-class WishAnswer:
-    """Whether somebody's wish is granted, and why not."""
-
-    accepted: bool
-    reason: str
 
 
 class Updater:
@@ -101,22 +94,31 @@ class Updater:
         self._clock = clock
         self._ledger = Ledger(store, clock)
         self._engines = Engines(store, self._ledger, open_engine, Retry(settings, clock, rng))
+        self._shadows = Shadows(
+            self._ledger,
+            settings.model,
+            is_waiting=lambda: self._pending is not None,
+            fetch=lambda order, rows: self._fetch_as(order, "", rows),
+            cancel_fetching=self._cancel_staging,
+        )
         self._staging: Staging | None = None
         # The last order that came and has no answer yet.
         self._pending: Desired | None = None
         # Name of the update file that it came with; empty: none.
         self._pending_carried = ""
-        # The update files that were needed last.
-        self._carried: frozenset[str] = frozenset()
+        self._carried = CarriedFiles(state)
         self._opens_engines = True
         self._retry = Retry(settings, clock, rng)
-        self._timeouts = 0
-        # How much of a download lay there when it was cut off last.
-        self._kept_bytes = 0
+        self._patience = Patience(state / METADATA_FOLDER)
         # The kinds of events that told that the pending order has to wait.
         self._told: set[str] = set()
         self._trial_began_s: float | None = None
         self._trial_memory_bytes: int | None = None
+
+    @property
+    def shadows(self) -> Shadows:
+        """Takes orders for a bundle in the shadow."""
+        return self._shadows
 
     @property
     def record(self) -> Record:
@@ -151,8 +153,7 @@ class Updater:
         self._refuse_what_ends_the_machine()
         self._pending = self.record.order if self.record.state is State.IDLE else None
         self._pending_carried = self.record.carried
-        self._carried = self._needed_files()
-        sweep_inbox(self._state, keep=self._carried)
+        self._carried.begin_with(self._needed_files())
         # 2. A candidate that was proved must still be what was proved.
         if self.record.state is State.STAGED:
             self._check_staged()
@@ -176,6 +177,12 @@ class Updater:
             record = transitions.restarted(record, was_proving=self._was_proving(record))
         self._ledger.believe(record)
 
+    @property
+    def scoring_features(self) -> tuple[str, ...]:
+        """Names of the values of the rows that are scored now, in their order."""
+        engine = self._engines.scoring_engine
+        return tuple(feature.name for feature in engine.manifest.features) if engine is not None else ()
+
     def attach(self, seat: Seat) -> None:
         """Say where engines score; the one that `start` returned must score there already."""
         self._engines.attach(seat)
@@ -193,8 +200,7 @@ class Updater:
             self._pending_carried = ""
             self._retry.hurry()
             self._retry.forget_failures()
-            self._timeouts = 0
-            self._kept_bytes = 0
+            self._patience.renew()
             self._told.clear()
 
     def roll_back(self, reason: str) -> WishAnswer:
@@ -219,7 +225,7 @@ class Updater:
         except AgentError as error:
             return WishAnswer(accepted=False, reason=f"the previous bundle cannot be opened: {error}")
         if record.shadow_rows is not None:
-            self._end_shadow(f"the device goes back to {previous.bundle}")
+            self._shadows.end(f"the device goes back to {previous.bundle}")
             record = self.record
         changed = transitions.back_ordered(record, f"rolled back by order: {reason}")
         told = f"from {active.bundle} to {previous.bundle}, ordered: {reason}"
@@ -251,7 +257,7 @@ class Updater:
                 self._ledger.mark_active()
         if self._pending is not None:
             self._consider(self._pending)
-        self._sweep()
+        self._carried.keep(self._needed_files())
 
     def events(self) -> tuple[Event, ...]:
         """Return the events that wait to be told, oldest first."""
@@ -287,7 +293,7 @@ class Updater:
         if record.order is None or record.starts <= MAX_PROVING_STARTS:
             return
         if record.state is State.SHADOW:
-            self._end_shadow(f"the agent had to be started {record.starts} times meanwhile", severity="error")
+            self._shadows.end(f"the agent had to be started {record.starts} times meanwhile", severity="error")
             return
         if record.state is not State.IDLE:
             return
@@ -335,7 +341,7 @@ class Updater:
 
     def _fetch(self, desired: Desired) -> None:
         if self.record.shadow_rows is not None:
-            self._end_shadow(f"the slot is needed for {desired.bundle}")
+            self._shadows.end(f"the slot is needed for {desired.bundle}")
         self._fetch_as(desired, self._pending_carried, None)
 
     def _fetch_as(self, desired: Desired, carried: str, shadow_rows: int | None) -> None:
@@ -380,7 +386,7 @@ class Updater:
             return
         self._staging = None
         if self.record.shadow_rows is not None:
-            self._begin_shadow(report)
+            self._shadows.begin(report)
             return
         order = self.record.order
         bundle = order.bundle if order is not None else BundleRef(self._settings.model, 1)
@@ -403,7 +409,7 @@ class Updater:
                 self._try_later(report.reason)
             case "refused" if report.may_pass:
                 self._refuse_for_now(report.reason)
-            case "timed_out" | "broken_off" if self._may_go_on():
+            case "timed_out" | "broken_off" if self._patience.has_more():
                 self._try_later(report.reason)
             case _:
                 self._forget_pending()
@@ -414,14 +420,7 @@ class Updater:
         if self.record.shadow_rows is None:
             self._try_later(reason)
         else:
-            self._end_shadow(reason, severity="warning")
-
-    def _may_go_on(self) -> bool:
-        """Tell whether fetching that came to no end is worth another attempt; one that got further always is."""
-        kept = kept_bytes(self._state / METADATA_FOLDER)
-        self._timeouts = 0 if kept > self._kept_bytes else self._timeouts + 1
-        self._kept_bytes = kept
-        return self._timeouts < MAX_TIMEOUTS
+            self._shadows.end(reason, severity="warning")
 
     def _try_later(self, reason: str) -> None:
         self._wait_with_order("error", f"trying again later: {reason}", severity="warning")
@@ -454,14 +453,8 @@ class Updater:
             self._staging.cancel()
             self._staging = None
 
-    def _sweep(self) -> None:
-        """Remove update files that no order needs any more."""
-        needed = self._needed_files()
-        for ask_id in self._carried - needed:
-            remove_update(self._state, ask_id)
-        self._carried = needed
-
     def _needed_files(self) -> frozenset[str]:
+        """Return the ids of the update files that an order needs."""
         pending = self._pending_carried if self._pending is not None else ""
         return frozenset({self.record.carried, pending} - {""})
 
@@ -470,69 +463,6 @@ class Updater:
         order = self.record.order
         if order is not None and self._pending is not None and self._pending.order_id == order.order_id:
             self._pending = None
-
-    # --- shadow ------------------------------------------------------------------------------------------------------
-
-    @property
-    def shadow(self) -> Content | None:
-        """What is to score in the shadow; None: nothing."""
-        return self.record.candidate if self.record.state is State.SHADOW else None
-
-    @property
-    def scoring_features(self) -> tuple[str, ...]:
-        """Names of the values of the rows that are scored now, in their order."""
-        engine = self._engines.scoring_engine
-        return tuple(feature.name for feature in engine.manifest.features) if engine is not None else ()
-
-    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
-        """Have a bundle fetched and proved, to score in the shadow; it takes the place of another shadow.
-
-        Args:
-            order: the bundle.
-            rows: it ends after so many; 0: never.
-        """
-        record = self.record
-        if order.bundle.name != self._settings.model:
-            return WishAnswer(accepted=False, reason=f"this device takes bundles named {self._settings.model!r}")
-        if record.active is None or record.active.bundle == order.bundle:
-            return WishAnswer(accepted=False, reason="a shadow needs another bundle that scores beside it")
-        is_free = record.state in {State.IDLE, State.SHADOW} or record.shadow_rows is not None
-        if not is_free or self._pending is not None:
-            return WishAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
-        if record.shadow_rows is not None:
-            self._end_shadow(f"{order.bundle} takes its place")
-        self._fetch_as(order, "", rows)
-        return WishAnswer(accepted=True, reason="")
-
-    def end_shadow(self, reason: str, *, severity: str = "info") -> WishAnswer:
-        """Have no bundle score in the shadow any more, nor be fetched for it."""
-        if self.record.shadow_rows is None:
-            return WishAnswer(accepted=False, reason="there is no shadow")
-        self._end_shadow(reason, severity=severity)
-        return WishAnswer(accepted=True, reason="")
-
-    def shadow_worked(self) -> None:
-        """Take note that the shadow was at work for a while."""
-        if self.record.state is State.SHADOW and self.record.starts > 0:
-            self._ledger.believe(transitions.shadow_proved_itself(self.record))
-
-    def _begin_shadow(self, report: StageReport) -> None:
-        order = self.record.order
-        if report.outcome != "proved" or order is None:
-            self._end_shadow(report.reason, severity="warning")
-            return
-        content = Content(order.bundle, report.variant, report.manifest_sha256)
-        changed = transitions.shadowed(self.record, content)
-        told = f"{report.variant} begins; {report.reason}"
-        self._ledger.save(self._ledger.with_event(changed, "shadow", told))
-
-    def _end_shadow(self, reason: str, *, severity: str = "info") -> None:
-        self._cancel_staging()
-        changed = transitions.shadow_ended(self.record)
-        told = self._ledger.with_event(
-            changed, "shadow", f"ended: {reason}", severity=severity, order=self.record.order
-        )
-        self._ledger.believe(told)
 
     # --- trial -------------------------------------------------------------------------------------------------------
 

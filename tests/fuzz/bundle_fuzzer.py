@@ -24,6 +24,7 @@ _INSTRUMENTED: Final = (
     "edge_agent.bundle",
     "edge_agent.bundle_layout",
     "edge_agent.bundle_file",
+    "edge_agent.update_file",
     "exporter.bundles.materials",
 )
 _SMALL_BYTES: Final = 1 << 16
@@ -59,6 +60,21 @@ def _read_all(data: bytes) -> None:
     for file in bundle_files(bundle.manifest):
         for _ in bundle.chunks(file):
             pass
+
+
+def read_update(data: bytes) -> None:
+    """Read the bytes as an update file, and then as the hint of one whose records are all in order."""
+    from edge_agent.bundle_layout import Entry, closing, local_header
+    from edge_agent.errors import BundleError
+    from edge_agent.update_file import HINT_NAME, UpdateFile
+
+    try:
+        update = UpdateFile(io.BytesIO(data))
+    except BundleError:
+        entry = Entry(HINT_NAME, len(data), zlib.crc32(data), 0)
+        update = UpdateFile(io.BytesIO(local_header(entry) + data + closing([entry])))
+    for _ in update.chunks(f"metadata/{update.bundle.version}.root.json") or ():
+        pass
 
 
 def _packed_around(manifest: bytes) -> bytes:
@@ -99,6 +115,7 @@ PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "manifest": parse_manifest,
     "packed": read_packed,
     "sbom": parse_sbom,
+    "update": read_update,
 }
 WRONG: Final[Mapping[str, Callable[[bytes], None]]] = {
     "raises": raise_another_error,

@@ -119,12 +119,16 @@ def test_a_server_without_ranges_sends_all_of_it_again(scene: Scene):
     assert scene.fetch() == Fetched("whole", len(DATA))
 
 
-def test_a_server_that_answers_with_another_range_is_asked_for_all_of_it(scene: Scene):
+def test_a_server_that_answers_with_another_range_is_asked_for_all_of_it(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+):
     server = scene.cutting(70_000)
     scene.fetch_and_be_cut(1)
     server.shift, server.cut = -1000, None
     assert scene.fetch() == Fetched("whole", len(DATA))
     assert server.firsts == [0, 69_000, 0]
+    # What it answered with was not even looked at.
+    assert "from the start" not in caplog.text
 
 
 def test_a_server_whose_file_ends_before_that_is_asked_for_all_of_it(scene: Scene):

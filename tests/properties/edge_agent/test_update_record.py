@@ -29,17 +29,22 @@ def content(version: int) -> Content:
 def step_of(happening: Happening, version: int) -> Step:
     """Return the change that a happening makes."""
     steps: dict[Happening, Step] = {
-        Happening.ORDERED: lambda record: transitions.ordered(record, order(version)),
+        Happening.ORDERED: lambda record: transitions.ordered(
+            record, order(version), "local-1" if version % 2 else "", version if version % 3 == 0 else None
+        ),
+        Happening.SHADOWED: lambda record: transitions.shadowed(record, content(version)),
         Happening.PROVED: lambda record: transitions.proved(record, content(version)),
         Happening.REFUSED: lambda record: transitions.refused(record, "why"),
         Happening.UNREACHABLE: transitions.unreachable,
-        Happening.WITHDRAWN: transitions.withdrawn,
+        Happening.WITHDRAWN: lambda record: (
+            transitions.withdrawn(record) if record.shadow_rows is None else transitions.shadow_ended(record)
+        ),
         Happening.ACTIVATED: transitions.activated,
         Happening.HEALTHY: transitions.committed,
         Happening.FAILED: lambda record: transitions.failed(record, "why"),
         Happening.BACK_ORDERED: lambda record: transitions.back_ordered(record, "why"),
         Happening.RESTORED: transitions.restored,
-        Happening.RESTARTED: transitions.restarted,
+        Happening.RESTARTED: lambda record: transitions.restarted(record, was_proving=version > 3),
     }
     return steps[happening]
 
@@ -61,7 +66,9 @@ def test_roles_never_share_a_slot_and_a_commit_is_never_lost(history: list[tuple
         roles = record.roles
         held = [slot for slot in (roles.active, roles.previous, roles.candidate) if slot is not None]
         assert len(set(held)) == len(held)
-        assert (roles.candidate is not None) == (record.state in {State.FETCHING, State.STAGED, State.TRIAL})
+        assert (roles.candidate is not None) == (
+            record.state in {State.FETCHING, State.STAGED, State.TRIAL, State.SHADOW}
+        )
         assert roles.active is None or record.active is not None
         assert roles.previous is None or record.previous is not None
         # Only a commit or an order to go back changes what is committed.
@@ -138,6 +145,7 @@ def test_the_outbox_is_bounded_and_gives_up_the_oldest(n_events: int, n_told: in
         median_latency_us=st.none() | st.floats(0, 1e6),
         starts=st.integers(0, 10),
         elapsed_s=st.floats(0, 1e6),
+        memory_bytes=st.none() | st.integers(0, 100),
     ),
     st.builds(
         TrialRules,
@@ -145,14 +153,18 @@ def test_the_outbox_is_bounded_and_gives_up_the_oldest(n_events: int, n_told: in
         max_error_share=st.floats(0, 1),
         max_latency_us=st.none() | st.floats(0, 1e6),
         max_starts=st.integers(1, 5),
+        max_memory_bytes=st.none() | st.integers(0, 100),
     ),
+    st.none() | st.integers(0, 100),
 )
-def test_no_trial_is_healthy_without_its_rows(evidence: Evidence, rules: TrialRules):
-    verdict = judge(evidence, rules)
+def test_no_trial_is_healthy_without_its_rows(evidence: Evidence, rules: TrialRules, max_memory_bytes: int | None):
+    verdict = judge(evidence, rules, max_memory_bytes)
     if verdict.outcome is Outcome.HEALTHY:
         assert evidence.rows + evidence.errors >= rules.rows
         assert evidence.errors <= rules.max_error_share * (evidence.rows + evidence.errors)
         assert evidence.starts <= rules.max_starts
+        for bound in (rules.max_memory_bytes, max_memory_bytes):
+            assert bound is None or evidence.memory_bytes is None or evidence.memory_bytes <= bound
 
 
 def test_a_candidate_goes_to_the_only_slot_that_is_free():

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from broker.messages import BundleRef, Desired
-from edge_agent import by_hand
+from edge_agent import asking
+from edge_agent.asking import AgentSilentError, become_owner_of
 from edge_agent.bundle import TrialRules
-from edge_agent.by_hand import AgentSilentError, NotDoneError, become_owner_of, install, outcome_of, roll_back
+from edge_agent.by_hand import NotDoneError, install, outcome_of, roll_back
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BundleError, StorageError
 from edge_agent.lock import StateLock
@@ -69,7 +70,7 @@ def test_a_refusal_under_the_order_is_told_with_its_reason_and_another_one_is_no
 def test_an_agent_that_takes_no_notice_is_told_of_and_nothing_is_left_for_it(
     settings: AgentSettings, update_file: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(by_hand, "ANSWER_S", 0.2)
+    monkeypatch.setattr(asking, "ANSWER_S", 0.2)
     lock = StateLock(Path(settings.state))
     try:
         with pytest.raises(AgentSilentError, match="took no notice"):

@@ -23,7 +23,7 @@ from broker.messages import (
 )
 from broker.topics import Channel, DeviceId, FleetId, Topic
 from edge_agent.orders import TELL_AGAIN_S, Orders
-from edge_agent.update.updater import WishAnswer
+from edge_agent.update.wishes import WishAnswer
 from tests.unit.edge_agent.examples import ManualClock
 
 
@@ -36,7 +36,7 @@ class Rest:
     marks: list[Stored] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    shadows: list[tuple[Desired, int]] = field(default_factory=list)
+    started: list[tuple[Desired, int]] = field(default_factory=list)
     statuses: int = 0
     disk_error: OSError | None = None
 
@@ -51,12 +51,16 @@ class Rest:
             raise self.disk_error
         return WishAnswer(accepted=True, reason=f"going back: {reason}")
 
-    def start_shadow(self, order: Desired, rows: int) -> WishAnswer:
-        self.shadows.append((order, rows))
+    @property
+    def shadows(self) -> "Rest":
+        return self
+
+    def start(self, order: Desired, rows: int) -> WishAnswer:
+        self.started.append((order, rows))
         return WishAnswer(accepted=True, reason="")
 
-    def end_shadow(self, reason: str) -> WishAnswer:
-        return WishAnswer(accepted=bool(self.shadows), reason=reason)
+    def end(self, reason: str) -> WishAnswer:
+        return WishAnswer(accepted=bool(self.started), reason=reason)
 
     def report_status(self) -> None:
         self.statuses += 1
@@ -167,7 +171,7 @@ def test_a_shadow_is_started_and_ended_under_the_command_s_own_id():
     bench.command(StopShadow(), "early")
     bench.command(StartShadow(BundleRef("toy", 3), 100), "start")
     bench.command(StopShadow(), "stop")
-    order, rows = bench.rest.shadows[0]
+    order, rows = bench.rest.started[0]
     assert (order.bundle, order.order_id, order.by, rows) == (BundleRef("toy", 3), "start", "me", 100)
     assert [(reply.command_id, reply.accepted) for reply in bench.rest.replies] == [
         ("early", False),

@@ -70,7 +70,7 @@ class Scene:
         return self.children[-1]
 
     def ask(self, bundle: BundleRef = SECOND, rows: int = 0, order_id: str = "ask") -> bool:
-        return self.device.updater.start_shadow(Desired(bundle, order_id, 1.7e9, "test"), rows).accepted
+        return self.device.updater.shadows.start(Desired(bundle, order_id, 1.7e9, "test"), rows).accepted
 
     def poll(self, times: int = 3) -> None:
         for _ in range(times):
@@ -112,16 +112,26 @@ class TestQueue:
 
     def test_a_full_one_drops_and_counts_and_never_grows(self):
         queue = ShadowQueue()
-        queue.is_open = True
+        queue.open()
         for number in range(MAX_QUEUED + 7):
             queue.offer((number,), HIGH)
         assert queue.dropped == 7
         assert [row.values[0] for row in queue.take(3)] == [0, 1, 2]
         assert len(queue.take(10 * MAX_QUEUED)) == MAX_QUEUED - 3
 
+    def test_rows_of_another_shadow_are_forgotten(self):
+        queue = ShadowQueue()
+        queue.open()
+        queue.offer((1.0,), HIGH)
+        queue.close()
+        assert queue.take(1) == []
+        queue.open()
+        queue.offer((2.0,), HIGH)
+        assert [row.values for row in queue.take(9)] == [(2.0,)]
+
     def test_a_row_that_a_source_fills_again_stays_as_it_was(self):
         queue, row = ShadowQueue(), [1.0, 2.0]
-        queue.is_open = True
+        queue.open()
         queue.offer(row, HIGH)
         row[0] = 9.0
         assert queue.take(1) == [ShadowRow((1.0, 2.0), "high", 1.0)]
@@ -224,7 +234,7 @@ def test_a_shadow_is_fed_reported_now_and_then_and_ended_by_order(scene: Scene):
     scene.device.clock.advance(600.0)
     scene.poll()
     child.counts = ShadowCounts(9, 2, 0.0, 1, 30.0)
-    assert scene.device.updater.end_shadow("enough").accepted
+    assert scene.device.updater.shadows.end("enough").accepted
     scene.poll()
     reports = [event.shadow for event in scene.told if event.shadow is not None]
     assert [(r.rows, r.disagreements, r.refused) for r in reports] == [(5, 2, 0), (4, 0, 1)]
@@ -288,7 +298,7 @@ def test_a_shadow_survives_a_restart_and_one_in_which_the_machine_dies_again_and
     scene.ask()
     scene.poll()
     for _ in range(MAX_PROVING_STARTS):
-        assert Device(tmp_path / "state", stagings).updater.shadow is not None
+        assert Device(tmp_path / "state", stagings).updater.shadows.content is not None
     assert Device(tmp_path / "state", stagings).updater.record.state is State.IDLE
 
 
@@ -301,8 +311,8 @@ def test_polite_stops_and_a_shadow_that_works_are_not_held_against_it(scene: Sce
         device = Device(tmp_path / "state", stagings)
     for _ in range(10):
         device = Device(tmp_path / "state", stagings)
-        device.updater.shadow_worked()
-    assert device.updater.shadow is not None
+        device.updater.shadows.worked()
+    assert device.updater.shadows.content is not None
 
 
 def test_what_was_being_fetched_for_a_shadow_is_dropped_by_a_restart_and_orders_are_not(
@@ -364,11 +374,23 @@ def test_a_shadow_takes_the_place_of_another(scene: Scene):
 def test_a_shadow_of_nothing_is_not_taken(tmp_path: Path, stagings: Stagings):
     device = Device(tmp_path / "state", stagings)
     order = Desired(SECOND, "ask", 1.7e9, "test")
-    assert not device.updater.start_shadow(order, 0).accepted
+    assert not device.updater.shadows.start(order, 0).accepted
     device.order(1, "one")
     device.poll(3)
     assert device.updater.record.state is State.TRIAL
-    assert not device.updater.start_shadow(order, 0).accepted
+    assert not device.updater.shadows.start(order, 0).accepted
+
+
+def test_an_update_that_is_under_way_or_waits_goes_before_a_shadow(scene: Scene, stagings: Stagings):
+    stagings.is_slow = True
+    scene.device.order(2, "two")
+    assert not scene.ask(THIRD)
+    scene.device.poll(2)
+    answer = scene.device.updater.shadows.start(Desired(THIRD, "ask", 1.7e9, "test"), 0)
+    assert (answer.accepted, answer.reason) == (False, "an update is under way (fetching); try again")
+    stagings.is_slow = False
+    scene.device.poll(2)
+    assert scene.device.scoring == 2
 
 
 def test_an_order_that_the_child_does_not_understand_ends_it(scene: Scene, monkeypatch: pytest.MonkeyPatch):
