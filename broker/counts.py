@@ -9,6 +9,7 @@
 Every way is exact. The last count follows from the total.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -24,7 +25,10 @@ from broker.entropy import (
     normal_table,
 )
 
-# What the mean and the variance of a count are computed from: greater totals lose nothing but a little size.
+# What a histogram may cost more than usual by chance: about two standard deviations.
+_NOT_UNUSUAL_BITS: Final = 4.0
+
+# Codes counts, given coder, name, total, counts, and counts before.
 Way = Callable[[Coder, str, int, Sequence[int], Sequence[int]], list[int]]
 
 
@@ -84,7 +88,16 @@ def _best_of(
             meter.flag(f"{name} {other}", at == place)
         code(meter, name, total, counts, before)
         costs[place] = meter.spent
+        if way == "even" and meter.spent < _usual_bits(len(counts), total) + _NOT_UNUSUAL_BITS:
+            # As cheap as anything can be: the others need not be measured, which is most of the work.
+            break
     return min(costs, key=costs.__getitem__)
+
+
+def _usual_bits(n_bins: int, total: int) -> float:
+    """Return the entropy of a total of numbers that fall into each bin with the same chance, about."""
+    variance = max(total / n_bins, 1.0)
+    return (n_bins - 1) * 0.5 * math.log2(2 * math.pi * math.e * variance) - 0.5 * math.log2(n_bins)
 
 
 def _code_same(coder: Coder, name: str, total: int, counts: Sequence[int], before: Sequence[int]) -> list[int]:  # noqa: ARG001

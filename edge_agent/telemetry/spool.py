@@ -16,9 +16,9 @@ receiver must look at the key of a record that it holds already.
 `put`, and counts what it gave up. To merge only what was never sent, what `peek` gives out is noted as offered before
 it is given.
 
-**Age.** What is older than ``max_age_s`` is given up by the next `put`, and counted as expired. Age is the time that the
-agent has run since the record was put: a device's clock may jump by years, and a night without power ages nothing. It
-is noted in steps of a sixty-fourth of the bound, so a record may go a step late, and never goes early.
+**Age.** What is older than ``max_age_s`` is given up by the next `put`, and counted as expired. Age is the time that
+the agent has run since the record was put: a device's clock may jump by years, and a night without power ages nothing.
+It is noted in steps of a sixty-fourth of the bound, so a record may go a step late, and never goes early.
 
 **Damage.** A damaged database is put aside. What can be read of it goes into a new one, and the records that cannot
 count as dropped. They keep their epoch where the numbers can be read, so that what is on its way is not stored twice.

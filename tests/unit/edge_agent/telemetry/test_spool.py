@@ -446,9 +446,7 @@ def age(tmp_path: Path) -> Iterator[tuple[ManualClock, Callable[..., Spool]]]:
     def build(max_age_s: float = MAX_AGE_S) -> Spool:
         if opened:
             opened[-1].close()
-        spool = Spool(
-            tmp_path / "spool.db", random.Random(1), max_age_s=max_age_s, monotonic_s=lambda: clock.monotonic_s()
-        )
+        spool = Spool(tmp_path / "spool.db", random.Random(1), max_age_s=max_age_s, monotonic_s=clock.monotonic_s)
         opened.append(spool)
         return spool
 
