@@ -7,6 +7,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -79,7 +80,10 @@ class MqttFeed:
             payload = json.dumps({"temperature": temperature, "wind": wind}).encode()
             arrival = Arrival(payload, self.packet, 1, is_repeated=False, is_retained=False)
             threading.Thread(target=self.rows.receive, args=([arrival],), daemon=True).start()
-            wait_until(lambda n=self.packet: self.rows._inlet.taken_in >= min(n, MAX_WAITING), 10, "it is accepted")
+            wait_until(partial(self._has_taken, self.packet), 10, "it is accepted")
+
+    def _has_taken(self, n: int) -> bool:
+        return self.rows._inlet.taken_in >= min(n, MAX_WAITING)
 
     def close(self) -> None:
         return

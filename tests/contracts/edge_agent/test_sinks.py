@@ -196,11 +196,15 @@ def test_a_reader_that_does_not_read_holds_up_nobody(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(outlet_module, "_FLUSH_S", 0.05)
     reading, writing = os.pipe()
     sink = Outlet(StandardOutput(writing), "pipe", max_waiting=10)
-    with pytest.raises(OSError, match="not taken yet"):
+
+    def fill() -> None:
         for row in range(50_000):
             write(sink, row)
             if row % 10 == 9:
                 sink.flush()
+
+    with pytest.raises(OSError, match="not taken yet"):
+        fill()
     for row in range(50):
         write(sink, row)
     assert sink.lost > 0

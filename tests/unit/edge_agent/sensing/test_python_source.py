@@ -47,7 +47,12 @@ class Sensor:
 
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
-        wait_until(lambda: rows.extend(self.source.ready_rows(n - len(rows))) or len(rows) == n, 10, f"{n} rows")
+
+        def is_complete() -> bool:
+            rows.extend(self.source.ready_rows(n - len(rows)))
+            return len(rows) == n
+
+        wait_until(is_complete, 10, f"{n} rows")
         return rows
 
 
@@ -172,8 +177,9 @@ def test_code_that_always_breaks_is_called_again_and_told_once(tmp_path: Path, c
     ],
 )
 def test_code_that_is_not_there_is_a_problem_of_the_settings(name: str, said: str, monkeypatch: pytest.MonkeyPatch):
-    def points(**wanted: str) -> EntryPoints:
-        return EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)]).select(**wanted)
+    def points(group: str, name: str | None = None) -> EntryPoints:
+        found = EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)]).select(group=group)
+        return found if name is None else found.select(name=name)
 
     monkeypatch.setattr(plugin, "entry_points", points)
     with pytest.raises(SettingsError, match=said) as refused:

@@ -39,7 +39,12 @@ class Station:
 
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
-        wait_until(lambda: rows.extend(self.source.ready_rows(n - len(rows))) or len(rows) == n, 10, f"{n} rows")
+
+        def is_complete() -> bool:
+            rows.extend(self.source.ready_rows(n - len(rows)))
+            return len(rows) == n
+
+        wait_until(is_complete, 10, f"{n} rows")
         return rows
 
     def close(self) -> None:

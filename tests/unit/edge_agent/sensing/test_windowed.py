@@ -105,7 +105,7 @@ def test_text_of_numbers_is_read():
 
 
 def test_no_window_reaches_over_a_gap_in_time():
-    timed = [[*row, n / 100 + (n >= 20) * 0.5] for n, row in enumerate(WAVE)]
+    timed: list[RawRow] = [[*row, n / 100 + (n >= 20) * 0.5] for n, row in enumerate(WAVE)]
     rows = drained(opened(numbered(timed), time="t"))
     assert [row.number for row in rows] == [7, 27, 35, 43, 51]
     # A reading that cannot be taken apart has no time either.
@@ -117,7 +117,7 @@ def test_no_window_reaches_over_a_gap_in_time():
 
 
 def test_readings_that_give_no_window_are_told_once(caplog: pytest.LogCaptureFixture):
-    dated: list[RawRow] = [[*row, "2026-11-25T12:00:00"] for row in WAVE] * 10
+    dated: list[RawRow] = [(*row, "2026-11-25T12:00:00") for row in WAVE * 10]
     assert drained(opened(numbered(dated), time="t")) == []
     (record,) = caplog.records
     assert "160 readings gave no window of 16" in record.getMessage()

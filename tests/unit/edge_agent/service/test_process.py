@@ -4,7 +4,7 @@ import contextlib
 import json
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from broker.messages import BundleRef, Event, parse
 from broker.topics import Channel
 from edge_agent.agent import ScoringLoop
-from edge_agent.bundle import TrialRules
+from edge_agent.bundle import Inputs, TrialRules
 from edge_agent.clock import SystemClock
 from edge_agent.errors import SettingsError
 from edge_agent.live import SPOOL_NAME
@@ -134,9 +134,9 @@ def test_the_source_stays_open_when_settings_change(running: Running, monkeypatc
     opened = []
     real = SourceOpener.open
 
-    def count(self: SourceOpener, features: Sequence[str], cursor: int) -> Source:
+    def count(self: SourceOpener, inputs: Inputs, cursor: int) -> Source:
         opened.append(cursor)
-        return real(self, features, cursor)
+        return real(self, inputs, cursor)
 
     monkeypatch.setattr(SourceOpener, "open", count)
     running.start()
