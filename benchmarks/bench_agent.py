@@ -198,10 +198,15 @@ def _record_tail(title: str, whole: Call, bare: Call, record_ratio: Any) -> None
     """Compare the slowest rounds of a hundred instead of the middle ones."""
     ours: list[int] = []
     peer: list[int] = []
+
+    def bare_turns() -> None:
+        for _ in range(TURNS):
+            bare()
+
     for _ in range(TAIL_TIMINGS // TURNS):
         ours.append(_time_ns(whole))
         # As many rows in a round of either, or the longer ones would even out.
-        peer.append(_time_ns(lambda: [bare() for _ in range(TURNS)]))
+        peer.append(_time_ns(bare_turns))
     record_ratio(
         f"{title}, p99 of rounds",
         ours=statistics.quantiles(ours, n=100)[98] / 1e3 / ROWS / TURNS,
@@ -212,7 +217,7 @@ def _record_tail(title: str, whole: Call, bare: Call, record_ratio: Any) -> None
     )
 
 
-def _time_ns(call: Callable[[], object]) -> int:
+def _time_ns(call: Call) -> int:
     start_ns = time.perf_counter_ns()
     call()
     return time.perf_counter_ns() - start_ns
