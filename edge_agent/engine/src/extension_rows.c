@@ -468,6 +468,8 @@ typedef struct {
 
 static void append(text *to, const char *bytes, size_t n)
 {
+    if (n == 0)
+        return;
     if (to->used + n > to->size) {
         const size_t size = 2 * to->size + n + 4096;
         char *grown = to->is_broken ? NULL : realloc(to->bytes, size);
