@@ -121,8 +121,8 @@ class ScoringLoop:
         self._abstain_below = abstain_below
         self._block: BlockScorer | None = None
         self._lines: AnswerLines | None = None
-        # Of a row in a block, as it was measured last: it bounds how many are taken together.
-        self._row_s = 0.0
+        # Of one row, as it was measured last: it bounds how many are taken together.
+        self._row_s: float | None = None
         self._surprises = Surprises(logger)
         # Words from other threads. Deques need no lock; the event ends an idle wait.
         self._offers: deque[Engine | None] = deque([engine])
@@ -219,7 +219,10 @@ class ScoringLoop:
         All that are taken are scored before anything else happens, so that nobody need know of rows in between.
         """
         wanted = CAPACITY if self._block is None else self._block.capacity
-        if self._row_s * wanted > MAX_ADDED_S:
+        if self._row_s is None:
+            # Nobody knows yet how long one takes.
+            wanted = 1
+        elif self._row_s * wanted > MAX_ADDED_S:
             wanted = max(1, int(MAX_ADDED_S / self._row_s))
         left = self._window.rows_left if self._window is not None else 0
         return min(wanted, left) if left > 0 else wanted
@@ -401,6 +404,7 @@ class ScoringLoop:
         else:
             self._window = self._block = self._lines = None
         self._engine = engine
+        self._row_s = None
 
     def _carry_out(self, command_id: str, order: AskLabels | ScoreRow) -> Answer:
         if isinstance(order, AskLabels):

@@ -178,6 +178,18 @@ static Py_ssize_t rows_of(const rows_object *self, PyObject *list)
     return n == 0 || is_place(self, n - 1) ? n : -1;
 }
 
+/* An attribute of the row at a place of a list, which is held meanwhile: its class may have code of its own. */
+static PyObject *of_row(PyObject *list, Py_ssize_t place, PyObject *name)
+{
+    PyObject *row = PyList_GetItem(list, place);
+    if (row == NULL)
+        return NULL;
+    Py_IncRef(row);
+    PyObject *found = PyObject_GetAttr(row, name);
+    Py_DecRef(row);
+    return found;
+}
+
 static void empty(rows_object *self, uint32_t place)
 {
     /* It may be scored together with its neighbours: zeros are what every model was tried with. */
@@ -197,7 +209,7 @@ static PyObject *rows_encode(PyObject *object, PyObject *const *arguments, Py_ss
     if (n < 0 || PyErr_Occurred() != NULL || (place < n && !is_place(self, place)))
         return NULL;
     for (; place < n && place < PyList_Size(arguments[0]); place++) {
-        PyObject *values = PyObject_GetAttr(PyList_GetItem(arguments[0], place), name_of_values);
+        PyObject *values = of_row(arguments[0], place, name_of_values);
         if (values == NULL)
             return NULL;
         const bool is_taken = take(self, (uint32_t)place, values);
@@ -456,6 +468,8 @@ typedef struct {
 
 static void append(text *to, const char *bytes, size_t n)
 {
+    if (n == 0)
+        return;
     if (to->used + n > to->size) {
         const size_t size = 2 * to->size + n + 4096;
         char *grown = to->is_broken ? NULL : realloc(to->bytes, size);
@@ -537,7 +551,7 @@ static PyObject *rows_lines(PyObject *object, PyObject *const *arguments, Py_ssi
         const fl_row *row = block->rows + place;
         if (row->state != FL_ROW_COUNTED)
             continue;
-        PyObject *number = PyObject_GetAttr(PyList_GetItem(arguments[0], place), name_of_number);
+        PyObject *number = of_row(arguments[0], place, name_of_number);
         const long long whole = number ? PyLong_AsLongLong(number) : -1;
         Py_DecRef(number);
         if (whole == -1 && PyErr_Occurred() != NULL)

@@ -512,7 +512,7 @@ def test_rows_that_wait_are_scored_together_but_on_trial_or_where_that_is_forbid
     Bench([GOOD] * 25, engine(runtime=runtimes[1], meter=TrialMeter(20))).loop.run()
     Bench([GOOD] * 25, engine(runtime=runtimes[2]), max_batch_rows=1).loop.run()
     if way == "in blocks":
-        assert [runtime.calls for runtime in runtimes] == [[10, 10, 5], [1] * 25, [1] * 25]
+        assert [runtime.calls for runtime in runtimes] == [[1, 9, 10, 5], [1] * 25, [1] * 25]
     else:
         assert [runtime.calls for runtime in runtimes] == [[], [], []]
 
@@ -534,7 +534,8 @@ def test_no_row_waits_long_for_others_that_are_scored_with_it():
 
     bench.source.ready_rows = ready_rows  # type: ignore[method-assign]
     bench.loop.run()
-    assert max(taken[1:]) * 0.004 <= MAX_ADDED_S
+    assert max(taken) * 0.004 <= MAX_ADDED_S
+    assert taken[0] == 1
     assert sum(taken) == 40
 
 

@@ -3,11 +3,14 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edge_agent.errors import BundleError, RowError
+from edge_agent.scoring import tflite_runtime
 from edge_agent.scoring.tflite_runtime import TfliteRuntime
 from tests.unit.edge_agent.examples import softmax, write_tflite_classifier
 
@@ -19,6 +22,62 @@ assert tflite_runtime.tflite.__name__.startswith("tflite_runtime"), tflite_runti
 runtime = tflite_runtime.TfliteRuntime(Path(sys.argv[1]), 2, 2)
 print(json.dumps(list(runtime.score([1.0, 2.0]))))
 """
+
+
+BOUND = """
+import sys
+from pathlib import Path
+import numpy as np
+from edge_agent.scoring import tflite_runtime
+runtime = tflite_runtime.TfliteRuntime(Path(sys.argv[1]), 2, 2)
+bound = runtime.bind(64)
+rows, answers, entry, answer = map(np.asarray, (bound.rows, bound.answers, bound.entry, bound.exit))
+rows[:] = np.linspace(-2, 2, 128).reshape(64, 2)
+expected = [runtime.score(row) for row in rows.tolist()]
+bound.run_many(50)
+assert np.allclose(answers[:50], expected[:50], atol=1e-6), (answers[:50], expected[:50])
+assert not answers[50:].any()
+for row, each in zip(rows, expected):
+    entry[:] = row
+    bound.run()
+    assert np.allclose(answer, each, atol=1e-6)
+    assert np.allclose(runtime.score(row.tolist()), each, atol=1e-6)
+runtime.close()
+"""
+
+
+@pytest.mark.tflite
+def test_tflite_runtime_bound_to_buffers_scores_as_before(tflite_python: Path, repository: Path, tmp_path: Path):
+    path = write_tflite_classifier(tmp_path / "m.tflite")
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    subprocess.run([str(tflite_python), "-c", BOUND, str(path)], check=True, timeout=120, env=environment)
+
+
+def test_bound_to_buffers_it_scores_many_rows_as_one_by_one(repository: Path, tmp_path: Path):
+    path = write_tflite_classifier(tmp_path / "m.tflite")
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    subprocess.run([sys.executable, "-c", BOUND, str(path)], check=True, timeout=120, env=environment)
+
+
+def test_a_large_model_is_not_held_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tflite_runtime, "MAX_TWICE", 100)
+    bound = TfliteRuntime(write_tflite_classifier(tmp_path / "m.tflite"), 2, 2).bind(64)
+    assert bound is not None
+    assert bound.run_many is None
+
+
+def test_a_model_whose_answers_together_differ_from_those_one_by_one_says_so_each_time(tmp_path: Path):
+    path = write_tflite_classifier(tmp_path / "m.tflite")
+    rows, answers = np.zeros((8, 2), np.float32), np.zeros((8, 2), np.float32)
+    other = tflite_runtime._Together(path, lambda _row: [0.3, 0.7], rows, answers)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="one row at a time"):
+            other.run(5)
+    assert not answers.any()
+
+
+def test_a_model_of_integers_is_not_bound(tmp_path: Path):
+    assert TfliteRuntime(write_tflite_classifier(tmp_path / "m.tflite", integers=True), 2, 2).bind(4) is None
 
 
 @pytest.mark.tflite
