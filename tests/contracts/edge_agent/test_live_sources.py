@@ -79,7 +79,8 @@ class MqttFeed:
             payload = json.dumps({"temperature": temperature, "wind": wind}).encode()
             arrival = Arrival(payload, self.packet, 1, is_repeated=False, is_retained=False)
             threading.Thread(target=self.rows.receive, args=([arrival],), daemon=True).start()
-            wait_until(lambda n=self.packet: self.rows._inlet.taken_in >= min(n, MAX_WAITING), 10, "it is accepted")
+            expected = min(self.packet, MAX_WAITING)
+            wait_until(lambda: self.rows._inlet.taken_in >= expected, 10, "it is accepted")  # noqa: B023 - waited for
 
     def close(self) -> None:
         return

@@ -47,7 +47,12 @@ class Sensor:
 
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
-        wait_until(lambda: rows.extend(self.source.ready_rows(n - len(rows))) or len(rows) == n, 10, f"{n} rows")
+
+        def are_all_there() -> bool:
+            rows.extend(self.source.ready_rows(n - len(rows)))
+            return len(rows) == n
+
+        wait_until(are_all_there, 20, f"{n} rows come")
         return rows
 
 
@@ -172,10 +177,8 @@ def test_code_that_always_breaks_is_called_again_and_told_once(tmp_path: Path, c
     ],
 )
 def test_code_that_is_not_there_is_a_problem_of_the_settings(name: str, said: str, monkeypatch: pytest.MonkeyPatch):
-    def points(**wanted: str) -> EntryPoints:
-        return EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)]).select(**wanted)
-
-    monkeypatch.setattr(plugin, "entry_points", points)
+    installed = EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)])
+    monkeypatch.setattr(plugin, "entry_points", installed.select)
     with pytest.raises(SettingsError, match=said) as refused:
         load_factory(SOURCES, name, "source.factory")
     assert "key 'source.factory'" in str(refused.value)

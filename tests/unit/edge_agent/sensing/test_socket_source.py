@@ -39,7 +39,12 @@ class Station:
 
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
-        wait_until(lambda: rows.extend(self.source.ready_rows(n - len(rows))) or len(rows) == n, 10, f"{n} rows")
+
+        def are_all_there() -> bool:
+            rows.extend(self.source.ready_rows(n - len(rows)))
+            return len(rows) == n
+
+        wait_until(are_all_there, 20, f"{n} rows come")
         return rows
 
     def close(self) -> None:
