@@ -74,6 +74,8 @@ class HttpServer:
         self._clock = clock
         self._surprises = Surprises(logger)
         self._closing = threading.Event()
+        # After closing: whether nobody is served any more.
+        self._is_empty = threading.Event()
         self._served: set[socket.socket] = set()
         self._changing = threading.Lock()
         try:
@@ -95,7 +97,7 @@ class HttpServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no more, and cut every connection."""
+        """Listen no more, let answers that are on their way be sent for a moment, and cut every connection."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -104,10 +106,18 @@ class HttpServer:
             self._thread.join(_JOIN_S)
         for each in (self._listener, self._woken, self._waking):
             each.close()
+        # No request comes any more; an answer may still be written.
+        self._shut(socket.SHUT_RD)
+        self._is_empty.wait(_GOODBYE_S)
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         with self._changing:
             for connection in self._served:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    connection.shutdown(how)
+            if not self._served:
+                self._is_empty.set()
 
     def _accept_all(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -149,6 +159,8 @@ class HttpServer:
     def _forget(self, connection: socket.socket) -> None:
         with self._changing:
             self._served.discard(connection)
+            if self._closing.is_set() and not self._served:
+                self._is_empty.set()
         connection.close()
 
     # --- one connection ----------------------------------------------------------------------------------------------

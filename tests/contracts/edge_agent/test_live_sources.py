@@ -7,7 +7,6 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -80,10 +79,8 @@ class MqttFeed:
             payload = json.dumps({"temperature": temperature, "wind": wind}).encode()
             arrival = Arrival(payload, self.packet, 1, is_repeated=False, is_retained=False)
             threading.Thread(target=self.rows.receive, args=([arrival],), daemon=True).start()
-            wait_until(partial(self._has_taken, self.packet), 10, "it is accepted")
-
-    def _has_taken(self, n: int) -> bool:
-        return self.rows._inlet.taken_in >= min(n, MAX_WAITING)
+            expected = min(self.packet, MAX_WAITING)
+            wait_until(lambda: self.rows._inlet.taken_in >= expected, 10, "it is accepted")  # noqa: B023 - waited for
 
     def close(self) -> None:
         return

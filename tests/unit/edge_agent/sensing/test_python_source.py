@@ -48,11 +48,11 @@ class Sensor:
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
 
-        def is_complete() -> bool:
+        def are_all_there() -> bool:
             rows.extend(self.source.ready_rows(n - len(rows)))
             return len(rows) == n
 
-        wait_until(is_complete, 10, f"{n} rows")
+        wait_until(are_all_there, 20, f"{n} rows come")
         return rows
 
 
@@ -177,11 +177,8 @@ def test_code_that_always_breaks_is_called_again_and_told_once(tmp_path: Path, c
     ],
 )
 def test_code_that_is_not_there_is_a_problem_of_the_settings(name: str, said: str, monkeypatch: pytest.MonkeyPatch):
-    def points(group: str, name: str | None = None) -> EntryPoints:
-        found = EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)]).select(group=group)
-        return found if name is None else found.select(name=name)
-
-    monkeypatch.setattr(plugin, "entry_points", points)
+    installed = EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)])
+    monkeypatch.setattr(plugin, "entry_points", installed.select)
     with pytest.raises(SettingsError, match=said) as refused:
         load_factory(SOURCES, name, "source.factory")
     assert "key 'source.factory'" in str(refused.value)

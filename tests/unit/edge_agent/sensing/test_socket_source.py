@@ -40,11 +40,11 @@ class Station:
     def take(self, n: int) -> list[SourceRow]:
         rows: list[SourceRow] = []
 
-        def is_complete() -> bool:
+        def are_all_there() -> bool:
             rows.extend(self.source.ready_rows(n - len(rows)))
             return len(rows) == n
 
-        wait_until(is_complete, 10, f"{n} rows")
+        wait_until(are_all_there, 20, f"{n} rows come")
         return rows
 
     def close(self) -> None:
