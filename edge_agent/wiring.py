@@ -130,8 +130,9 @@ class Agent:
             if not is_finished:
                 logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
             self._link.close(HAND_OVER_S if self._is_leaving else CLOSE_S)
-        if self._is_leaving and not is_finished:
-            raise StorageError(f"{self._state}: nothing became durable for {HAND_OVER_S:g} s; start the agent anew")
+        # The source has gone on: what the spool lacks, nobody would score again in this process.
+        if self._is_leaving and (not is_finished or self._recorder.is_behind):
+            raise StorageError(f"{self._state}: what was scored last did not become durable; start the agent anew")
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""

@@ -15,7 +15,7 @@ from broker.topics import Channel
 from edge_agent.agent import ScoringLoop
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
-from edge_agent.errors import SettingsError
+from edge_agent.errors import AgentError, SettingsError, SpoolError, StorageError
 from edge_agent.live import SPOOL_NAME
 from edge_agent.sensing.source import Source
 from edge_agent.service.heartbeat import Heartbeat
@@ -61,7 +61,14 @@ max_window_s = 0.2
         self.path = folder / "agent.toml"
         self.write()
         self.service = Service(self.path, SystemClock(), Notifier(manager.address), None)
-        self._thread = threading.Thread(target=self.service.run)
+        self.error: AgentError | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except AgentError as error:
+            self.error = error
 
     def write(self, *changes: tuple[str, str]) -> None:
         text = self.text
@@ -193,6 +200,20 @@ def test_settings_that_do_not_open_give_way_to_the_old_ones_at_the_same_row(
     running.stop()
     rows = running.rows("answers.jsonl")
     assert rows == list(range(len(rows)))
+
+
+def test_where_the_disk_refuses_no_other_agent_goes_on_behind_the_rows_that_it_lacks(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise SpoolError("the disk is full")
+
+    running.start()
+    monkeypatch.setattr(Spool, "put", refuse)
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.service.reload()
+    wait_until(lambda: running.error is not None, 10, "it ends, to be started anew at the last row that is durable")
+    assert isinstance(running.error, StorageError)
 
 
 def test_unchanged_settings_restart_nothing(running: Running, monkeypatch: pytest.MonkeyPatch):
