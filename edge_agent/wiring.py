@@ -131,7 +131,7 @@ class Agent:
                 logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
             self._link.close(HAND_OVER_S if self._is_leaving else CLOSE_S)
         # The source has gone on: what the spool lacks, nobody would score again in this process.
-        if self._is_leaving and (not is_finished or self._recorder.is_behind):
+        if self._is_leaving and not (is_finished and self._handover.is_durable):
             raise StorageError(f"{self._state}: what was scored last did not become durable; start the agent anew")
 
     def _send_the_rest(self) -> None:
@@ -175,7 +175,7 @@ class Agent:
             clock=clock,
             rng=random.Random(),
         )
-        handover = Handover()
+        handover = self._handover = Handover()
         telemetry = settings.telemetry
         self._loop = ScoringLoop(
             settings.device_id,

@@ -16,6 +16,7 @@ from edge_agent.agent import ScoringLoop
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
 from edge_agent.errors import AgentError, SettingsError, SpoolError, StorageError
+from edge_agent.housekeeping import Housekeeping
 from edge_agent.live import SPOOL_NAME
 from edge_agent.sensing.source import Source
 from edge_agent.service.heartbeat import Heartbeat
@@ -272,3 +273,20 @@ def test_a_scoring_thread_that_hangs_is_not_called_alive(running: Running, monke
 def test_settings_that_were_never_good_open_nothing(tmp_path: Path):
     with pytest.raises(SettingsError, match="cannot be read"):
         Service(tmp_path / "none.toml", SystemClock(), Notifier(None), None)
+
+
+def test_a_message_that_comes_while_the_agent_says_goodbye_does_not_end_the_reload(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    real = Housekeeping.stop
+
+    def stop(self: Housekeeping, timeout_s: float) -> bool:
+        is_finished = real(self, timeout_s)
+        self.on_link(False)
+        return is_finished
+
+    monkeypatch.setattr(Housekeeping, "stop", stop)
+    running.start()
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.reload()
+    wait_until(lambda: running.rows("second.jsonl"), 10, "the second agent scores")
