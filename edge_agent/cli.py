@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--verbose", action="store_true", help="log more")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", parents=[common], help="score until SIGTERM or Ctrl-C")
+    run = commands.add_parser("run", parents=[common], help="score until SIGTERM or Ctrl-C; SIGHUP: new settings")
     run.set_defaults(command=_run)
     status = commands.add_parser("status", parents=[common], help="tell what the agent does, running or not")
     status.add_argument("--json", action="store_true", help="for machines")

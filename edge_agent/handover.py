@@ -81,6 +81,11 @@ class Handover:
         return self._put - self._done < self._max_windows
 
     @property
+    def is_durable(self) -> bool:
+        """Whether every window that was ever handed over is durable; a wake-up that waits is none."""
+        return self._put == self._done
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing waits to be taken."""
         return self._queue.empty()

@@ -169,8 +169,9 @@ class Agent:
             if not is_finished:
                 logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
             self._link.close(HAND_OVER_S if self._is_leaving else CLOSE_S)
-        if self._is_leaving and not is_finished:
-            raise StorageError(f"{self._state}: nothing became durable for {HAND_OVER_S:g} s; start the agent anew")
+        # The source has gone on: what the spool lacks, nobody would score again in this process.
+        if self._is_leaving and not (is_finished and self._handover.is_durable):
+            raise StorageError(f"{self._state}: what was scored last did not become durable; start the agent anew")
 
     def _send_the_rest(self) -> None:
         """When the source has ended and was not stopped, nobody is in a hurry: let what is durable be stored."""
@@ -223,6 +224,7 @@ class Agent:
             read_memory=lambda: read_resources(state).rss_bytes or None,
         )
         handover, shadow_queue = Handover(), ShadowQueue()
+        self._handover = handover
         telemetry = settings.telemetry
         self._loop = ScoringLoop(
             settings.device_id,

@@ -92,8 +92,7 @@ max_window_s = 1.0
         return self.machine.show("MainPID")
 
     def signal(self, name: str) -> None:
-        # The shell's own: a small Debian has no other.
-        self.machine.run("sh", "-c", f"kill -{name} {self.pid}")
+        self.machine.run("systemctl", "kill", "--kill-whom=main", f"--signal={name}", "fieldloop-agent")
 
     def reload_what_is_broken(self) -> None:
         good = self.settings.read_text()

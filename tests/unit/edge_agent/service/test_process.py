@@ -15,7 +15,8 @@ from broker.topics import Channel
 from edge_agent.agent import ScoringLoop
 from edge_agent.bundle import Inputs, TrialRules
 from edge_agent.clock import SystemClock
-from edge_agent.errors import SettingsError
+from edge_agent.errors import AgentError, SettingsError, SpoolError, StorageError
+from edge_agent.housekeeping import Housekeeping
 from edge_agent.live import SPOOL_NAME
 from edge_agent.sensing.source import Source
 from edge_agent.service.heartbeat import Heartbeat
@@ -61,7 +62,14 @@ max_window_s = 0.2
         self.path = folder / "agent.toml"
         self.write()
         self.service = Service(self.path, SystemClock(), Notifier(manager.address), None)
-        self._thread = threading.Thread(target=self.service.run)
+        self.error: AgentError | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self.service.run()
+        except AgentError as error:
+            self.error = error
 
     def write(self, *changes: tuple[str, str]) -> None:
         text = self.text
@@ -195,6 +203,20 @@ def test_settings_that_do_not_open_give_way_to_the_old_ones_at_the_same_row(
     assert rows == list(range(len(rows)))
 
 
+def test_where_the_disk_refuses_no_other_agent_goes_on_behind_the_rows_that_it_lacks(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise SpoolError("the disk is full")
+
+    running.start()
+    monkeypatch.setattr(Spool, "put", refuse)
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.service.reload()
+    wait_until(lambda: running.error is not None, 10, "it ends, to be started anew at the last row that is durable")
+    assert isinstance(running.error, StorageError)
+
+
 def test_unchanged_settings_restart_nothing(running: Running, monkeypatch: pytest.MonkeyPatch):
     left = []
     monkeypatch.setattr(Agent, "leave", lambda _: left.append(1))
@@ -251,3 +273,20 @@ def test_a_scoring_thread_that_hangs_is_not_called_alive(running: Running, monke
 def test_settings_that_were_never_good_open_nothing(tmp_path: Path):
     with pytest.raises(SettingsError, match="cannot be read"):
         Service(tmp_path / "none.toml", SystemClock(), Notifier(None), None)
+
+
+def test_a_message_that_comes_while_the_agent_says_goodbye_does_not_end_the_reload(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+):
+    real = Housekeeping.stop
+
+    def stop(self: Housekeeping, timeout_s: float) -> bool:
+        is_finished = real(self, timeout_s)
+        self.on_link(False)
+        return is_finished
+
+    monkeypatch.setattr(Housekeeping, "stop", stop)
+    running.start()
+    running.write(("answers.jsonl", "second.jsonl"))
+    running.reload()
+    wait_until(lambda: running.rows("second.jsonl"), 10, "the second agent scores")
