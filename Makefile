@@ -11,7 +11,7 @@ ALONE := tests/unit tests/properties tests/contracts
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fix lock clean packages venv-demo venv-dev venv-tflite
+.PHONY: help demo test check bench crash fix lock clean packages venv-demo venv-dev venv-tflite
 .NOTPARALLEL:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make test      every test: TESTS="tests/unit -k spool" runs a part'
 	@echo 'make check     ruff, mypy, import-linter'
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
+	@echo 'make crash     cut 10,000 times the power of a device, kill it, fill its disk; report in build/crash: ARGS="--cuts 500"'
 	@echo 'make fix       let ruff format and mend'
 	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
 	@echo 'make clean     remove environments and everything that the commands wrote'
@@ -47,6 +48,9 @@ bench: venv-dev
 
 bench-%: venv-dev
 	@$(BIN)/pytest benchmarks/bench_$*.py
+
+crash: packages venv-dev
+	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.crash.campaign $(ARGS)
 
 fix: venv-dev
 	$(BIN)/ruff check --fix .
