@@ -12,7 +12,7 @@ ALONE := tests/unit tests/properties tests/contracts
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make check     ruff, mypy, import-linter'
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
 	@echo 'make deb       the Debian package of the agent, for arm64, armhf and amd64, in build/deb: ARGS=arm64 for one'
+	@echo 'make crash     cut 10,000 times the power of a device, kill it, fill its disk; report in build/crash: ARGS="--cuts 500"'
 	@echo 'make fix       let ruff format and mend'
 	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
 	@echo 'make clean     remove environments and everything that the commands wrote'
@@ -55,6 +56,9 @@ bench-%: venv-dev
 
 deb: venv-dev
 	@$(BIN)/python -m scripts.deb.build $(ARGS)
+
+crash: packages venv-dev
+	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.crash.campaign $(ARGS)
 
 fix: venv-dev
 	$(BIN)/ruff check --fix .

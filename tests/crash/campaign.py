@@ -8,6 +8,7 @@ before any has a second one.
 import argparse
 import itertools
 import json
+import logging
 import random
 import re
 import sys
@@ -44,6 +45,9 @@ KINDS: Final = {
 AT_ONCE: Final = 4
 KILLED_DEVICES: Final = 4
 MAX_TOLD: Final = 20
+TOLD_EVERY: Final = 100
+
+logger = logging.getLogger(__name__)
 
 _STATE = re.compile(rb'"state":"(\w+)"')
 _CHANCE = re.compile(r"^(tmp|\.[\w.]+?\.)[a-z0-9_]{8}$")
@@ -231,6 +235,9 @@ def cut_power(
             room.release()
         with lock:
             report.count(cut, scene, findings)
+            done = sum(report.losses.values())
+            if done % TOLD_EVERY == 0:
+                logger.info("%d of %d cuts, %d findings", done, cuts, sum(report.findings.values()))
 
     futures: list[Future[None]] = []
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -289,6 +296,9 @@ def main() -> int:
     parser.add_argument("--whole-every", type=int, default=50, help="each so many-th agent is a process of its own")
     parser.add_argument("--report", type=Path, default=REPORT)
     options = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logger.setLevel(logging.INFO)
+    logging.getLogger("broker").setLevel(logging.ERROR)
     clock = SystemClock()
     with quick_folder() as folder, open_world(folder / "world") as world:
         shim = Shim(compile_shim(folder))

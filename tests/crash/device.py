@@ -119,6 +119,10 @@ class Device:
             pause.wait(_LOOK_S)
         return True
 
+    def has_more_rows(self, than: int) -> Callable[[], bool]:
+        """Return what tells whether more rows of it are stored."""
+        return lambda: self.witness.rows(DEVICE) > than
+
     def has_settled(self, order_id: str, *kinds: str) -> bool:
         """Tell whether an order has come to one of these ends, and the device says so."""
         status = self.witness.status(DEVICE)
