@@ -25,6 +25,7 @@ from edge_agent.mailbox import (
     InstallAsk,
     RollBackAsk,
     copy_into_inbox,
+    file_in_inbox,
     new_id,
     remove_update,
 )
@@ -85,7 +86,7 @@ def install(settings: AgentSettings, path: Path, clock: Clock, tell: Callable[[s
         BundleError: it is no update file, or was refused; the message says by which check.
         StorageError: the state folder cannot be written.
         AgentSilentError: the agent that runs does not answer.
-        NotDoneError: a bundle is on trial, and no agent runs.
+        NotDoneError: a bundle is on trial, and no agent runs; or a newer order took its place.
     """
     state = Path(settings.state)
     ask_id = new_id()
@@ -140,15 +141,26 @@ def roll_back(settings: AgentSettings, reason: str, clock: Clock) -> RolledBack:
 
 
 def _follow(settings: AgentSettings, order_id: str, bundle: BundleRef, clock: Clock) -> Installed:
-    """Wait until the agent has decided about an order."""
+    """Wait until the agent has decided about an order.
+
+    Raises:
+        BundleError: it was refused.
+        NotDoneError: a newer order took its place.
+    """
     state = Path(settings.state)
     waiting = Event()
     ends_s = clock.monotonic_s() + settings.repository.stage_timeout_s + SETTLE_S
     while clock.monotonic_s() < ends_s and is_in_use(state):
+        # The file before the record: it is removed only once the record says what became of the order.
+        is_needed = file_in_inbox(state, order_id).exists()
         record = read_record(state)
         result = None if record is None else outcome_of(record, order_id, bundle)
         if result is not None:
             return result
+        if not is_needed:
+            raise NotDoneError(
+                f"a newer order took the place of {bundle}; see the agent's status, and install it again"
+            )
         waiting.wait(LOOK_S)
     return Installed(str(bundle), order_id, "waits", "the agent has the file and has not decided yet; see its status")
 

@@ -191,6 +191,8 @@ class Updater:
         """Take an order that came with an update file in the inbox; `poll` deals with it."""
         self.on_desired(desired)
         self._pending_carried = carried
+        # At once: a newer order may come before this one was looked at.
+        self._carried.keep(self._needed_files())
 
     def on_desired(self, desired: Desired) -> None:
         """Take an order; `poll` deals with it."""

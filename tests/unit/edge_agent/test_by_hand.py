@@ -1,6 +1,7 @@
 """What a person at the device may do, where no agent answers."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edge_agent.by_hand import NotDoneError, install, outcome_of, roll_back
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BundleError, StorageError
 from edge_agent.lock import StateLock
-from edge_agent.mailbox import inbox_of, take_asks
+from edge_agent.mailbox import LocalAnswer, inbox_of, leave_answer, remove_update, take_asks
 from edge_agent.settings import AgentSettings, load_settings
 from edge_agent.update.record import Content, Record, Refusal, Roles, Slots
 from edge_agent.update.states import State
@@ -21,6 +22,7 @@ from tests.bundles import make_bundle
 from tests.unit.edge_agent.test_settings import GOOD
 from tests.unit.edge_agent.test_update_file import HINT, packed
 from tests.unit.edge_agent.update.simulators import Device, Stagings
+from tests.waiting import wait_until
 
 CLOCK = SystemClock()
 TOY = BundleRef("toy", 1)
@@ -81,6 +83,30 @@ def test_an_agent_that_takes_no_notice_is_told_of_and_nothing_is_left_for_it(
         lock.close()
     assert take_asks(Path(settings.state)) == []
     assert not list(inbox_of(Path(settings.state)).iterdir())
+
+
+def test_that_a_newer_order_took_its_place_is_told(settings: AgentSettings, update_file: Path):
+    state = Path(settings.state)
+    lock = StateLock(state)
+    asked: list[str] = []
+
+    def be_the_agent() -> None:
+        def is_asked() -> bool:
+            asked.extend(ask_id for ask_id, _ in take_asks(state))
+            return bool(asked)
+
+        wait_until(is_asked, 10, "it is asked")
+        leave_answer(state, asked[0], LocalAnswer(accepted=True))
+        remove_update(state, asked[0])
+
+    agent = threading.Thread(target=be_the_agent)
+    agent.start()
+    try:
+        with pytest.raises(NotDoneError, match="a newer order took the place of toy/3"):
+            install(settings, update_file, CLOCK, lambda _: None)
+    finally:
+        agent.join()
+        lock.close()
 
 
 def test_what_is_no_update_file_is_refused_before_anything_is_written(settings: AgentSettings, tmp_path: Path):

@@ -979,6 +979,12 @@ class TestCarried:
         assert device.scoring == 1
         assert stagings.orders[-1].carried == ""
 
+    def test_a_newer_order_takes_its_place_before_it_was_looked_at(self, device: Device, tmp_path: Path):
+        file = self.carry(device, tmp_path / "state")
+        device.order(1, "one")
+        device.poll(1)
+        assert not file.exists()
+
     def test_a_file_that_nobody_asks_for_is_removed_at_a_start(self, tmp_path: Path, stagings: Stagings):
         copy_into_inbox(_made(tmp_path / "state"), self.ID, io.BytesIO(b"left"))
         Device(tmp_path / "state", stagings)
