@@ -134,6 +134,13 @@ def test_a_pack_of_few_bytes_cannot_unfold_to_more_bins_than_are_allowed():
     assert len(pack_windows(keyed([fits]))) < 800
 
 
+def test_histograms_without_a_bin_count_as_well():
+    empty = msgspec.structs.replace(changing(1)[0], features=(FeatureCounts(()),) * 4096, rows_scored=0)
+    assert 4 * 4096 >= MAX_COUNTS
+    with pytest.raises(NotPackableError, match="bins more than are allowed"):
+        pack_windows(keyed([empty] * 4))
+
+
 @pytest.mark.parametrize("n_records", [MAX_WINDOWS + 1, 2**40])
 def test_a_pack_of_too_many_windows_is_refused_at_its_first_number(n_records):
     writer = Writer()
