@@ -171,6 +171,18 @@ def test_a_sketch_that_is_out_of_order_is_left_to_version_1(changes):
     assert parse(Channel.TELEMETRY, encode_record(key, encode_body(window))) == (key, window)
 
 
+class LaterWindow(TelemetryWindow, frozen=True):
+    """A window with a field that was appended after packs were made, and forgotten there."""
+
+    appended: int = 5
+
+
+def test_a_field_that_packs_do_not_carry_is_not_lost():
+    window = LaterWindow(*msgspec.structs.astuple(changing(1)[0]))
+    with pytest.raises(NotPackableError, match="do not survive"):
+        pack_windows(keyed([window]))
+
+
 def test_records_that_do_not_follow_each_other_are_not_packed():
     one, other = changing(1)[:2]
     for second in (RecordKey(2, 2, 1), RecordKey(1, 3, 2), RecordKey(1, 1, 1)):
