@@ -15,8 +15,9 @@ from broker.client import Endpoint
 from broker.errors import LinkError
 from broker.local import start_local_broker
 from broker.messages import MAX_BYTES, MessageTooLargeError, Status, encode, parse, parse_as
+from broker.packs import unpack
 from broker.topics import RULES, Channel, Topic, fleet_filter, parse_device, parse_fleet
-from tests.unit.broker.wire_examples import V1, file_of, payload_of
+from tests.unit.broker.wire_examples import EXAMPLES, PRESENT, file_of, present_payload
 from tests.waiting import wait_until
 
 FLEET = parse_fleet("stations")
@@ -38,12 +39,14 @@ def test_a_payload_of_every_channel_arrives_byte_for_byte_as_it_is_kept_in_the_f
     device, _ = connect("writer")
 
     for channel in Channel:
-        device.publish_and_wait(Topic(FLEET, DEVICE, channel), payload_of(V1[channel]), 10)
+        device.publish_and_wait(Topic(FLEET, DEVICE, channel), present_payload(channel), 10)
 
     wait_until(lambda: len(inbox.deliveries) == len(Channel))
     for delivery in inbox.deliveries:
-        assert delivery.payload == file_of(1, delivery.topic.channel).read_bytes()
-        assert parse(delivery.topic.channel, delivery.payload) == V1[delivery.topic.channel]
+        channel = delivery.topic.channel
+        assert delivery.payload == file_of(PRESENT[channel], channel).read_bytes()
+        read = tuple(parse(channel, each) for each in unpack(channel, delivery.payload))
+        assert read == EXAMPLES[PRESENT[channel]][channel]
         assert not delivery.retained
 
 
