@@ -74,7 +74,7 @@ def test_a_message_of_the_largest_size_arrives(connect):
 @pytest.mark.parametrize("channel", Channel)
 def test_a_late_subscriber_hears_what_is_retained_and_nothing_else(connect, channel):
     device, _ = connect("writer")
-    device.publish_and_wait(Topic(FLEET, DEVICE, channel), payload_of(V1[channel]), 10)
+    device.publish_and_wait(Topic(FLEET, DEVICE, channel), present_payload(channel), 10)
     _, inbox = connect("late", ALL)
     device.publish_and_wait(Topic(FLEET, DEVICE, Channel.REPLY), b"mark", 10)
 
