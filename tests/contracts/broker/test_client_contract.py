@@ -50,6 +50,19 @@ def test_a_payload_of_every_channel_arrives_byte_for_byte_as_it_is_kept_in_the_f
         assert not delivery.retained
 
 
+def test_a_mark_needs_no_acknowledgement_and_is_there_at_the_next_connect_all_the_same(connect):
+    monitor, _ = connect("writer")
+    topic = Topic(FLEET, DEVICE, Channel.STORED)
+    _, before = connect("device", str(topic))
+    monitor.publish_and_wait(topic, b"first", 10)
+    wait_until(lambda: before.payloads == [b"first"])
+    monitor.publish_and_wait(topic, b"second", 10)
+    _, after = connect("device-again", str(topic))
+    # Some brokers say it twice to a new subscriber; it is a state.
+    wait_until(lambda: after.payloads[-1:] == [b"second"])
+    wait_until(lambda: before.payloads == [b"first", b"second"])
+
+
 def test_many_messages_arrive_once_and_in_order(connect):
     _, inbox = connect("reader", fleet_filter(FLEET, Channel.EVENTS))
     device, _ = connect("writer", max_queued=5000)
