@@ -197,16 +197,25 @@ class Forwarder:
 def _messages_of(records: Sequence[SpoolRecord]) -> Iterator[tuple[Sequence[SpoolRecord], bytes]]:
     """Yield what goes into one message, and its payload; windows that follow each other go together."""
     for is_telemetry, group in itertools.groupby(records, lambda record: record.channel is Channel.TELEMETRY):
-        run = list(group)
         if is_telemetry:
-            try:
-                yield run, pack_windows([_window_of(record) for record in run])
-            except WireError as error:
-                _log.debug("sent one by one: %s", error)
-            else:
-                continue
-        for record in run:
-            yield (record,), record.payload()
+            yield from _packs_of(list(group))
+        else:
+            for record in group:
+                yield (record,), record.payload()
+
+
+def _packs_of(run: Sequence[SpoolRecord]) -> Iterator[tuple[Sequence[SpoolRecord], bytes]]:
+    """Yield windows in one pack, or in two of half the size where that is too much for one, down to none at all."""
+    try:
+        yield run, pack_windows([_window_of(record) for record in run])
+    except WireError as error:
+        _log.debug("%d windows do not go into one pack: %s", len(run), error)
+        if len(run) == 1:
+            yield run, run[0].payload()
+        else:
+            middle = len(run) // 2
+            yield from _packs_of(run[:middle])
+            yield from _packs_of(run[middle:])
 
 
 def _window_of(record: SpoolRecord) -> tuple[RecordKey, TelemetryWindow]:

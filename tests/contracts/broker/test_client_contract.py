@@ -15,8 +15,9 @@ from broker.client import Endpoint
 from broker.errors import LinkError
 from broker.local import start_local_broker
 from broker.messages import MAX_BYTES, MessageTooLargeError, Status, encode, parse, parse_as
+from broker.packs import unpack
 from broker.topics import RULES, Channel, Topic, fleet_filter, parse_device, parse_fleet
-from tests.unit.broker.wire_examples import V1, file_of
+from tests.unit.broker.wire_examples import EXAMPLES, PRESENT, file_of, present_payload
 from tests.waiting import wait_until
 
 FLEET = parse_fleet("stations")
@@ -38,13 +39,28 @@ def test_a_payload_of_every_channel_arrives_byte_for_byte_as_it_is_kept_in_the_f
     device, _ = connect("writer")
 
     for channel in Channel:
-        device.publish_and_wait(Topic(FLEET, DEVICE, channel), file_of(1, channel).read_bytes(), 10)
+        device.publish_and_wait(Topic(FLEET, DEVICE, channel), present_payload(channel), 10)
 
     wait_until(lambda: len(inbox.deliveries) == len(Channel))
     for delivery in inbox.deliveries:
-        assert delivery.payload == file_of(1, delivery.topic.channel).read_bytes()
-        assert parse(delivery.topic.channel, delivery.payload) == V1[delivery.topic.channel]
+        channel = delivery.topic.channel
+        assert delivery.payload == file_of(PRESENT[channel], channel).read_bytes()
+        read = tuple(parse(channel, each) for each in unpack(channel, delivery.payload))
+        assert read == EXAMPLES[PRESENT[channel]][channel]
         assert not delivery.retained
+
+
+def test_a_mark_needs_no_acknowledgement_and_is_there_at_the_next_connect_all_the_same(connect):
+    monitor, _ = connect("writer")
+    topic = Topic(FLEET, DEVICE, Channel.STORED)
+    _, before = connect("device", str(topic))
+    monitor.publish_and_wait(topic, b"first", 10)
+    wait_until(lambda: before.payloads == [b"first"])
+    monitor.publish_and_wait(topic, b"second", 10)
+    _, after = connect("device-again", str(topic))
+    # Some brokers say it twice to a new subscriber; it is a state.
+    wait_until(lambda: after.payloads[-1:] == [b"second"])
+    wait_until(lambda: before.payloads == [b"first", b"second"])
 
 
 def test_many_messages_arrive_once_and_in_order(connect):
@@ -71,7 +87,7 @@ def test_a_message_of_the_largest_size_arrives(connect):
 @pytest.mark.parametrize("channel", Channel)
 def test_a_late_subscriber_hears_what_is_retained_and_nothing_else(connect, channel):
     device, _ = connect("writer")
-    device.publish_and_wait(Topic(FLEET, DEVICE, channel), file_of(1, channel).read_bytes(), 10)
+    device.publish_and_wait(Topic(FLEET, DEVICE, channel), present_payload(channel), 10)
     _, inbox = connect("late", ALL)
     device.publish_and_wait(Topic(FLEET, DEVICE, Channel.REPLY), b"mark", 10)
 

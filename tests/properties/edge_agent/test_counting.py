@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.messages import AskLabels, TelemetryWindow
+from broker.messages import AskLabels, Resources, TelemetryWindow
 from edge_agent.errors import RowError
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.sketches import MAX_US, MIN_US, RELATIVE_ERROR, LatencySketch
@@ -49,7 +49,9 @@ def windows(draw: st.DrawFn) -> TelemetryWindow:
             builder.refuse(start + number, RowError(draw(st.sampled_from(["missing", "malformed"])), "", 0))
     if draw(st.booleans()):
         builder.error(draw(st.sampled_from(["spool", "sink"])))
-    return builder.close(2000.0 + draw(st.integers(0, 1000)))
+    # Often at the same time: windows of several devices end together.
+    resources = draw(st.none() | st.builds(Resources, st.integers(0, 3), st.just(0.5), st.just(7)))
+    return builder.close(2000.0 + draw(st.integers(0, 2) | st.integers(0, 1000)), resources)
 
 
 @given(windows(), windows(), windows())

@@ -134,6 +134,13 @@ def test_a_pack_of_few_bytes_cannot_unfold_to_more_bins_than_are_allowed():
     assert len(pack_windows(keyed([fits]))) < 800
 
 
+def test_histograms_without_a_bin_count_as_well():
+    empty = msgspec.structs.replace(changing(1)[0], features=(FeatureCounts(()),) * 4096, rows_scored=0)
+    assert MAX_COUNTS <= 4 * 4096
+    with pytest.raises(NotPackableError, match="bins more than are allowed"):
+        pack_windows(keyed([empty] * 4))
+
+
 @pytest.mark.parametrize("n_records", [MAX_WINDOWS + 1, 2**40])
 def test_a_pack_of_too_many_windows_is_refused_at_its_first_number(n_records):
     writer = Writer()
@@ -162,6 +169,18 @@ def test_a_sketch_that_is_out_of_order_is_left_to_version_1(changes):
         pack_windows(keyed([window]))
     key = RecordKey(1, 1, 0)
     assert parse(Channel.TELEMETRY, encode_record(key, encode_body(window))) == (key, window)
+
+
+class LaterWindow(TelemetryWindow, frozen=True):
+    """A window with a field that was appended after packs were made, and forgotten there."""
+
+    appended: int = 5
+
+
+def test_a_field_that_packs_do_not_carry_is_not_lost():
+    window = LaterWindow(*msgspec.structs.astuple(changing(1)[0]))
+    with pytest.raises(NotPackableError, match="do not survive"):
+        pack_windows(keyed([window]))
 
 
 def test_records_that_do_not_follow_each_other_are_not_packed():

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from broker.errors import LinkError
-from broker.messages import Event, RecordKey, Stored, encode_body, parse
-from broker.packs import unpack
+from broker.messages import Event, FeatureCounts, RecordKey, Stored, encode_body, parse
+from broker.packs import MAX_COUNTS, unpack
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
 from edge_agent.telemetry.forwarder import BATCH, HELD_AT_MOST_S, HELD_FROM_S, MAX_BACKOFF, Forwarder
@@ -325,3 +325,11 @@ def test_packs_keep_the_order_of_the_records_around_them(patient: Forwarder, spo
     put_windows(spool, 2)
     drain(patient)
     assert (wire.take(), wire.messages) == ([1, 2, 3, 4, 5], 3)
+
+
+def test_windows_that_are_too_large_for_one_pack_go_in_smaller_ones(patient: Forwarder, spool: Spool, wire: Wire):
+    large = FeatureCounts((4,) + (0,) * 999)
+    window = msgspec.structs.replace(window_of(0, 3), features=(large,) * (MAX_COUNTS // 2000))
+    spool.put([(Channel.TELEMETRY, encode_body(window)) for _ in range(TOGETHER)])
+    drain(patient)
+    assert (wire.take(), wire.messages) == ([1, 2, 3], 2)
