@@ -23,9 +23,10 @@ from edge_agent.bundle import MANIFEST_NAME, Manifest, Variant, parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.durable import sync_folder
 from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, RepositoryUnreachableError, StorageError
+from edge_agent.scoring.device import read_device
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
-from edge_agent.scoring.selection import choose_variant, explain_choice, installed_runtimes
+from edge_agent.scoring.selection import choose_variant, explain_choice
 from edge_agent.update.fetcher import BundleFetcher
 from edge_agent.update.slots import empty_slot
 from edge_agent.update.stage_messages import StageOrder, StageReport
@@ -63,8 +64,8 @@ def stage(order: StageOrder) -> StageReport:
     manifest = parse_manifest(data)
     if manifest.ref != order.bundle:
         raise BundleError(f"the manifest listed as {order.bundle} is of {manifest.ref}")
-    installed = installed_runtimes()
-    variant = choose_variant(manifest.variants, installed, order.prefer)
+    device = read_device()
+    variant = choose_variant(manifest.variants, device, order.prefer)
     # 3. The one variant that this device runs.
     verify_room(variant, shutil.disk_usage(slot).free, order.spare_disk_bytes)
     fetched = fetcher.fetch_variant(order.bundle, variant, slot / variant.file)
@@ -79,7 +80,7 @@ def stage(order: StageOrder) -> StageReport:
         variant=variant.name,
         manifest_sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data) + variant.size_bytes,
-        choice=explain_choice(manifest.variants, installed, order.prefer),
+        choice=explain_choice(manifest.variants, device, order.prefer),
         fetched=f"{fetched.form}, {fetched.size_bytes} bytes",
     )
 
