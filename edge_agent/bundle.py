@@ -167,6 +167,9 @@ class Variant(_Part, frozen=True):
         tolerance: greatest allowed difference from `GoldenRow.expected` on any device.
         tolerances: the same by library, where it was proved on that library: closer than `tolerance`, so that one that
             computes something else is noticed.
+        memory_bytes: greatest resident size of a process that loads runtime and file and scores, above bare Python.
+        loss: what `quality` lacks against the original model's; what it has over it is chance and counts as 0.
+        max_loss: qualities that differ by no more are as good as each other.
         quality: of this variant on the evaluation rows, by the manifest's metric.
         latency_us: median of one row where it was exported; to compare variants, not boards.
     """
@@ -180,6 +183,10 @@ class Variant(_Part, frozen=True):
     quality: Number
     latency_us: Annotated[float, Meta(ge=0, le=MAX_DURATION)]
     tolerances: Annotated[tuple[LibraryTolerance, ...], Meta(max_length=16)] = ()
+    # Left out where they were not measured: manifests from before them keep their bytes.
+    memory_bytes: Count | UnsetType = UNSET
+    loss: Annotated[float, Meta(ge=0, le=MAX_NUMBER)] | UnsetType = UNSET
+    max_loss: Annotated[float, Meta(ge=0, le=MAX_NUMBER)] | UnsetType = UNSET
 
     def tolerance_on(self, library: str) -> float:
         """Return the greatest allowed difference with a library, by its name."""

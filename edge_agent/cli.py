@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from edge_agent.errors import AgentError, SettingsError
+from edge_agent.errors import AgentError, BundleError, SettingsError
 from edge_agent.hand_cli import add_hand_commands
 from edge_agent.service.journal import is_journal, log_handler
 
@@ -71,6 +71,23 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    """Tell which variant of a bundle runs here and why; exit code of BundleError where none can."""
+    from edge_agent.explanation import as_json, as_text, explain, explain_running, load_manifest
+    from edge_agent.scoring.device import read_device
+    from edge_agent.settings import load_settings
+
+    device = read_device()
+    if options.bundle is None:
+        found = explain_running(load_settings(options.settings), device)
+    else:
+        # A bundle can be judged before there are settings.
+        prefer = load_settings(options.settings).scoring.prefer if options.settings.is_file() else ()
+        found = explain(load_manifest(options.bundle), device, prefer)
+    sys.stdout.write((as_json(found) if options.json else as_text(found)) + "\n")
+    return 0 if found.chosen is not None else BundleError.exit_code
+
+
 def _check_config(options: argparse.Namespace) -> int:
     """Name every problem of the settings; exit code 2 if there is any."""
     from edge_agent.settings import load_settings, problems_here
@@ -103,6 +120,16 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", parents=[common], help="tell what the agent does, running or not")
     status.add_argument("--json", action="store_true", help="for machines")
     status.set_defaults(command=_status)
+    explain = commands.add_parser("explain", parents=[common], help="tell which variant of a bundle runs here, and why")
+    explain.add_argument(
+        "bundle",
+        type=Path,
+        nargs="?",
+        metavar="BUNDLE",
+        help="a bundle's folder, its manifest.json, or a packed bundle; default: what runs",
+    )
+    explain.add_argument("--json", action="store_true", help="for machines")
+    explain.set_defaults(command=_explain)
     check = commands.add_parser("check-config", parents=[common], help="name every problem of the settings")
     check.set_defaults(command=_check_config)
     add_hand_commands(commands, common)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from broker.messages import Facts, Resources
-from edge_agent.scoring.selection import installed_runtimes
+from edge_agent.scoring.device import memory_bytes
+from edge_agent.scoring.implementations import installed_runtimes
 
 _MODEL: Final = Path("/proc/device-tree/model")
 _STATM: Final = Path("/proc/self/statm")
@@ -30,7 +31,7 @@ def read_facts(state: Path) -> Facts:
         board=_board()[:_MAX_TEXT],
         architecture=platform.machine()[:_MAX_TEXT],
         runtimes=installed_runtimes(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_bytes(),
         free_disk_bytes=_free_disk_bytes(state),
     )
 
@@ -52,13 +53,6 @@ def _board() -> str:
         return _MODEL.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
         return platform.node()
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
 
 
 def _rss_bytes() -> int:

@@ -23,9 +23,10 @@ from edge_agent.bundle import MANIFEST_NAME, Manifest, Variant, parse_manifest
 from edge_agent.clock import SystemClock
 from edge_agent.durable import sync_folder
 from edge_agent.errors import AgentError, BundleError, RepositoryStaleError, RepositoryUnreachableError, StorageError
+from edge_agent.scoring.device import read_device
 from edge_agent.scoring.golden import verify_golden
 from edge_agent.scoring.loading import open_runtime
-from edge_agent.scoring.selection import choose_variant, explain_choice, installed_runtimes
+from edge_agent.scoring.selection import choose_variant, explain_choice
 from edge_agent.update.carried import Carried
 from edge_agent.update.fetcher import BundleFetcher
 from edge_agent.update.partial import kept_bytes
@@ -72,8 +73,8 @@ def _stage(order: StageOrder, carried: UpdateFile | None) -> StageReport:
     manifest = parse_manifest(data)
     if manifest.ref != order.bundle:
         raise BundleError(f"the manifest listed as {order.bundle} is of {manifest.ref}")
-    installed = installed_runtimes()
-    variant = choose_variant(manifest.variants, installed, order.prefer)
+    device = read_device()
+    variant = choose_variant(manifest.variants, device, order.prefer)
     # 3. The one variant that this device runs.
     kept = kept_bytes(Path(order.metadata))
     verify_room(variant, shutil.disk_usage(slot).free + kept, order.spare_disk_bytes)
@@ -94,7 +95,7 @@ def _stage(order: StageOrder, carried: UpdateFile | None) -> StageReport:
         variant=variant.name,
         manifest_sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data) + variant.size_bytes,
-        choice=explain_choice(manifest.variants, installed, order.prefer),
+        choice=explain_choice(manifest.variants, device, order.prefer),
         fetched=f"{fetched.form}, {fetched.size_bytes} bytes",
     )
 

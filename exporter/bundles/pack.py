@@ -97,7 +97,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
         references=references_of(evidence, model.features),
         estimation=estimation_of(evidence, model),
         golden=choose_golden(model, evidence.rows, max(v.tolerance for v in report.bundled), agrees),
-        variants=_variants_of(report.bundled),
+        variants=_variants_of(report),
         trial=trial,
         lineage=lineage,
         window_rows=window_rows,
@@ -115,7 +115,7 @@ def pack_bundle(  # noqa: PLR0913 - all by name
     return manifest
 
 
-def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
+def _variants_of(report: ExportReport) -> tuple[Variant, ...]:
     return tuple(
         Variant(
             name=variant.name,
@@ -127,9 +127,23 @@ def _variants_of(accepted: Sequence[VariantReport]) -> tuple[Variant, ...]:
             quality=variant.quality or 0.0,
             latency_us=variant.latency_us,
             tolerances=_tolerances_of(variant),
+            memory_bytes=_memory_bytes_of(variant),
+            loss=_loss_of(variant),
+            max_loss=report.max_loss,
         )
-        for variant in accepted
+        for variant in report.bundled
     )
+
+
+def _memory_bytes_of(variant: VariantReport) -> int | UnsetType:
+    """Return what it takes with the library that takes most, as `exporter.proof.boards` counts it."""
+    return max((run.memory.peak_bytes for run in variant.runs if run.memory), default=UNSET)
+
+
+def _loss_of(variant: VariantReport) -> float | UnsetType:
+    if variant.quality is None or variant.original_quality is None:
+        return UNSET
+    return max(0.0, variant.original_quality - variant.quality)
 
 
 def _tolerances_of(variant: VariantReport) -> tuple[LibraryTolerance, ...]:

@@ -11,19 +11,18 @@ A microcontroller has no operating system and no file: only a variant that is C 
 must fit into the flash.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from edge_agent.scoring import implementations
+from edge_agent.scoring.selection import cost_rank, memory_refusal, size_text
 from exporter.errors import ExporterError
 from exporter.proof.report import BoardChoice, RuntimeRun, VariantReport
 
 Architecture: TypeAlias = Literal["armv6", "armv7", "aarch64", "x86-64", "cortex-m"]
 
 _MIB: Final = 1 << 20
-_SHARE: Final = 4
-_MEMORY_STEP: Final = 4 * _MIB
 
 
 class UnknownBoardError(ExporterError):
@@ -55,12 +54,12 @@ BOARDS: Final = (
     Board("x86-64", "x86-64 gateway", "x86-64", 2048 * _MIB),
     Board("cortex-m", "Cortex-M4, M33", "cortex-m", 256 << 10, flash_bytes=_MIB),
 )
-# The architectures for which there is a wheel, or a build of ours.
-_LIBRARIES: Final[dict[str, frozenset[Architecture]]] = {
-    "onnxruntime": frozenset({"aarch64", "x86-64"}),
-    "ai-edge-litert": frozenset({"aarch64", "x86-64"}),
-    "tflite-runtime": frozenset({"armv7", "aarch64", "x86-64"}),
-    "native": frozenset({"armv6", "armv7", "aarch64", "x86-64"}),
+# The architectures for which there is a wheel, or a build of ours. Source in C is for what has no agent.
+_LIBRARIES: Final[dict[str, frozenset[str]]] = {
+    **{
+        library: frozenset(name.replace("_", "-") for name in architectures)
+        for library, architectures in implementations.ARCHITECTURES.items()
+    },
     "c": frozenset({"cortex-m"}),
 }
 
@@ -126,10 +125,8 @@ class _Candidate:
     def refusal(self, board: Board) -> str:
         """Return why it has no room on a board; empty where it has."""
         if board.flash_bytes is not None and self.flash_bytes > board.flash_bytes:
-            return f"takes {_size(self.flash_bytes)} of flash, the board has {_size(board.flash_bytes)}"
-        if self.memory_bytes * _SHARE > board.memory_bytes:
-            return f"takes {_size(self.memory_bytes)}, a quarter of the board is {_size(board.memory_bytes // _SHARE)}"
-        return ""
+            return f"takes {size_text(self.flash_bytes)} of flash, the board has {size_text(board.flash_bytes)}"
+        return memory_refusal(self.memory_bytes, board.memory_bytes)
 
     @property
     def latency_us(self) -> float:
@@ -139,9 +136,7 @@ class _Candidate:
     def rank(self) -> tuple[bool, int, int, int]:
         return (
             bool(self.not_run),
-            self.memory_bytes // _MEMORY_STEP,
-            round(math.log2(self.latency_us)) if self.latency_us > 0 else 0,
-            self.variant.size_bytes,
+            *cost_rank(self.memory_bytes, self.latency_us, self.variant.size_bytes),
         )
 
 
@@ -174,10 +169,10 @@ def _choose(board: Board, variants: Sequence[VariantReport], max_loss: float) ->
 def _why(chosen: _Candidate, others: int, worse: int) -> str:
     parts = []
     if chosen.memory_bytes:
-        parts.append(_size(chosen.memory_bytes))
+        parts.append(size_text(chosen.memory_bytes))
     if chosen.latency_us:
         parts.append(f"{chosen.latency_us:.1f} µs a row here")
-    parts.append(_size(chosen.flash_bytes))
+    parts.append(size_text(chosen.flash_bytes))
     reason = f"{', '.join(parts)}; " + (
         f"ranked first of {others + 1} variants as good as the best" if others else "the only one as good as the best"
     )
@@ -196,7 +191,3 @@ def _why_none(board: Board, accepted: Sequence[VariantReport], there: Sequence[_
         return f"{least.variant.name}, the least, {least.refusal(board)}"
     names = ", ".join(sorted(name for name, where in _LIBRARIES.items() if board.architecture in where))
     return f"{board.architecture} runs {names} only; accepted are {', '.join(v.name for v in accepted)}"
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1000:.1f} kB" if n_bytes < _MIB else f"{n_bytes / 1000 / 1000:.0f} MB"

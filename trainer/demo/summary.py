@@ -15,9 +15,10 @@ from edge_agent.bundle import MANIFEST_NAME, Manifest, parse_manifest
 from edge_agent.durable import replace_file
 from edge_agent.errors import RowError
 from edge_agent.live import SPOOL_NAME
+from edge_agent.scoring.device import read_device
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.scorer import Scorer
-from edge_agent.scoring.selection import choose_variant, installed_runtimes
+from edge_agent.scoring.selection import choose_variant
 from edge_agent.telemetry.spool import load_counts
 from trainer.continuous.books import StoryEvent
 from trainer.demo.devices import DeviceProcess
@@ -174,7 +175,7 @@ def score_static(bundle: Path, rows: Mapping[int, Sequence[str]]) -> dict[int, A
         rows: number to raw values, in the order of the bundle's features.
     """
     manifest = load_manifest(bundle)
-    variant = choose_variant(manifest.variants, installed_runtimes(), ())
+    variant = choose_variant(manifest.variants, read_device())
     scorer = Scorer(manifest, open_runtime(variant, bundle, manifest))
     answers: dict[int, Answer] = {}
     for number, values in rows.items():

@@ -23,8 +23,8 @@ def test_without_an_engine_the_runtime_is_missing_and_the_message_says_how_to_ge
 ):
     variant = variant_of(write_native_classifier(tmp_path / "model.native"), "native", "native")
     monkeypatch.setattr("edge_agent.engine.loading.find_library", lambda: None)
-    monkeypatch.setattr("edge_agent.scoring.selection.find_library", lambda: None)
-    from edge_agent.scoring.selection import installed_runtimes
+    monkeypatch.setattr("edge_agent.scoring.implementations.find_library", lambda: None)
+    from edge_agent.scoring.implementations import installed_runtimes
 
     assert "native" not in installed_runtimes()
     with pytest.raises(RuntimeMissingError, match=r"needs the runtime native.*edge_agent\.engine\.compile"):
