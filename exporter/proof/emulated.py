@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from exporter.errors import ExporterError
+from exporter.pinned_environment import cache_folder
 from exporter.proof.debian_root import RECIPES, Architecture, add_wheels, prepare_root
 from exporter.proof.places import Answer, Job, NotRunError, Place, copy_packages, run_child
 from exporter.proof.runtimes import ADAPTERS, installed_version
@@ -89,17 +90,16 @@ def emulated_places(architectures: Sequence[str], environ: Mapping[str, str]) ->
         if architecture is None:
             raise UnknownArchitectureError(f"{name!r} cannot be emulated; known: {', '.join(known)}")
         places += [
-            EmulatedPlace(runtime, library, requirements, architecture, cache_folder(environ))
+            EmulatedPlace(runtime, library, requirements, architecture, roots_folder(environ))
             for runtime, library, requirements in _LIBRARIES[architecture]
             if runtime in ADAPTERS
         ]
     return tuple(places)
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
+def roots_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of all roots, outside of any project."""
-    base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "/root")) / ".cache")
-    return Path(base) / "fieldloop" / "roots"
+    return cache_folder(environ) / "roots"
 
 
 def _pinned(requirement: str) -> str:

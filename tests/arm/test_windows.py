@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.proof.debian_root import RECIPES, Architecture, add_wheels, prepare_root
-from exporter.proof.emulated import cache_folder
+from exporter.proof.emulated import roots_folder
 from exporter.proof.places import NotRunError, copy_packages
 from tests.conftest import REPOSITORY
 from tests.unit.edge_agent.scoring.test_window_bits import EXPECTED
@@ -25,7 +25,7 @@ def test_an_emulated_processor_makes_the_same_bits():
     if os.geteuid() != 0:
         pytest.skip("chroot into a Debian of another processor needs root")
     try:
-        root = prepare_root(architecture, cache_folder(os.environ))
+        root = prepare_root(architecture, roots_folder(os.environ))
         wheels = add_wheels(architecture, root, [f"{name}=={version(name)}" for name in ("numpy", "msgspec")])
     except NotRunError as reason:
         pytest.skip(str(reason))

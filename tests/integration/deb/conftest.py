@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from edge_agent.engine.compile import CompilerError
-from exporter.proof.emulated import cache_folder
+from exporter.proof.emulated import roots_folder
 from scripts.deb.architectures import ARCHITECTURES
 from scripts.deb.build import build_package
 from scripts.deb.compiled import CompileError
@@ -44,4 +44,4 @@ def package_of(tmp_path_factory: pytest.TempPathFactory) -> BuildPackage:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     """A Debian for amd64; each test leaves it as it was."""
     folder = tmp_path_factory.mktemp("debian")
-    return Root(folder, base_archive(cache_folder(os.environ)))
+    return Root(folder, base_archive(roots_folder(os.environ)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.proof.debian_root import Architecture, prepare_root
-from exporter.proof.emulated import cache_folder
+from exporter.proof.emulated import roots_folder
 from exporter.proof.places import NotRunError
 from scripts.deb.architectures import ARCHITECTURES
 from scripts.deb.build import build_package
@@ -115,7 +115,7 @@ def test_on_arm_it_runs_under_emulation(architecture: Architecture, package_of: 
     if os.geteuid() != 0:
         pytest.skip("chroot takes root")
     try:
-        base = prepare_root(architecture, cache_folder(os.environ))
+        base = prepare_root(architecture, roots_folder(os.environ))
     except NotRunError as error:
         pytest.skip(str(error))
     # Links, not copies: what is there stays as it is.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.proof.debian_root import RECIPES, add_wheels, prepare_root
-from exporter.proof.emulated import EmulatedPlace, UnknownArchitectureError, cache_folder, emulated_places
+from exporter.proof.emulated import EmulatedPlace, UnknownArchitectureError, emulated_places, roots_folder
 from exporter.proof.places import Job, NotRunError
 from exporter.proof.proving import Surroundings
 from tests.unit.exporter.families import export, learn
@@ -29,8 +29,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones():
 
 
 def test_roots_lie_in_the_users_cache():
-    assert cache_folder({"HOME": "/home/x"}) == Path("/home/x/.cache/fieldloop/roots")
-    assert cache_folder({"HOME": "/home/x", "XDG_CACHE_HOME": "/c"}) == Path("/c/fieldloop/roots")
+    assert roots_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/fieldloop/roots")
 
 
 @pytest.mark.parametrize(
