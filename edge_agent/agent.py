@@ -244,10 +244,10 @@ class ScoringLoop:
         except Exception as error:  # noqa: BLE001 - whatever it is, the rows are scored, one by one
             self._surprises.tell("scoring a block of rows", error)
             return False
-        self._cursor = rows[-1].number + 1
         n_scored = block.settle(len(rows), refused)
         if self._window is not None:
             self._window.count_block(rows[0].number, rows[-1].number, n_scored)
+        self._cursor = rows[-1].number + 1
         for place, refusal in refused:
             if refusal.kind == RUNTIME and isinstance(refusal.__cause__, Exception):
                 self._surprises.tell(f"scoring row {rows[place].number}", refusal.__cause__)

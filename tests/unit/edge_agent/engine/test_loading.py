@@ -3,15 +3,18 @@
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from edge_agent.engine import loading
 from edge_agent.engine.compile import sources
 from edge_agent.engine.face import INTERFACE
 from edge_agent.engine.foreign import ForeignEngine
 from edge_agent.engine.library import FILE_NAME, architecture, find_library
-from edge_agent.engine.loading import load_engine, takes_extensions
+from edge_agent.engine.loading import load_engine, load_row_engine, takes_extensions
 
 
 @pytest.mark.parametrize(
@@ -175,3 +178,22 @@ SAME(t_uint, Py_T_UINT);
 SAME(t_ulonglong, Py_T_ULONGLONG);
 SAME(readonly, Py_READONLY);
 """
+
+
+@pytest.mark.parametrize("change", [("find_library", lambda: None), ("takes_extensions", lambda: False)])
+def test_without_an_extension_module_there_are_no_blocks_of_rows(
+    change: tuple[str, Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(loading, *change)
+    assert load_row_engine() is None
+
+
+def test_a_library_of_older_sources_or_none_at_all_gives_no_blocks_of_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    library = tmp_path / FILE_NAME
+    library.write_bytes(b"no library")
+    monkeypatch.setattr(loading, "find_library", lambda: library)
+    assert load_row_engine() is None
+    monkeypatch.setattr(loading, "_load_extension", lambda _library: SimpleNamespace(open=None))
+    assert load_row_engine() is None
