@@ -70,7 +70,7 @@ class SlotStore:
         """Make the folders below ``state``, if they are missing."""
         self._state = state
         for slot in SLOTS:
-            make_folder(self.folder(slot))
+            self.folder(slot).mkdir(parents=True, exist_ok=True)
 
     def folder(self, slot: SlotName) -> Path:
         """Return the folder of a slot."""
@@ -178,7 +178,9 @@ def empty_slot(folder: Path) -> None:
     Raises:
         OSError: something is left, and does not count as committed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    # Durably, the folder of all slots too: what is proved in a slot later is lost with it.
+    for path in (folder.parent, folder):
+        make_folder(path)
     (folder / COMMITTED_NAME).unlink(missing_ok=True)
     sync_folder(folder)
     for path in folder.iterdir():
