@@ -69,17 +69,10 @@ class SlotStore:
     """The slots of one device, used by one thread."""
 
     def __init__(self, state: Path) -> None:
-        """Make the folders below ``state``, if they are missing.
-
-        Raises:
-            StorageError: that is not possible now.
-        """
+        """Make the folders below ``state``, if they are missing."""
         self._state = state
-        try:
-            for slot in SLOTS:
-                make_folder(self.folder(slot))
-        except OSError as error:
-            raise StorageError(f"{state / SLOTS_FOLDER}: cannot be made now: {error.strerror or error}") from error
+        for slot in SLOTS:
+            self.folder(slot).mkdir(parents=True, exist_ok=True)
 
     def folder(self, slot: SlotName) -> Path:
         """Return the folder of a slot."""
@@ -215,7 +208,9 @@ def empty_slot(folder: Path) -> None:
     Raises:
         OSError: something is left, and does not count as committed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    # Durably, the folder of all slots too: what is proved in a slot later is lost with it.
+    for path in (folder.parent, folder):
+        make_folder(path)
     (folder / COMMITTED_NAME).unlink(missing_ok=True)
     sync_folder(folder)
     for path in folder.iterdir():

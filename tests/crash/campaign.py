@@ -233,6 +233,8 @@ def cut_power(
             findings = recovery.examine(scene)
         finally:
             room.release()
+        for finding in findings:
+            logger.warning("%s: %s: %s", cut, finding.kind, finding.told)
         with lock:
             report.count(cut, scene, findings)
             done = sum(report.losses.values())

@@ -16,7 +16,7 @@ from tests.crash.recording import Recording
 from tests.crash.witness import DEVICE, Witness
 from tests.crash.world import World
 
-RUN_S: Final = 60.0
+RUN_S: Final = 120.0
 _LOOK_S: Final = 0.02
 
 

@@ -17,6 +17,7 @@ DISKS = 24
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_an_update_goes_through_although_the_disk_runs_full_at_any_write(
     world: World, recording: Recording, nursery: Nursery, shim: Shim, place: Path, clock: Clock
 ):

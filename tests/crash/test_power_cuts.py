@@ -52,7 +52,7 @@ def test_cuts_come_at_every_sort_of_operation_before_any_comes_again():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_device_comes_back_from_every_cut(
     world: World, recording: Recording, nursery: Nursery, place: Path, clock: Clock
 ):

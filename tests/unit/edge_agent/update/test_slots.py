@@ -120,3 +120,11 @@ def test_an_emptied_slot_no_longer_counts_as_committed(store: SlotStore, content
 def test_a_mark_that_is_nonsense_is_passed_over(store: SlotStore):
     (store.folder("a") / COMMITTED_NAME).write_bytes(b'{"content": 3}')
     assert store.load().record == Record()
+
+
+def test_a_slot_that_is_emptied_for_an_update_is_durable_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: set[Path] = set()
+    monkeypatch.setattr("edge_agent.durable.sync_folder", synced.add)
+    store = SlotStore(tmp_path)
+    empty_slot(store.folder("b"))
+    assert {tmp_path, tmp_path / "slots"} <= synced

@@ -371,7 +371,7 @@ def test_a_file_that_cannot_be_opened_now_is_not_taken_for_an_altered_one(
     device.update(1, "one")
     device.update(2, "two")
     before = (tmp_path / "state" / RECORD_NAME).read_bytes()
-    with no_files_left(), pytest.raises(StorageError, match="cannot be made now: Too many open files"):
+    with no_files_left(), pytest.raises(StorageError, match=f"{RECORD_NAME}: cannot be read now"):
         Device(tmp_path / "state", stagings)
     assert (tmp_path / "state" / RECORD_NAME).read_bytes() == before
     assert Device(tmp_path / "state", stagings).scoring == 2
