@@ -119,8 +119,8 @@ class TelemetrySettings(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         background_rows: rows of each window that are sent as samples, chosen by chance.
         max_label_share: greatest share of all scored rows that is ever sent as samples.
-        spool_max_bytes: bound of the spool's database (its log of at most a megabyte stands beside it); over it, it thins
-            by its rule and counts what it gave up.
+        spool_max_bytes: bound of the spool's database (its log of at most a megabyte stands beside it); over it, it
+            thins by its rule and counts what it gave up.
         spool_max_age_days: what waits for longer is given up and counted; days in which the agent runs, whatever the
             clock says.
         resend_after_s: records that nobody stored by then are sent again.
