@@ -98,7 +98,8 @@ def as_text(report: Report) -> str:
     ]
     lines += [f"refused    {refused.bundle}: {refused.reason}" for refused in report.refused[-3:]]
     lines += [
-        f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, {counts.dropped + counts.expired} dropped"
+        f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, "
+        f"{counts.dropped + counts.expired} dropped"
         for channel, counts in report.spool.items()
     ]
     live = report.live
