@@ -15,7 +15,7 @@ from edge_agent.scoring.implementations import installed_runtimes
 _MODEL: Final = Path("/proc/device-tree/model")
 _STATM: Final = Path("/proc/self/statm")
 _THERMAL: Final = Path("/sys/class/thermal/thermal_zone0/temp")
-# Raspberry Pi's firmware, without running vcgencmd: hexadecimal; bits 0-3 are what is so now, 16-19 since the start.
+# Raspberry Pi's firmware, without vcgencmd: hexadecimal, bits 0-3 what is so now, 16-19 what was since the start.
 _THROTTLED: Final = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 # Other boards: whether a processor's speed is held below what it could be, by heat.
 _COOLING: Final = Path("/sys/class/thermal")

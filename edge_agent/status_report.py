@@ -31,6 +31,7 @@ class Counts(Struct, frozen=True):
     stored: int
     merged: int
     dropped: int
+    expired: int
 
 
 class Report(Struct, frozen=True):
@@ -109,7 +110,8 @@ def as_text(report: Report) -> str:
     ]
     lines += [f"refused    {refused.bundle}: {refused.reason}" for refused in report.refused[-3:]]
     lines += [
-        f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, {counts.dropped} dropped"
+        f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, "
+        f"{counts.dropped + counts.expired} dropped"
         for channel, counts in report.spool.items()
     ]
     live = report.live
@@ -137,7 +139,7 @@ def _read_spool(state: Path) -> dict[str, Counts]:
     except SpoolError:
         return {}
     return {
-        channel.value: Counts(c.put, c.waiting, c.stored, c.merged, c.dropped)
+        channel.value: Counts(c.put, c.waiting, c.stored, c.merged, c.dropped, c.expired)
         for channel, c in sorted(counts.items(), key=lambda item: item[0].value)
     }
 
