@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import random
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,6 +23,7 @@ from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, write_live
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
+from edge_agent.release import VERSION
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.settings import AgentSettings
 from edge_agent.sources import SourceOpener, open_sink
@@ -62,7 +62,7 @@ class Agent:
         self._clock = clock
         self._state = Path(settings.state)
         self._boot_id = f"{random.SystemRandom().getrandbits(64):016x}"
-        self._version = version("fieldloop")
+        self._version = VERSION
         self._started_utc_s = clock.utc_s()
         with contextlib.ExitStack() as opened:
             try:
