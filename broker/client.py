@@ -15,7 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paho.mqtt import client as mqtt
+from broker.late_imports import put_off
+
+put_off("urllib.request", "uuid")
+
+from paho.mqtt import client as mqtt  # noqa: E402 - after what it is not to load
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode

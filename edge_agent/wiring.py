@@ -9,7 +9,6 @@ import random
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -30,6 +29,7 @@ from edge_agent.local_orders import LocalOrders
 from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
+from edge_agent.release import VERSION
 from edge_agent.settings import AgentSettings, BrokerSettings
 from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
@@ -104,7 +104,7 @@ class Agent:
         self._is_source_lent = source is not None
         self._state = Path(settings.state)
         self._boot_id = f"{random.SystemRandom().getrandbits(64):016x}"
-        self._version = version("fieldloop")
+        self._version = VERSION
         self._started_utc_s = clock.utc_s()
         with contextlib.ExitStack() as opened:
             try:

@@ -1,0 +1,40 @@
+"""Puts off the loading of modules that a library imports and a device never uses.
+
+paho-mqtt imports ``urllib.request`` and ``uuid`` for brokers behind proxies and on websockets; with HTTP, e-mail and
+temporary files they cost a device more than a megabyte. The first look at an attribute loads such a module after all.
+`importlib.util.LazyLoader` does not serve: before Python 3.12 the import statement itself is such a look.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+
+
+def put_off(*names: str) -> None:
+    """Have modules loaded at their first use, not at their import; those that are loaded stay."""
+    for name in names:
+        if name not in sys.modules:
+            _bind(name, _stand_in(name))
+
+
+def _stand_in(name: str) -> ModuleType:
+    module = ModuleType(name)
+
+    def load(attribute: str) -> object:
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
+        real = importlib.import_module(name)
+        _bind(name, real)
+        return getattr(real, attribute)
+
+    # PEP 562: asked for what the module does not have.
+    vars(module)["__getattr__"] = load
+    return module
+
+
+def _bind(name: str, module: ModuleType) -> None:
+    """Put a module where an import statement finds it."""
+    sys.modules[name] = module
+    parent, _, leaf = name.rpartition(".")
+    if parent:
+        setattr(importlib.import_module(parent), leaf, module)
