@@ -15,11 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from broker.late_imports import put_off
-
-put_off("urllib.request", "uuid")
-
-from paho.mqtt import client as mqtt  # noqa: E402 - after what it is not to load
+from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode

@@ -46,6 +46,11 @@ def _run(options: argparse.Namespace) -> int:
     import faulthandler
     import signal
 
+    from edge_agent.late_imports import put_off
+
+    # Before the MQTT client is imported, and in this process only.
+    put_off("urllib.request", "uuid")
+
     from edge_agent.clock import SystemClock
     from edge_agent.service.notify import notifier_from, watchdog_s
     from edge_agent.service.process import Service

@@ -18,6 +18,7 @@ COMPILED = {
     "agent-onnx.txt": (("agent-onnx",), ()),
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
+    "triton.txt": (("triton",), ()),
     "build.txt": ((), ("build",)),
     "onnx2tf.txt": (("onnx2tf",), ()),
 }

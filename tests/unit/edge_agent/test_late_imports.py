@@ -5,7 +5,7 @@ import sys
 
 PROGRAM = """
 import sys
-from broker.late_imports import put_off
+from edge_agent.late_imports import put_off
 put_off("urllib.request", "uuid")
 import urllib.request, uuid
 assert "http.client" not in sys.modules, "loaded by the import"
