@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from broker.late_imports import put_off
 
+# ruff: noqa: E402 - paho comes after what it is not to load.
 put_off("urllib.request", "uuid")
 
-from paho.mqtt import client as mqtt  # noqa: E402 - after what it is not to load
+from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode

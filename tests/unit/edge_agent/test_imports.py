@@ -1,4 +1,4 @@
-"""What an agent with a native table has loaded once it scores: what it does not need costs memory for as long as it runs."""
+"""What an agent with a native table has loaded once it scores: what it does not need costs memory for ever."""
 
 import hashlib
 import json
