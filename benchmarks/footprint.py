@@ -1,0 +1,114 @@
+"""Starts agents and bare processes, and weighs them: the proportional share (PSS) of ``smaps_rollup``."""
+
+import contextlib
+import hashlib
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.small_bundles import SmallBundle
+from broker.client import Endpoint
+from edge_agent.bundle import MANIFEST_NAME
+from edge_agent.scoring.device import read_device
+from edge_agent.scoring.selection import choose_variant
+from edge_agent.update.record import Content
+from edge_agent.update.slots import SlotStore, empty_slot
+
+ROWS_PER_SECOND: Final = 10
+# What a service may set: bytecode without docstrings and positions of columns; one heap for all threads.
+LEAN: Final = ("-OO", "-X", "no_debug_ranges")
+ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_START_S: Final = 30.0
+
+
+def install_bundle(bundle: SmallBundle, state: Path) -> None:
+    """Put a bundle into a state folder as one that was committed, so that an agent scores with it from its start."""
+    variant = choose_variant(bundle.manifest.variants, read_device())
+    store = SlotStore(state)
+    empty_slot(store.folder("a"))
+    for name in (MANIFEST_NAME, variant.file):
+        (store.folder("a") / name).write_bytes((bundle.folder / name).read_bytes())
+    digest = hashlib.sha256((bundle.folder / MANIFEST_NAME).read_bytes()).hexdigest()
+    store.mark_committed("a", Content(bundle.manifest.ref, variant.name, digest), 1)
+
+
+def write_settings(folder: Path, bundle: SmallBundle, endpoint: Endpoint) -> Path:
+    """Write rows and settings of an agent that scores ten rows a second; return the settings' file."""
+    names = [feature.name for feature in bundle.manifest.features]
+    lines = [",".join(names), *(",".join(map(repr, row)) for row in bundle.rows.tolist())]
+    (folder / "rows.csv").write_text("\n".join(lines * 1) + "\n", encoding="utf-8")
+    (folder / "root.json").write_text("{}", encoding="utf-8")
+    path = folder / "agent.toml"
+    path.write_text(
+        f"""
+device = "bench"
+fleet = "bench"
+state = "state"
+[broker]
+host = "{endpoint.host}"
+port = {endpoint.port}
+[repository]
+url = "http://127.0.0.1:1/"
+root = "root.json"
+model = "{bundle.manifest.name}"
+[source]
+kind = "csv"
+path = "rows.csv"
+rows_per_second = {ROWS_PER_SECOND}
+[sink]
+kind = "json_lines"
+path = "answers.jsonl"
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+@contextlib.contextmanager
+def process(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[int]:
+    """Run a Python process of this environment while the context lasts; give its id."""
+    with (folder / "process.log").open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, *arguments], cwd=folder, stdout=log, stderr=log, env=os.environ | environment
+        )
+        try:
+            yield child.pid
+            if child.poll() is not None:
+                raise RuntimeError(f"the process ended with {child.returncode}: {(folder / 'process.log').read_text()}")
+        finally:
+            child.send_signal(signal.SIGTERM)
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def wait_for_lines(path: Path, n_lines: int) -> None:
+    """Wait until a file has some lines: the process behind it scores."""
+    ends_s = time.monotonic() + _START_S
+    while not path.exists() or path.read_bytes().count(b"\n") < n_lines:
+        if time.monotonic() > ends_s:
+            raise RuntimeError(f"{path}: fewer than {n_lines} lines after {_START_S:g} s")
+        time.sleep(0.1)
+
+
+def pss_bytes(pid: int) -> int:
+    """Return the memory of a process, what it shares counted in part."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) * 1024
+
+
+def median_pss_bytes(pid: int, *, samples: int, pause_s: float) -> float:
+    """Return the median of some samples."""
+    taken = []
+    for _ in range(samples):
+        time.sleep(pause_s)
+        taken.append(pss_bytes(pid))
+    return statistics.median(taken)
