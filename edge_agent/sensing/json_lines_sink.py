@@ -24,7 +24,7 @@ from edge_agent.scoring.scorer import Prediction
 MAX_WAITING_LINES: Final = 100_000
 
 _ENCODER: Final = msgspec.json.Encoder()
-_TAIL_BYTES: Final = 1 << 16
+_TAIL_BYTES: Final = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -106,5 +106,7 @@ def _cut_torn_line(descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     start = max(0, size - _TAIL_BYTES)
     tail = os.pread(descriptor, _TAIL_BYTES, start)
-    if tail and not tail.endswith(b"\n"):
+    # A power cut may leave zeros where a part did not reach the disk: nothing from there on was synced.
+    tail = tail.partition(b"\0")[0] or tail
+    if tail and (len(tail) < size - start or not tail.endswith(b"\n")):
         os.ftruncate(descriptor, start + tail.rfind(b"\n") + 1)

@@ -139,3 +139,10 @@ def test_a_place_that_cannot_be_written_is_a_settings_error(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"sink\.path"):
         JsonLinesSink(tmp_path / "file" / "answers.jsonl")
+
+
+def test_a_hole_that_a_power_cut_left_is_cut_off_with_all_that_follows(tmp_path: Path):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b'{"row":0}\n{"row":' + bytes(512) + b'}\n{"row":2}\n')
+    JsonLinesSink(path).close()
+    assert path.read_bytes() == b'{"row":0}\n'
