@@ -107,6 +107,6 @@ def _cut_torn_line(descriptor: int) -> None:
     start = max(0, size - _TAIL_BYTES)
     tail = os.pread(descriptor, _TAIL_BYTES, start)
     # A power cut may leave zeros where a part did not reach the disk: nothing from there on was synced.
-    tail = tail.partition(b"\0")[0] or tail
-    if tail and (len(tail) < size - start or not tail.endswith(b"\n")):
+    tail = tail.partition(b"\0")[0]
+    if len(tail) < size - start or (tail and not tail.endswith(b"\n")):
         os.ftruncate(descriptor, start + tail.rfind(b"\n") + 1)
