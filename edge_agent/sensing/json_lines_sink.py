@@ -26,7 +26,12 @@ MAX_WAITING_LINES: Final = 100_000
 MAX_FILE_BYTES: Final = 8 << 20
 KEPT_FILES: Final = 4
 
+<<<<<<< HEAD
 _TAIL_BYTES: Final = 1 << 16
+=======
+_ENCODER: Final = msgspec.json.Encoder()
+_TAIL_BYTES: Final = 1 << 20
+>>>>>>> 338c416b3ab58a17dfe3829945d20d9ab5f46f80
 
 _log = logging.getLogger(__name__)
 
@@ -171,5 +176,7 @@ def _cut_torn_line(descriptor: int) -> None:
     size = os.fstat(descriptor).st_size
     start = max(0, size - _TAIL_BYTES)
     tail = os.pread(descriptor, _TAIL_BYTES, start)
-    if tail and not tail.endswith(b"\n"):
+    # A power cut may leave zeros where a part did not reach the disk: nothing from there on was synced.
+    tail = tail.partition(b"\0")[0]
+    if len(tail) < size - start or (tail and not tail.endswith(b"\n")):
         os.ftruncate(descriptor, start + tail.rfind(b"\n") + 1)
