@@ -26,12 +26,7 @@ MAX_WAITING_LINES: Final = 100_000
 MAX_FILE_BYTES: Final = 8 << 20
 KEPT_FILES: Final = 4
 
-<<<<<<< HEAD
-_TAIL_BYTES: Final = 1 << 16
-=======
-_ENCODER: Final = msgspec.json.Encoder()
 _TAIL_BYTES: Final = 1 << 20
->>>>>>> 338c416b3ab58a17dfe3829945d20d9ab5f46f80
 
 _log = logging.getLogger(__name__)
 

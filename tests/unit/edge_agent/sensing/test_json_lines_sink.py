@@ -141,7 +141,6 @@ def test_a_place_that_cannot_be_written_is_a_settings_error(tmp_path: Path):
         JsonLinesSink(tmp_path / "file" / "answers.jsonl")
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_the_files_have_a_bound_and_hold_the_newest_answers_in_order(tmp_path: Path, kept: int):
     path = tmp_path / "answers.jsonl"
@@ -220,10 +219,10 @@ def test_a_line_that_stands_in_part_is_finished_in_its_own_file_before_the_next_
     write(sink, 2)
     sink.close()
     assert [line["row"] for line in lines(path)] == [2]
-=======
+
+
 def test_a_hole_that_a_power_cut_left_is_cut_off_with_all_that_follows(tmp_path: Path):
     path = tmp_path / "answers.jsonl"
     path.write_bytes(b'{"row":0}\n{"row":' + bytes(512) + b'}\n{"row":2}\n')
     JsonLinesSink(path).close()
     assert path.read_bytes() == b'{"row":0}\n'
->>>>>>> 338c416b3ab58a17dfe3829945d20d9ab5f46f80
