@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.unit.edge_agent.update.simulators import Device, Stagings
 from tests.waiting import wait_until
 
 N_ROWS = 100_000
+ROW = {"a": 0.5, "b": -0.25, "c": 1.0}
 
 
 class Running:
@@ -152,6 +154,32 @@ def test_the_source_stays_open_when_settings_change(running: Running, monkeypatc
     running.reload()
     wait_until(lambda: running.rows("second.jsonl"), 10, "the second agent scores")
     assert opened == [0]
+
+
+def test_a_live_source_goes_on_listening_on_the_same_connection(running: Running):
+    here = running.folder / "rows.sock"
+    live = ('kind = "csv"\npath = "rows.csv"\nrows_per_second = 500.0', f'kind = "socket"\npath = "{here}"')
+    running.write(live)
+    running.service = Service(running.path, SystemClock(), Notifier(running.manager.address), None)
+    running.start()
+    wait_until(here.exists, 10, "it listens")
+    row = (json.dumps(ROW) + "\n").encode()
+    with socket.socket(socket.AF_UNIX) as sender:
+        sender.connect(str(here))
+        sender.sendall(5 * row)
+        wait_until(lambda: len(running.rows("answers.jsonl")) == 5, 10, "five answers")
+        running.write(live, ("answers.jsonl", "second.jsonl"))
+        running.reload()
+        # A folder stands where the third answers should lie: the agent before goes on with its source.
+        (running.folder / "third.jsonl").mkdir()
+        sender.sendall(5 * row)
+        wait_until(lambda: len(running.rows("second.jsonl")) == 5, 10, "five more answers")
+        running.write(live, ("answers.jsonl", "third.jsonl"))
+        running.reload()
+        sender.sendall(5 * row)
+        wait_until(lambda: len(running.rows("second.jsonl")) == 10, 10, "the last five answers")
+    numbers = running.rows("answers.jsonl") + running.rows("second.jsonl")
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_file_that_is_broken_changes_nothing_and_is_told(running: Running, caplog: pytest.LogCaptureFixture):
