@@ -27,6 +27,7 @@ from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.sensing.source import SourceRow
 from edge_agent.settings import TelemetrySettings
 from edge_agent.telemetry.sampler import Sampler
+from edge_agent.telemetry.window import WindowLayout
 from edge_agent.update.engine import Engine
 from edge_agent.update.record import Content
 
@@ -119,7 +120,8 @@ def bench_rows_while_a_bundle_is_opened(data, kind, variant, tmp_path, record_ra
 def _open(bundle: SmallBundle) -> Engine:
     manifest, variant = bundle.manifest, bundle.manifest.variants[0]
     content = Content(manifest.ref, variant.name, "0" * 64)
-    return Engine("a", content, manifest, Scorer(manifest, open_runtime(variant, bundle.folder, manifest)))
+    scorer = Scorer(manifest, open_runtime(variant, bundle.folder, manifest))
+    return Engine("a", content, manifest, scorer, layout=WindowLayout(manifest))
 
 
 def _waits(bundle: SmallBundle, folder: Path, engines: list[Engine], switches: set[int]) -> list[float]:

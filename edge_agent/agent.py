@@ -399,7 +399,8 @@ class ScoringLoop:
             block = self._block = engine.scorer.block
             self._lines = AnswerLines(manifest, self._prediction_prefix, self._abstain_below)
             counts = block.block if block is not None else None
-            self._window = WindowBuilder(manifest, engine.content.variant, self._clock.utc_s(), counts)
+            now_utc_s = self._clock.utc_s()
+            self._window = WindowBuilder(manifest, engine.content.variant, now_utc_s, counts, engine.layout)
             self._window_ends_s = self._clock.monotonic_s() + self._max_window_s
         else:
             self._window = self._block = self._lines = None

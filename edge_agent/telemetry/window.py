@@ -28,22 +28,28 @@ class BlockCounts(Protocol):
         ...
 
 
-class _Layout:
+class WindowLayout:
     """Where the counts of a window stand in one row of numbers, as `edge_agent.engine.face.RowBlock.counts` says.
 
     Attributes:
+        edges: by feature the inner edges of its bins.
         starts: by feature the place of its first bin; the missing come behind the last.
         outside, predictions, agreement: places of the first count out of range, prediction and agreement.
         end: how many counts there are.
     """
 
-    def __init__(self, n_bins: Sequence[int], n_predictions: int, n_agreement: int) -> None:
+    def __init__(self, manifest: Manifest) -> None:
+        """Lay out the windows of a bundle, which takes time: best before it takes over."""
+        n_bins = [len(reference.edges) + 1 for reference in manifest.references]
+        is_classification = manifest.task == "classification"
+        n_predictions = manifest.n_outputs if is_classification else len(manifest.output_edges) + 1
+        self.edges = tuple(reference.edges for reference in manifest.references)
         self.starts = tuple(accumulate((n + 1 for n in n_bins[:-1]), initial=0))
         missing = tuple(start + n for start, n in zip(self.starts, n_bins, strict=True))
         self.outside = missing[-1] + 1
         self.predictions = self.outside + len(n_bins)
         self.agreement = self.predictions + n_predictions
-        self.end = self.agreement + n_agreement
+        self.end = self.agreement + n_agreement_bins(manifest)
         self._bins = tuple(slice(start, end) for start, end in zip(self.starts, missing, strict=True))
         # Of one place alone it would give no tuple.
         self._missing = itemgetter(*missing, *missing[:1])
@@ -67,7 +73,7 @@ class _Counted(msgspec.Struct, frozen=True, gc=False):
     refused: dict[str, int]
     errors: dict[str, int]
     resources: Resources | None
-    layout: _Layout
+    layout: WindowLayout
     own: list[int] | None
     latency: LatencySketch
     block: tuple[bytes, int, bytes] | None
@@ -106,7 +112,12 @@ class WindowBuilder:
     """
 
     def __init__(
-        self, manifest: Manifest, variant: str, started_utc_s: float, block: BlockCounts | None = None
+        self,
+        manifest: Manifest,
+        variant: str,
+        started_utc_s: float,
+        block: BlockCounts | None = None,
+        layout: WindowLayout | None = None,
     ) -> None:
         """Start the first window.
 
@@ -115,18 +126,14 @@ class WindowBuilder:
             variant: of the bundle, that scores.
             started_utc_s: when it began.
             block: counts rows beside this one (`count_block`); what it counted so far is forgotten.
+            layout: of this manifest, if it was laid out already.
         """
         self._bundle = manifest.ref
         self._variant = variant
         self._full = manifest.window_rows
-        self._edges = tuple(reference.edges for reference in manifest.references)
-        self._is_classification = manifest.task == "classification"
         self._output_edges = manifest.output_edges
-        self._layout = _Layout(
-            [len(edges) + 1 for edges in self._edges],
-            manifest.n_outputs if self._is_classification else len(manifest.output_edges) + 1,
-            n_agreement_bins(manifest),
-        )
+        self._layout = WindowLayout(manifest) if layout is None else layout
+        self._edges = self._layout.edges
         self._block = block
         self._first_row = self._last_row = -1
         self._own: list[int] | None = None

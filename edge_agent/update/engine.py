@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edge_agent.bundle import Manifest
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.scorer import Scorer
+from edge_agent.telemetry.window import WindowLayout
 from edge_agent.update.record import Content, SlotName
 from edge_agent.update.slots import Bundle
 from edge_agent.update.trial import Evidence
@@ -46,6 +47,7 @@ class Engine:
     Attributes:
         meter: counts while the bundle is on trial; None: it is committed. The updater drops it at the commit, while the
             engine scores.
+        layout: of its windows; None: the scoring thread lays them out when it takes over.
     """
 
     slot: SlotName
@@ -53,6 +55,7 @@ class Engine:
     manifest: Manifest
     scorer: Scorer
     meter: TrialMeter | None = None
+    layout: WindowLayout | None = None
 
     def close(self) -> None:
         """Give back its memory; the scoring thread must be done with it."""
@@ -70,7 +73,8 @@ def open_engine(slot: SlotName, content: Content, bundle: Bundle, meter: TrialMe
         StorageError: it cannot be read now.
     """
     runtime = open_runtime(bundle.variant, bundle.folder, bundle.manifest)
-    return Engine(slot, content, bundle.manifest, Scorer(bundle.manifest, runtime), meter)
+    manifest = bundle.manifest
+    return Engine(slot, content, manifest, Scorer(manifest, runtime), meter, WindowLayout(manifest))
 
 
 def _median(values: Sequence[float]) -> float:
