@@ -6,9 +6,14 @@ import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
+
+# A settings file is a page or two; what is larger is another file.
+MAX_BYTES: Final = 1 << 20
+# Of a key that nobody knows, so much is shown, and compared with those that are known.
+_SHOWN_CHARACTERS: Final = 80
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -20,10 +25,13 @@ class ConfigurationError(Exception):
 def load_toml(path: Path, into: type[StructT]) -> StructT:
     """Read ``path`` as a value of type ``into``; raise ConfigurationError as `parse_toml` does, or if unreadable."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror or error}"
         raise ConfigurationError(msg) from error
+    if len(data) > MAX_BYTES:
+        raise ConfigurationError(f"{path}: larger than {MAX_BYTES} bytes; is it a settings file?")
     return parse_toml(data, into, str(path))
 
 
@@ -39,6 +47,8 @@ def parse_toml(data: bytes, into: type[StructT], where: str) -> StructT:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{where}: not a TOML file: {error}"
         raise ConfigurationError(msg) from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{where}: tables or arrays are nested too deeply") from error
     problems = list(_problems_in(raw, into, ""))
     if problems:
         raise ConfigurationError("\n".join(f"{where}: {problem}" for problem in problems))
@@ -55,9 +65,10 @@ def _problems_in(raw: dict[str, Any], struct: type[msgspec.Struct], prefix: str)
         if key in known:
             yield from _problems_of(value, known[key].type, f"{prefix}{key}")
             continue
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        shown = key[:_SHOWN_CHARACTERS]
+        nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
         hint = f"did you mean {prefix + nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
-        yield f"unknown key {prefix + key!r}; {hint}"
+        yield f"unknown key {prefix + shown!r}; {hint}"
     for name, field in known.items():
         if field.required and name not in raw:
             yield f"missing required field `{prefix}{name}`"

@@ -255,8 +255,7 @@ def problems_of(settings: AgentSettings) -> tuple[str, ...]:
             parse(text)
         except WireError as error:
             problems.append(f"key {key!r}: {error}")
-    url = urlsplit(settings.repository.url)
-    if url.scheme not in {"http", "https"} or not url.netloc:
+    if not _is_web_address(settings.repository.url):
         problems.append(f"key 'repository.url': {settings.repository.url!r} is not an http:// or https:// address")
     if settings.repository.retry_min_s > settings.repository.retry_max_s:
         problems.append("key 'repository.retry_min_s': greater than repository.retry_max_s")
@@ -272,6 +271,14 @@ def problems_of(settings: AgentSettings) -> tuple[str, ...]:
     if len(set(settings.source.columns)) != len(settings.source.columns):
         problems.append("key 'source.columns': a column is named twice")
     return tuple(problems)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    return url.scheme in {"http", "https"} and bool(url.netloc)
 
 
 def _problems_of_broker(broker: BrokerSettings) -> list[str]:

@@ -85,7 +85,10 @@ def resolve_path(folder: Path, target: str) -> Path | None:
 
     Hidden names, climbing, links out of the folder and everything beside the served sub-folders are nothing.
     """
-    parts = unquote(urlsplit(target).path).split("/")[1:]
+    try:
+        parts = unquote(urlsplit(target).path).split("/")[1:]
+    except ValueError:  # half an address of IPv6
+        return None
     if not parts or parts[0] not in SERVED:
         return None
     if any(not part or part.startswith(".") or "\0" in part or "\\" in part for part in parts):

@@ -1,8 +1,8 @@
-"""Fuzzes what reads bundles, guided by coverage: ``python -m tests.fuzz.bundle_fuzzer PARSER CORPUS… -FLAG=…``.
+"""Fuzzes what reads bundles and settings: ``python -m tests.fuzz.bundle_fuzzer PARSER CORPUS… -FLAG=…``.
 
-A parser gives a value or raises BundleError; it raises nothing else, takes little memory, and is done soon. The flags
-are libFuzzer's; the first corpus gets what is found. ``tests/fuzz/corpus/PARSER`` keeps the smallest inputs that reach
-each line from each other; the input of a crash is kept there too, once it is mended.
+It is guided by coverage. A parser gives a value or raises BundleError; it raises nothing else, takes little memory, and
+is done soon. The flags are libFuzzer's; the first corpus gets what is found. ``tests/fuzz/corpus/PARSER`` keeps the
+smallest inputs that reach each line from each other; the input of a crash is kept there too, once it is mended.
 """
 
 import importlib
@@ -21,6 +21,8 @@ from tests.fuzz.json_mutator import mutate_json
 MAX_MEMORY_BYTES: Final = 128 << 20
 _INSTRUMENTED: Final = (
     "edge_agent.strict_json",
+    "edge_agent.configuration",
+    "edge_agent.settings",
     "edge_agent.bundle",
     "edge_agent.bundle_layout",
     "edge_agent.bundle_file",
@@ -77,6 +79,19 @@ def read_update(data: bytes) -> None:
         pass
 
 
+def read_settings(data: bytes) -> None:
+    """Read the bytes as an agent's settings, and look for what contradicts itself in them."""
+    from edge_agent.configuration import ConfigurationError, parse_toml
+    from edge_agent.errors import BundleError
+    from edge_agent.settings import AgentSettings, problems_of
+
+    try:
+        problems_of(parse_toml(data, AgentSettings, "agent.toml"))
+    except ConfigurationError as error:
+        # All parsers of this module refuse in the same way.
+        raise BundleError(str(error)) from error
+
+
 def _packed_around(manifest: bytes) -> bytes:
     """Pack a manifest with files of the lengths that it names, as far as they are small."""
     from edge_agent.bundle import MANIFEST_NAME, bundle_files, parse_manifest
@@ -115,6 +130,7 @@ PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "manifest": parse_manifest,
     "packed": read_packed,
     "sbom": parse_sbom,
+    "settings": read_settings,
     "update": read_update,
 }
 WRONG: Final[Mapping[str, Callable[[bytes], None]]] = {

@@ -6,7 +6,7 @@ from typing import Annotated
 import pytest
 from msgspec import Meta, Struct
 
-from edge_agent.configuration import ConfigurationError, load_toml, parse_toml
+from edge_agent.configuration import MAX_BYTES, ConfigurationError, load_toml, parse_toml
 
 
 class Ring(Struct, frozen=True):
@@ -68,3 +68,15 @@ def test_bytes_that_are_no_text_are_refused():
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(ConfigurationError, match=r"absent\.toml: cannot be read"):
         load_toml(tmp_path / "absent.toml", Settings)
+
+
+def test_what_is_nested_too_deeply_is_refused():
+    with pytest.raises(ConfigurationError, match="nested too deeply"):
+        parse_toml(b"a = " + b"[" * 3000, Settings, "s.toml")
+
+
+def test_a_large_file_is_refused_before_it_is_parsed(tmp_path: Path):
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"#" * (MAX_BYTES + 1))
+    with pytest.raises(ConfigurationError, match="larger than 1048576 bytes"):
+        load_toml(path, Settings)

@@ -104,6 +104,7 @@ def test_stdin_stays_stdin_and_absolute_paths_stay(tmp_path: Path):
         ('path = "rows.csv"', 'path = "rows.csv"\n[sink]\nkind = "stdout"\nkept_files = -1', "sink.kept_files"),
         ('path = "rows.csv"', 'path = "rows.csv"\noptions = { device = [1] }', "source.options"),
         ("[source]", "[source", "not a TOML file"),
+        ("http://127.0.0.1:8080", "http://[127.0.0.1", "is not an http:// or https:// address"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str):

@@ -38,6 +38,7 @@ def test_a_file_of_the_repository_is_found(folder, target):
         "/metadata/%2e%2e/%2e%2e/secret",
         "/metadata/..%2f..%2fsecret",
         "//metadata/timestamp.json",
+        "//[metadata/timestamp.json",
         "/metadata/timestamp.json%00",
         "/metadata/" + "a" * 5000,
     ],
