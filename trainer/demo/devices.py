@@ -17,6 +17,7 @@ from trainer.project import Project
 
 SETTINGS_NAME = "agent.toml"
 PREDICTIONS_NAME = "predictions.jsonl"
+MAX_PREDICTIONS_BYTES = 1 << 30
 LOG_NAME = "agent.log"
 STATE_NAME = "state"
 _STOP_S = 8.0
@@ -154,6 +155,8 @@ at_end = "wait"
 [sink]
 kind = "json_lines"
 path = "{PREDICTIONS_NAME}"
+# The summary reads it whole.
+max_file_bytes = {MAX_PREDICTIONS_BYTES}
 
 [telemetry]
 background_rows = {monitoring.background_rows}

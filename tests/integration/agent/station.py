@@ -122,6 +122,8 @@ spare_disk_bytes = 0
         return report
 
     def answered_rows(self) -> dict[str, dict[str, Any]]:
-        """Return the sink's lines by id, the last of each."""
-        lines = self.answers.read_text(encoding="utf-8").splitlines() if self.answers.exists() else []
-        return {answer["id"]: answer for answer in map(json.loads, lines)}
+        """Return the sink's whole lines by id, the last of each, those of its older files too."""
+        older = sorted(self.answers.parent.glob(f"{self.answers.name}.*"), key=lambda file: -int(file.suffix[1:]))
+        files = [file for file in (*older, self.answers) if file.exists()]
+        lines = b"".join(file.read_bytes() for file in files).splitlines(keepends=True)
+        return {answer["id"]: answer for answer in (json.loads(line) for line in lines if line.endswith(b"\n"))}
