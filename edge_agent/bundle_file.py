@@ -6,7 +6,6 @@ chunk.
 
 import hashlib
 import os
-import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from edge_agent.bundle_layout import (
     verify_size,
 )
 from edge_agent.errors import AlteredError, BundleError, StorageError
+from edge_agent.plain_file import open_plain, read_at
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -85,11 +85,7 @@ class PackedBundle:
             raise AlteredError(f"entry {entry.name!r}: its content does not have its checksum")
 
     def _read(self, offset: int, n_bytes: int) -> bytes:
-        try:
-            self._file.seek(offset)
-            return self._file.read(n_bytes)
-        except OSError as error:
-            raise StorageError(f"cannot be read: {error.strerror or error}") from error
+        return read_at(self._file, offset, n_bytes)
 
 
 @contextmanager
@@ -100,15 +96,7 @@ def open_packed(path: Path) -> Iterator[PackedBundle]:
         BundleError: it is not there, no plain file, or not a packed bundle; the message names it.
         StorageError: it cannot be read now.
     """
-    try:
-        # Without blocking: a pipe that nobody writes to must not keep us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BundleError(f"{path}: is no plain file")
-    with os.fdopen(descriptor, "rb") as file:
+    with open_plain(path) as file:
         with named(path):
             bundle = PackedBundle(file)
         yield bundle

@@ -2,7 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -11,11 +14,22 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     Raises:
         OSError: nothing was changed at ``path``.
     """
+    with replacing(path, mode) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Give a file to write what shall stand at ``path``; it does, durably, once the block ends without an error.
+
+    Raises:
+        OSError: nothing was changed at ``path``.
+    """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())

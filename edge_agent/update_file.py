@@ -8,7 +8,6 @@ Nothing is read before its length was checked, and no more is held in memory tha
 
 import os
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from broker.messages import BundleRef
 from edge_agent.bundle import MAX_VARIANT_BYTES
 from edge_agent.bundle_layout import END_BYTES, Entry, Form, local_header, parse_directory, parse_end
 from edge_agent.errors import BundleError, StorageError
+from edge_agent.plain_file import open_plain, read_at
 
 HINT_NAME: Final = "fieldloop-update.json"
 METADATA_FOLDER: Final = "metadata"
@@ -99,11 +99,7 @@ class UpdateFile:
             yield self._read(position, min(_CHUNK_BYTES, entry.end_offset - position))
 
     def _read(self, offset: int, n_bytes: int) -> bytes:
-        try:
-            self._file.seek(offset)
-            return self._file.read(n_bytes)
-        except OSError as error:
-            raise StorageError(f"cannot be read: {error.strerror or error}") from error
+        return read_at(self._file, offset, n_bytes)
 
 
 @contextmanager
@@ -114,15 +110,7 @@ def open_update(path: Path) -> Iterator[UpdateFile]:
         BundleError: it is not there, no plain file, or not an update file; the message names it.
         StorageError: it cannot be read now.
     """
-    try:
-        # Without blocking: a pipe that nobody writes to must not keep us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BundleError(f"{path}: is no plain file")
-    with os.fdopen(descriptor, "rb") as file:
+    with open_plain(path) as file:
         try:
             update = UpdateFile(file)
         except (BundleError, StorageError) as error:

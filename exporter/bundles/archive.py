@@ -1,6 +1,5 @@
 """Packs a bundle's folder into one file, and unpacks it: the same folder gives the same bytes everywhere."""
 
-import os
 import shutil
 import tempfile
 import zlib
@@ -11,7 +10,7 @@ from broker.messages import BundleRef
 from edge_agent.bundle import MANIFEST_NAME, BundleFile, bundle_files
 from edge_agent.bundle_file import named, open_packed
 from edge_agent.bundle_layout import Entry, closing, local_header
-from edge_agent.durable import sync_folder
+from edge_agent.durable import replacing, sync_folder
 from exporter.bundles.source import BundleSource, read_bundle, write_files
 from exporter.errors import BundlePlaceError
 
@@ -35,19 +34,8 @@ def pack_folder(folder: Path, target: Path | None = None) -> Path:
     with read_bundle(folder, alone=True) as bundle:
         place = target or Path(f"{file_stem(bundle.manifest.ref)}{SUFFIX}")
         try:
-            descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-            temporary = Path(name)
-            try:
-                with os.fdopen(descriptor, "wb") as file, named(folder):
-                    _write_packed(bundle, file)
-                    file.flush()
-                    os.fchmod(file.fileno(), 0o644)
-                    os.fsync(file.fileno())
-                temporary.replace(place)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            sync_folder(place.parent)
+            with replacing(place) as file, named(folder):
+                _write_packed(bundle, file)
         except OSError as error:
             raise BundlePlaceError(f"{place}: cannot be written: {error.strerror or error}") from error
     return place

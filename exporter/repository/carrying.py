@@ -4,8 +4,6 @@ Nothing is signed here, so it takes no key: the files are those of the repositor
 them as if it had fetched them. Every root is among them, so that a device follows that has not been online for years.
 """
 
-import os
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from typing import BinaryIO, Final
 from broker.messages import BundleRef
 from edge_agent.bundle import MANIFEST_NAME, parse_manifest
 from edge_agent.bundle_layout import Entry, closing, local_header
-from edge_agent.durable import sync_folder
+from edge_agent.durable import replacing
 from edge_agent.update_file import HINT_NAME, METADATA_FOLDER, SUFFIX, TARGETS_FOLDER, encode_hint
 from exporter.errors import RepositoryError
 from exporter.repository.bundle_targets import read_target
@@ -108,20 +106,8 @@ def _metadata_names(listing: Listing, role: str) -> list[str]:
 
 
 def _write(place: Path, files: Iterator[tuple[str, bytes]]) -> int:
-    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            size_bytes = _write_entries(file, files)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)
-            os.fsync(file.fileno())
-        temporary.replace(place)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(place.parent)
-    return size_bytes
+    with replacing(place) as file:
+        return _write_entries(file, files)
 
 
 def _write_entries(file: BinaryIO, files: Iterator[tuple[str, bytes]]) -> int:
