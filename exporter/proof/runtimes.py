@@ -55,7 +55,9 @@ def claims_of(runtime: str) -> tuple[str, ...]:
 
 
 def installed_version(implementation: str) -> str:
-    """Return the version of a library; empty where it has none of its own."""
+    """Return the version of a library; empty where it has none of its own, or is not there."""
+    if not implementation:
+        return ""
     try:
         return version(implementation)
     except PackageNotFoundError:

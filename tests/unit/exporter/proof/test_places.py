@@ -11,7 +11,7 @@ from exporter.proof.intervals import Judge
 from exporter.proof.places import Job, MissingPlace, NotRunError, PythonPlace, find_places
 from exporter.proof.probes import make_probes
 from exporter.proof.proving import Prover, Surroundings
-from exporter.proof.runtimes import CLAIMS
+from exporter.proof.runtimes import CLAIMS, installed_version
 from tests.unit.exporter.families import export, learn
 from tests.unit.exporter.repositories import SetClock
 
@@ -175,3 +175,8 @@ def test_the_other_tflite_library_is_run_in_its_environment(tmp_path, tflite_pyt
     for variant in report.variants:
         assert {run.name for run in variant.runs} == {"tflite-runtime", "ai-edge-litert"}
         assert all(run.parity is not None and run.memory is not None for run in variant.runs[1:])
+
+
+def test_a_library_that_is_not_there_has_no_version():
+    assert not installed_version("")
+    assert not installed_version("native")
