@@ -12,12 +12,13 @@ ALONE := tests/unit tests/properties tests/contracts
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test properties check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo      the whole loop on this machine: DEVICES=5 SEED=1 DATA=digits ARGS=--keep'
 	@echo 'make test      every test: TESTS="tests/unit -k spool" runs a part'
+	@echo 'make properties  the property tests with new examples, again and again until one fails: RUNS=10'
 	@echo 'make check     ruff, mypy, import-linter'
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
 	@echo 'make deb       the Debian package of the agent, for arm64, armhf and amd64, in build/deb: ARGS=arm64 for one'
@@ -41,6 +42,11 @@ test: packages venv-dev venv-tflite venv-triton
 	fi; \
 	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
 	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest -n auto $(ALONE) && $(BIN)/pytest $(TOGETHER))
+
+properties: venv-dev
+	@for run in $$(seq $(or $(RUNS),10)); do \
+	    $(BIN)/pytest -q -n auto --hypothesis-profile=search tests/properties || exit; \
+	done
 
 check: venv-dev
 	$(BIN)/ruff check .

@@ -291,8 +291,9 @@ def _merge_two(one: TelemetryWindow, other: TelemetryWindow) -> TelemetryWindow:
     if not can_merge(one, other):
         msg = f"windows of {one.bundle} {one.variant} and {other.bundle} {other.variant} do not merge"
         raise ValueError(msg)
-    # Of two that ended together, of two devices, whichever: but always the same one, in any order.
-    later = max((one, other), key=lambda window: (window.ended_utc_s, window.last_row, repr(window.resources)))
+    # Of two that ended together, of two devices, whichever: but always the same one, in any order. What decides must
+    # itself be merged by the same rule, or a merged window would lose where its parts had won.
+    later = max((one, other), key=lambda window: (window.ended_utc_s, repr(window.resources)))
     with_rows = [window for window in (one, other) if _rows(window)] or [one, other]
     return TelemetryWindow(
         bundle=one.bundle,

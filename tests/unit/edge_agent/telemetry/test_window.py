@@ -5,7 +5,7 @@ from array import array
 
 import pytest
 
-from broker.messages import FeatureCounts, Resources, encode_body, encode_record, parse
+from broker.messages import FeatureCounts, Resources, TelemetryWindow, encode_body, encode_record, parse
 from broker.messages import RecordKey as Key
 from broker.topics import Channel
 from edge_agent.errors import RowError
@@ -123,6 +123,19 @@ def test_the_resources_of_a_merged_window_are_the_last_ones():
     early = builder.close(10.0, Resources(1, 0.5, 3))
     late = builder.close(20.0, Resources(2, 0.7, 3, 41.5))
     assert merge_windows([late, early]).resources == Resources(2, 0.7, 3, 41.5)
+
+
+def test_of_two_windows_that_ended_together_a_merged_one_wins_or_loses_as_its_parts_did():
+    def window(ended_utc_s: float, refused_rows: tuple[int, ...], resources: Resources | None) -> TelemetryWindow:
+        builder = WindowBuilder(classification_manifest(), "onnx-fp32", 0.0)
+        for row in refused_rows:
+            builder.refuse(row, RowError("missing", "", 0))
+        return builder.close(ended_utc_s, resources)
+
+    told, silent, earlier = window(20.0, (), Resources(2, 0.7, 3)), window(20.0, (), None), window(10.0, (1,), None)
+    merged = merge_windows([silent, earlier])
+    assert merge_windows([told, merged]) == merge_windows([merged, told]) == merge_windows([earlier, told, silent])
+    assert merge_windows([told, merged]).resources == Resources(2, 0.7, 3)
 
 
 def test_windows_of_another_bundle_do_not_merge():
