@@ -34,10 +34,10 @@ class NotingSpool(spool.Spool):
 
     def _promises(self, after: int) -> list[str]:
         with self._lock:
-            rows: list[tuple[int, bytes]] = self._database.execute(
+            rows: list[tuple[int, bytes]] = self._file.database.execute(
                 "SELECT sequence, body FROM record WHERE sequence > ? ORDER BY sequence", (after,)
             ).fetchall()
-            epoch = self._number("epoch")
+            epoch = self._file.number("epoch")
         return [f"{epoch} {sequence} {body_hash(bytes(body))}" for sequence, body in rows]
 
 

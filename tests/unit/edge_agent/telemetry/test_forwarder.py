@@ -209,10 +209,10 @@ def test_a_mark_is_not_lost_when_the_disk_refuses_it(forwarder: Forwarder, spool
     forwarder.on_link(True)
     drain(forwarder)
     forwarder.on_stored(Stored(spool.epoch, 2, 0.0))
-    spool._database.execute("PRAGMA query_only = on")
+    spool._file.database.execute("PRAGMA query_only = on")
     with pytest.raises(SpoolError):
         forwarder.step()
-    spool._database.execute("PRAGMA query_only = off")
+    spool._file.database.execute("PRAGMA query_only = off")
     forwarder.step()
     assert spool.counts()[Channel.EVENTS].waiting == 0
 
@@ -271,7 +271,7 @@ def test_a_window_without_company_waits_for_a_few_times_its_length_and_no_longer
 def test_what_waits_may_still_be_merged(patient: Forwarder, spool: Spool):
     put_windows(spool, 2)
     patient.step()
-    assert spool._number("offered") == 0
+    assert spool._file.number("offered") == 0
 
 
 @pytest.mark.parametrize("length_s", [HELD_FROM_S - 1, -5.0, 10 * HELD_AT_MOST_S])

@@ -20,15 +20,10 @@ from broker.messages import Event, Sample, Samples, TelemetryWindow, encode_body
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
 from edge_agent.settings import TelemetrySettings
-from edge_agent.telemetry.spool import (
-    AGE_STEPS,
-    LOST_NUMBERS,
-    PAGE_BYTES,
-    RECORDS_SHARE,
-    ChannelCounts,
-    Spool,
-    load_counts,
-)
+from edge_agent.telemetry.ageing import AGE_STEPS
+from edge_agent.telemetry.recovery import LOST_NUMBERS
+from edge_agent.telemetry.spool import RECORDS_SHARE, Spool, load_counts
+from edge_agent.telemetry.spool_file import PAGE_BYTES, ChannelCounts
 from tests.unit.edge_agent.examples import RAIN, ManualClock, window_of
 
 MakeSpool = Callable[..., Spool]
@@ -241,13 +236,13 @@ def test_a_channel_that_is_not_spooled_is_a_mistake_and_changes_nothing(make: Ma
 def test_a_full_disk_is_an_error_that_changes_nothing_and_passes(make: MakeSpool):
     spool = make()
     spool.put([event(0)], cursor=1)
-    (pages,) = spool._database.execute("PRAGMA page_count").fetchone()
-    spool._database.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = spool._file.database.execute("PRAGMA page_count").fetchone()
+    spool._file.database.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(SpoolError, match="full"):
         spool.put([event(n, 2000) for n in range(1, 50)], cursor=2, notes={"a": b"b"})
     assert (sequences(spool), spool.cursor(), spool.note("a"), spool.last_sequence) == ([1], 1, None, 1)
     assert spool.counts()[Channel.EVENTS] == ChannelCounts(put=1)
-    spool._database.execute("PRAGMA max_page_count = 100000")
+    spool._file.database.execute("PRAGMA max_page_count = 100000")
     spool.put([event(n, 2000) for n in range(1, 50)], cursor=2)
     assert (len(sequences(spool)), spool.cursor()) == (50, 2)
 
@@ -349,7 +344,7 @@ def test_what_the_wire_would_refuse_is_not_taken_over_from_a_damaged_spool(make:
     path = tmp_path / "spool.db"
     first = make()
     first.put([event(0), event(1)])
-    first._database.execute("UPDATE record SET body = x'ff' WHERE sequence = 2")
+    first._file.database.execute("UPDATE record SET body = x'ff' WHERE sequence = 2")
     first.close()
     damage_pages(path, pages_of(path, "note"))
     second = make()
@@ -362,7 +357,7 @@ def test_what_the_wire_would_refuse_is_not_taken_over_from_a_damaged_spool(make:
 def test_a_spool_of_a_newer_agent_is_no_damage_and_stays_where_it_is(make: MakeSpool, tmp_path: Path):
     first = make()
     first.put([event(0)])
-    first._database.execute("PRAGMA user_version = 2")
+    first._file.database.execute("PRAGMA user_version = 2")
     first.close()
     with pytest.raises(SpoolError, match=r"a newer agent made it \(version 2, this agent knows 1\): update the agent"):
         make()
@@ -372,7 +367,7 @@ def test_a_spool_of_a_newer_agent_is_no_damage_and_stays_where_it_is(make: MakeS
 
 
 def test_what_is_put_is_on_the_disk_not_only_on_its_way(make: MakeSpool):
-    database = make()._database
+    database = make()._file.database
     full = 2
     assert database.execute("PRAGMA synchronous").fetchone() == (full,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -470,7 +465,7 @@ def test_what_waits_for_too_long_is_given_up_and_counted_and_what_is_younger_sta
     counts = spool.counts()[Channel.EVENTS]
     assert (counts.put, counts.dropped, counts.waiting) == (200, 0, len(sequences(spool)))
     assert counts.expired == 200 - counts.waiting
-    (n_notes,) = spool._database.execute("SELECT count(*) FROM number WHERE name GLOB 'put through *'").fetchone()
+    (n_notes,) = spool._file.database.execute("SELECT count(*) FROM number WHERE name GLOB 'put through *'").fetchone()
     assert n_notes <= AGE_STEPS + 2
 
 
