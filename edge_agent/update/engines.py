@@ -37,7 +37,11 @@ class Seat(Protocol):
 
 
 class Engines:
-    """The engines of one device, from their opening to their end; used by one thread, but for `scoring`."""
+    """The engines of one device, from their opening to their end; used by one thread, but for `scoring`.
+
+    Attributes:
+        opens: whether anything shall score; not for a person's wish while no agent runs.
+    """
 
     def __init__(self, store: SlotStore, ledger: Ledger, open_engine: OpenEngine, retry: Retry) -> None:
         """Join the parts.
@@ -52,6 +56,7 @@ class Engines:
         self._ledger = ledger
         self._open_engine = open_engine
         self._retry = retry
+        self.opens = True
         self._seat: Seat | None = None
         # The engine that shall score, and all that were opened and not closed yet.
         self._offered: Engine | None = None
@@ -104,7 +109,8 @@ class Engines:
 
     def offer_committed(self) -> None:
         """Have what is committed score, or what can take its place now."""
-        self.offer(self._open_committed())
+        if self.opens:
+            self.offer(self._open_committed())
 
     def poll(self) -> None:
         """Close what nobody needs any more; offer what could not be opened before."""

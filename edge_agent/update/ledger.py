@@ -104,6 +104,11 @@ class Ledger:
         )
         return transitions.with_event(record, event)
 
+    def refuse(self, reason: str) -> None:
+        """Believe that the order under way is refused, and tell it."""
+        changed = transitions.refused(self._record, reason)
+        self.believe(self.with_event(changed, "refused", reason, severity="error", order=self._record.order))
+
     def _take(self, record: Record) -> None:
         news = [event for event in record.outbox if event not in self._record.outbox]
         self._record = record

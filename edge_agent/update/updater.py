@@ -1,59 +1,41 @@
 """Supervises updates: takes orders, has bundles fetched and proved, puts them on trial, commits or rolls back.
 
 It decides nothing itself (``policy``, ``trial``) and keeps nothing in memory that a cut may not take (``ledger``): the
-new record is on disk before its act begins. Only the way back to what is committed does not wait for the disk: a bundle
-that failed its trial must not go on because the disk is full. It never waits; all its work is done in `Updater.poll`,
-by one thread. The scoring thread is not that thread: it is offered an opened engine and takes it between two rows.
+new record is on disk before its act begins. What each part does is said there: ``fetching``, ``trials``, ``shadows``,
+``engines``. It never waits; all its work is done in `Updater.poll`, by one thread. The scoring thread is not that
+thread: it is offered an opened engine and takes it between two rows.
 """
 
 import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from broker.messages import BundleRef, Desired, Event
 from edge_agent.clock import Clock
 from edge_agent.errors import AgentError
-from edge_agent.mailbox import file_in_inbox
 from edge_agent.settings import RepositorySettings
 from edge_agent.update import record as transitions
 from edge_agent.update.carried_files import CarriedFiles
 from edge_agent.update.engine import Engine, OpenEngine
 from edge_agent.update.engines import Engines, Seat
+from edge_agent.update.fetching import METADATA_FOLDER, Fetching, StartStaging
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.patience import Patience
 from edge_agent.update.policy import Answer, decide
 from edge_agent.update.record import Content, Record, SlotName
 from edge_agent.update.retry import Retry
 from edge_agent.update.shadows import Shadows
-from edge_agent.update.slots import SlotStore, end_proving, was_proving
-from edge_agent.update.stage_messages import StageOrder, StageReport
+from edge_agent.update.slots import SlotStore, was_proving
 from edge_agent.update.states import State
-from edge_agent.update.trial import Outcome, judge
+from edge_agent.update.trials import Trials
 from edge_agent.update.wishes import WishAnswer
 
 logger = logging.getLogger(__name__)
 
-METADATA_FOLDER: Final = "tuf"
-_DAY_S: Final = 86400.0
 # As by default in a trial (`edge_agent.bundle.TrialRules.max_starts`): the manifest's own word may not be trusted yet.
 MAX_PROVING_STARTS: Final = 3
-
-
-class Staging(Protocol):
-    """A bundle being fetched and proved elsewhere."""
-
-    def poll(self) -> StageReport | None:
-        """Return what came of it, None while it is at work."""
-        ...
-
-    def cancel(self) -> None:
-        """End it."""
-        ...
-
-
-StartStaging = Callable[[StageOrder, float, Clock], Staging]
 
 
 class Updater:
@@ -85,35 +67,30 @@ class Updater:
             rng: chance for the pauses.
             read_memory: tells this process's resident memory in bytes; None: not known.
         """
-        self._read_memory = read_memory
         self._settings = settings
-        self._prefer = prefer
         self._store = store
-        self._state = state
-        self._start_staging = start_staging
-        self._clock = clock
         self._ledger = Ledger(store, clock)
         self._engines = Engines(store, self._ledger, open_engine, Retry(settings, clock, rng))
+        self._fetching = Fetching(
+            settings, prefer, store, state, ledger=self._ledger, start_staging=start_staging, clock=clock
+        )
+        self._trials = Trials(settings, self._ledger, self._engines, clock, read_memory)
         self._shadows = Shadows(
             self._ledger,
             settings.model,
             is_waiting=lambda: self._pending is not None,
             fetch=lambda order, rows: self._fetch_as(order, "", rows),
-            cancel_fetching=self._cancel_staging,
+            cancel_fetching=self._fetching.cancel,
         )
-        self._staging: Staging | None = None
         # The last order that came and has no answer yet.
         self._pending: Desired | None = None
         # Name of the update file that it came with; empty: none.
         self._pending_carried = ""
         self._carried = CarriedFiles(state)
-        self._opens_engines = True
         self._retry = Retry(settings, clock, rng)
         self._patience = Patience(state / METADATA_FOLDER)
         # The kinds of events that told that the pending order has to wait.
         self._told: set[str] = set()
-        self._trial_began_s: float | None = None
-        self._trial_memory_bytes: int | None = None
 
     @property
     def shadows(self) -> Shadows:
@@ -156,10 +133,10 @@ class Updater:
         self._carried.begin_with(self._needed_files())
         # 2. A candidate that was proved must still be what was proved.
         if self.record.state is State.STAGED:
-            self._check_staged()
+            self._trials.check_staged()
         # 3. Open what shall score. A start that could not be counted is none of a trial: that waits for the disk.
         if self.record.state is State.TRIAL and self._ledger.is_saved:
-            self._begin_trial()
+            self._trials.begin()
         else:
             self._engines.offer_committed()
         return self._engines.offered
@@ -170,7 +147,7 @@ class Updater:
         Raises:
             StorageError: the record cannot be read now.
         """
-        self._opens_engines = False
+        self._engines.opens = False
         record = self._store.load().record
         # What is on trial or in the shadow is left to the agent, and this is no start of it.
         if record.state not in {State.TRIAL, State.SHADOW}:
@@ -209,10 +186,10 @@ class Updater:
         """Go back to the bundle before, because somebody says so."""
         record = self.record
         if record.state is State.TRIAL:
-            self._fail(f"ordered: {reason}")
+            self._trials.fail(f"ordered: {reason}")
             return WishAnswer(accepted=True, reason="the trial is ended")
         if record.state is State.STAGED:
-            self._refuse(f"ordered: {reason}")
+            self._ledger.refuse(f"ordered: {reason}")
             return WishAnswer(accepted=True, reason="what was to be tried at the next start is not")
         if record.state not in {State.IDLE, State.SHADOW}:
             return WishAnswer(accepted=False, reason=f"an update is under way ({record.state.value}); try again")
@@ -221,7 +198,7 @@ class Updater:
             return WishAnswer(accepted=False, reason="there is no previous bundle")
         try:
             # A bundle that was committed once may be opened before the record says so.
-            engine = self._engines.open(slot, previous) if self._opens_engines else None
+            engine = self._engines.open(slot, previous) if self._engines.opens else None
             if engine is None:
                 self._store.load_bundle(slot, previous)
         except AgentError as error:
@@ -242,19 +219,19 @@ class Updater:
         Raises:
             OSError: the state folder cannot be written; nothing new was begun, call again later.
         """
-        if self._opens_engines:
+        if self._engines.opens:
             self._engines.poll()
         # Before the disk is asked for anything: the end of a bad trial does not need it.
-        if self.record.state is State.TRIAL and self._opens_engines:
-            self._watch_trial()
+        if self.record.state is State.TRIAL and self._engines.opens:
+            self._trials.watch()
         self._ledger.catch_up()
         match self.record.state:
             case State.FETCHING:
                 self._watch_staging()
-            case State.STAGED if self._opens_engines:
-                self._activate()
+            case State.STAGED if self._engines.opens:
+                self._trials.activate()
             case State.ROLLING_BACK:
-                self._watch_return()
+                self._trials.watch_return()
             case State.IDLE | State.SHADOW:
                 self._ledger.mark_active()
         if self._pending is not None:
@@ -273,14 +250,8 @@ class Updater:
 
     def stop(self) -> None:
         """End what is under way; the next start goes on with it."""
-        slot = self.record.roles.candidate
-        if self._staging is not None:
-            self._staging.cancel()
-            self._staging = None
-            if slot is not None:
-                # We ended it ourselves.
-                end_proving(self._store.folder(slot))
-        if self.record.state in {State.TRIAL, State.SHADOW} and self._opens_engines:
+        self._fetching.stop()
+        if self.record.state in {State.TRIAL, State.SHADOW} and self._engines.opens:
             self._ledger.save(transitions.stopped(self.record))
         else:
             self._ledger.catch_up()
@@ -315,10 +286,10 @@ class Updater:
                     self._fetch(desired)
                 return
             case Answer.GO_BACK:
-                self._fail(decision.reason)
+                self._trials.fail(decision.reason)
                 return
             case Answer.WITHDRAW:
-                self._cancel_staging()
+                self._fetching.cancel()
                 self._ledger.save(transitions.withdrawn(self.record))
                 return  # idle now: the order itself is answered by the next poll
             case Answer.REFUSE:
@@ -327,7 +298,7 @@ class Updater:
                     self._ledger.with_event(changed, "refused", decision.reason, severity="error", order=desired)
                 )
             case Answer.ALREADY_RUNNING:
-                if self._opens_engines and not self._engines.offers(self.record.roles.active):
+                if self._engines.opens and not self._engines.offers(self.record.roles.active):
                     return  # it cannot be opened now: to say that it runs would not be true
                 self._settle(desired, decision.reason)
             case Answer.REFUSED_BEFORE:
@@ -347,46 +318,21 @@ class Updater:
         self._fetch_as(desired, self._pending_carried, None)
 
     def _fetch_as(self, desired: Desired, carried: str, shadow_rows: int | None) -> None:
-        self._cancel_staging()
+        self._fetching.cancel()
         # The record first: from now on the candidate slot counts as empty.
         self._ledger.save(transitions.ordered(self.record, desired, carried, shadow_rows))
-        slot = self.record.roles.candidate
-        if slot is None:
-            return
-        end_proving(self._store.folder(slot))
-        carried = self.record.carried
-        logger.info("order %s: fetching %s into slot %s", desired.order_id, desired.bundle, slot)
-        order = StageOrder(
-            bundle=desired.bundle,
-            url=self._settings.url,
-            root=self._settings.root,
-            metadata=str(self._state / METADATA_FOLDER),
-            slot=str(self._store.folder(slot)),
-            prefer=self._prefer,
-            timeout_s=self._settings.timeout_s,
-            spare_disk_bytes=self._settings.spare_disk_bytes,
-            bases=self._bases(),
-            min_bytes_per_s=self._settings.min_bytes_per_s,
-            carried=str(file_in_inbox(self._state, carried)) if carried else "",
-            carried_grace_s=self._settings.carried_grace_days * _DAY_S,
-        )
         try:
-            self._staging = self._start_staging(order, self._settings.stage_timeout_s, self._clock)
+            self._fetching.start()
         except OSError as error:
             self._give_up(f"the process that fetches cannot be started: {error}")
 
-    def _bases(self) -> tuple[str, ...]:
-        """Return the folders whose files the repository may describe the ordered ones by: what was committed."""
-        roles = self.record.roles
-        return tuple(str(self._store.folder(slot)) for slot in (roles.active, roles.previous) if slot is not None)
-
     def _watch_staging(self) -> None:
-        report = None if self._staging is None else self._staging.poll()
-        if report is None:
-            if self._staging is None:
-                self._give_up("fetching was broken off")
+        if not self._fetching.is_at_work:
+            self._give_up("fetching was broken off")
             return
-        self._staging = None
+        report = self._fetching.poll()
+        if report is None:
+            return
         if self.record.shadow_rows is not None:
             self._shadows.begin(report)
             return
@@ -401,12 +347,12 @@ class Updater:
                 )
                 self._ledger.save(self._ledger.with_event(changed, "staged", report.reason))
                 self._forget_pending()
-                if self._opens_engines:
-                    self._activate()
+                if self._engines.opens:
+                    self._trials.activate()
             case _ if self.record.carried:
                 # Nothing about a file gets better by itself: whoever brought it is told, and may bring it again.
                 self._forget_pending()
-                self._refuse(report.reason)
+                self._ledger.refuse(report.reason)
             case "unreachable" | "storage":
                 self._try_later(report.reason)
             case "refused" if report.may_pass:
@@ -415,7 +361,7 @@ class Updater:
                 self._try_later(report.reason)
             case _:
                 self._forget_pending()
-                self._refuse(report.reason)
+                self._ledger.refuse(report.reason)
 
     def _give_up(self, reason: str) -> None:
         """Take note that fetching came to nothing: an update is tried again later, a shadow is not."""
@@ -444,17 +390,6 @@ class Updater:
         self._ledger.believe(changed)
         self._pending = self._pending or order
 
-    def _refuse(self, reason: str) -> None:
-        changed = transitions.refused(self.record, reason)
-        self._ledger.believe(
-            self._ledger.with_event(changed, "refused", reason, severity="error", order=self.record.order)
-        )
-
-    def _cancel_staging(self) -> None:
-        if self._staging is not None:
-            self._staging.cancel()
-            self._staging = None
-
     def _needed_files(self) -> frozenset[str]:
         """Return the ids of the update files that an order needs."""
         pending = self._pending_carried if self._pending is not None else ""
@@ -465,76 +400,3 @@ class Updater:
         order = self.record.order
         if order is not None and self._pending is not None and self._pending.order_id == order.order_id:
             self._pending = None
-
-    # --- trial -------------------------------------------------------------------------------------------------------
-
-    def _check_staged(self) -> None:
-        """At start: refuse a candidate that was proved and is no longer what was proved."""
-        try:
-            self._engines.load_candidate()
-        except AgentError as error:
-            self._refuse(str(error))
-
-    def _activate(self) -> None:
-        content, slot = self.record.candidate, self.record.roles.candidate
-        if content is None or slot is None:
-            self._refuse("the proved bundle is gone")
-            return
-        changed = transitions.activated(self.record)
-        self._ledger.save(
-            self._ledger.with_event(changed, "activated", f"{content.variant} in slot {slot} is on trial")
-        )
-        self._begin_trial()
-
-    def _begin_trial(self) -> None:
-        """Open the candidate and have it score; whatever keeps it from that is its failure."""
-        self._trial_began_s = self._trial_memory_bytes = None
-        try:
-            engine = self._engines.open_candidate()
-        except AgentError as error:
-            self._fail(f"cannot run: {error}")
-            return
-        self._engines.offer(engine)
-
-    def _watch_trial(self) -> None:
-        engine = self._engines.offered
-        if engine is None or engine.meter is None or not self._engines.offers(self.record.roles.candidate):
-            # The agent started while its disk was full, and what is committed scores so far.
-            if self._ledger.is_saved:
-                self._begin_trial()
-            return
-        if not self._engines.is_taken:
-            return
-        now_s = self._clock.monotonic_s()
-        if self._trial_began_s is None:
-            self._trial_began_s = now_s
-        memory_bytes = self._read_memory()
-        if memory_bytes is not None:
-            self._trial_memory_bytes = max(memory_bytes, self._trial_memory_bytes or 0)
-        elapsed_s = now_s - self._trial_began_s
-        evidence = engine.meter.evidence(self.record.starts, elapsed_s, self._trial_memory_bytes)
-        verdict = judge(evidence, engine.manifest.trial, self._settings.trial_max_memory_bytes)
-        if verdict.outcome is Outcome.HEALTHY:
-            changed = transitions.committed(self.record)
-            self._ledger.save(self._ledger.with_event(changed, "committed", verdict.reason, order=self.record.order))
-            engine.meter = None
-            self._ledger.mark_active()
-        elif verdict.outcome is Outcome.FAILED:
-            self._fail(verdict.reason)
-
-    def _fail(self, reason: str) -> None:
-        """End the trial: what is committed shall score again."""
-        # The act before the record, here alone: a cut between them repeats the trial, a full disk does not prolong it.
-        if self._opens_engines:
-            self._engines.offer_committed()
-        changed = transitions.failed(self.record, reason)
-        told = f"to {changed.active.bundle if changed.active is not None else 'no bundle'}: {reason}"
-        self._ledger.believe(
-            self._ledger.with_event(changed, "rolled_back", told, severity="error", order=self.record.order)
-        )
-
-    def _watch_return(self) -> None:
-        # Where the active bundle cannot be opened now, the one that stands in or none at all: orders may mend that.
-        engine = self._engines.offered
-        if self._engines.is_taken and (engine is None or engine.meter is None):
-            self._ledger.save(transitions.restored(self.record))
