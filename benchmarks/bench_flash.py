@@ -26,9 +26,9 @@ from broker.messages import Sample, Samples, Stored, encode_body, parse
 from broker.packs import unpack
 from broker.topics import Channel
 from edge_agent.live import LIVE_NAME, SPOOL_NAME, Live, in_short, write_live
-from edge_agent.recorder import SAMPLER_NOTE
 from edge_agent.settings import TelemetrySettings
 from edge_agent.telemetry.forwarder import Forwarder
+from edge_agent.telemetry.sampler import SAMPLER_NOTE
 from edge_agent.telemetry.spool import Spool
 
 SEED: Final = 1

@@ -17,11 +17,11 @@ from edge_agent.facts import read_resources
 from edge_agent.handover import Answer, ClosedWindow, Handover, Item
 from edge_agent.live import LastWindow, in_short
 from edge_agent.sensing.sink import Sink
+from edge_agent.telemetry.sampler import SAMPLER_NOTE
 from edge_agent.telemetry.spool import Spool
 
 logger = logging.getLogger(__name__)
 
-SAMPLER_NOTE: Final = "sampler"
 OUTBOX_NOTE: Final = "outbox"
 
 # More than an outbox holds.

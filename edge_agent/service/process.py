@@ -14,9 +14,11 @@ from edge_agent.clock import Clock
 from edge_agent.errors import AgentError, SettingsError
 from edge_agent.service.heartbeat import Heartbeat
 from edge_agent.service.notify import Notifier
-from edge_agent.service.reload import change_between
 from edge_agent.settings import AgentSettings, load_settings, problems_here
 from edge_agent.wiring import Agent, KeptSource
+
+# What only a reload needs is imported then: a device that starts scores first.
+# ruff: noqa: PLC0415
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +135,8 @@ class Service:
             self._notifier.ready(self._text())
             return
         self._complaint = ""
+        from edge_agent.service.reload import change_between
+
         change = change_between(self._settings, new)
         if not change.keys:
             logger.info("%s: read again, nothing changed", self._path)
@@ -144,6 +148,8 @@ class Service:
 
     def _load_what_can_be_taken(self) -> AgentSettings:
         new = load_settings(self._path)
+        from edge_agent.service.reload import change_between
+
         fixed = change_between(self._settings, new).fixed
         problems = [f"key {key!r}: takes a restart of the agent" for key in fixed] or list(problems_here(new))
         if problems:

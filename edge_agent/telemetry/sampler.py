@@ -26,6 +26,8 @@ from edge_agent.scoring.scorer import Prediction
 BACKGROUND: Final = "background"
 UNCERTAIN: Final = "uncertain"
 ASKED: Final = "asked"
+# The spool's note of what a sampler must not forget.
+SAMPLER_NOTE: Final = "sampler"
 MAX_PENDING_ASKS: Final = 8
 # Rows and bytes of one `Samples` record; the rest of the channel's limit is left to the envelope.
 MAX_ROWS_A_RECORD: Final = 1024

@@ -29,9 +29,10 @@ from edge_agent.errors import SpoolError
 from edge_agent.handover import Answer, ClosedWindow, Handover
 from edge_agent.housekeeping import MAX_COMMANDS, REST_S, Housekeeping
 from edge_agent.live import Live
-from edge_agent.recorder import SAMPLER_NOTE, Recorder
+from edge_agent.recorder import Recorder
 from edge_agent.sensing.sink import NoSink
 from edge_agent.telemetry.forwarder import Forwarder
+from edge_agent.telemetry.sampler import SAMPLER_NOTE
 from edge_agent.telemetry.spool import Spool
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.stage_messages import StageReport

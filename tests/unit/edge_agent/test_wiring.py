@@ -62,7 +62,7 @@ path = "rows.csv"
 
 def told_by(agent: Agent) -> tuple[object, ...]:
     """Return what its status names, once that is what its diagnosis names."""
-    status, diagnosis = agent.status(is_online=True), json.loads(agent._diagnose())["update"]
+    status, diagnosis = agent.status(is_online=True), json.loads(agent.diagnose())["update"]
     assert diagnosis["running"] == (str(status.bundle) if status.bundle is not None else None)
     assert (diagnosis["variant"], diagnosis["state"]) == (status.variant, status.update_state)
     return status.bundle, status.variant, status.update_state
