@@ -13,8 +13,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
@@ -38,8 +38,7 @@ _JOIN_S = 10.0
 _UNACKNOWLEDGED_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where a broker listens."""
 
     host: str
@@ -50,8 +49,7 @@ class Endpoint:
         return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One message as it arrived: its topic is checked, its payload is not yet.
 
     Of a payload over its channel's limit one byte more than the limit is kept: it is refused by its length as before,

@@ -6,10 +6,10 @@ several brokers grant them without delivering). This module does no I/O and know
 """
 
 import enum
-import hashlib
 import re
-from dataclasses import dataclass
 from typing import NewType
+
+from msgspec import Struct
 
 from broker.errors import WireError
 
@@ -50,8 +50,7 @@ class Channel(enum.Enum):
     REPLY = "reply"
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelRule:
+class ChannelRule(Struct, frozen=True):
     """How a channel is used: its writer, whether its last message is retained, whether the device spools it."""
 
     writer: Writer
@@ -76,8 +75,7 @@ class TopicError(WireError):
     """A name or a topic does not follow the layout."""
 
 
-@dataclass(frozen=True, slots=True)
-class Topic:
+class Topic(Struct, frozen=True):
     """One address on the wire."""
 
     fleet: FleetId
@@ -94,6 +92,8 @@ def shard_of(device: DeviceId) -> Shard:
 
     Never change this: every device, monitor and access rule computes it alone.
     """
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which takes longer than all else here
+
     return Shard(hashlib.blake2b(device.encode(), digest_size=1).hexdigest())
 
 

@@ -8,8 +8,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from broker.messages import AskLabels, ScoreRow
 from broker.topics import DeviceId
@@ -45,8 +46,7 @@ MAX_ADDED_S: Final = 0.01
 OpenSource = Callable[[Inputs, int], Source]
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedSource:
+class OpenedSource(Struct, frozen=True):
     """A source that one loop leaves to the next, at the row where it stands."""
 
     source: Source

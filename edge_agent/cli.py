@@ -1,33 +1,55 @@
-"""The command ``fieldloop-agent``: run, status, check-config, and what `hand_cli` adds.
+"""The command ``fieldloop-agent``: runs the agent, or one of the `commands`.
 
-Only the standard library is imported before a command is chosen, so that ``--help`` is instant on the slowest board.
+Of an agent that starts, each import before the first row is counted: what other commands need is imported for them.
 """
 
-import argparse
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from edge_agent.errors import AgentError, BundleError, SettingsError
-from edge_agent.hand_cli import add_hand_commands
+from edge_agent.errors import AgentError
 from edge_agent.service.journal import is_journal, log_handler
 
-DEFAULT_SETTINGS: Final = Path("agent.toml")
-# Where the Debian package has them.
-SYSTEM_SETTINGS: Final = Path("/etc/fieldloop/agent.toml")
+if TYPE_CHECKING:
+    import argparse
+
 INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code, which is that of the error's class."""
-    options = _parser().parse_args(arguments)
-    _configure_logging(verbose=options.verbose)
-    command: Callable[[argparse.Namespace], int] = options.command
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    settings = _settings_of_a_service(given)
+    if settings is not None:
+        return _carry_out(lambda: _run(settings), verbose=False)
+    from edge_agent.commands import parse
+
+    options = parse(given)
+    command: Callable[[argparse.Namespace], int] | None = options.command
+    if command is None:
+        return _carry_out(lambda: _run(options.settings), verbose=options.verbose)
+    return _carry_out(lambda: command(options), verbose=options.verbose)
+
+
+def _settings_of_a_service(arguments: list[str]) -> Path | None:
+    """Return the settings file of the command line that services use; None: it is another one, for argparse.
+
+    To load argparse and to build the parser takes an agent a third of the time that it has until its first row.
+    """
+    match arguments:
+        case ["run", "--settings", path] if not path.startswith("-"):
+            return Path(path)
+        case _:
+            return None
+
+
+def _carry_out(command: Callable[[], int], *, verbose: bool) -> int:
+    _configure_logging(verbose=verbose)
     try:
-        return command(options)
+        return command()
     except AgentError as error:
         mark = "<3>" if is_journal(sys.stderr, os.environ) else ""
         for line in str(error).splitlines():
@@ -41,15 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(settings: Path) -> int:
     """Score until SIGTERM or SIGINT; read the settings again on SIGHUP."""
     import faulthandler
     import signal
 
-    from edge_agent.late_imports import put_off
+    from edge_agent.late_imports import hidden, put_off
 
-    # Before the MQTT client is imported, and in this process only.
-    put_off("urllib.request", "uuid")
+    # In this process only, and before the modules that import them. msgspec takes the same names from `typing`.
+    put_off("urllib.request", "uuid", "ipaddress", "msgspec.inspect")
+    with hidden("typing_extensions"):
+        import msgspec  # noqa: F401 - as above
 
     from edge_agent.clock import SystemClock
     from edge_agent.service.notify import notifier_from, watchdog_s
@@ -58,98 +82,12 @@ def _run(options: argparse.Namespace) -> int:
     # The manager's watchdog ends a process that hangs by SIGABRT: where each thread hung is then in the log.
     faulthandler.enable()
     notifier = notifier_from(os.environ)
-    service = Service(options.settings, SystemClock(), notifier, watchdog_s(os.environ))
+    service = Service(settings, SystemClock(), notifier, watchdog_s(os.environ))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     signal.signal(signal.SIGHUP, lambda *_: service.reload())
     service.run()
     return 0
-
-
-def _status(options: argparse.Namespace) -> int:
-    """Tell from the state folder what the agent does or did."""
-    from edge_agent.settings import load_settings
-    from edge_agent.status_report import as_json, as_text, read_report
-
-    report = read_report(load_settings(options.settings))
-    sys.stdout.write((as_json(report) if options.json else as_text(report)) + "\n")
-    return 0
-
-
-def _explain(options: argparse.Namespace) -> int:
-    """Tell which variant of a bundle runs here and why; exit code of BundleError where none can."""
-    from edge_agent.explanation import as_json, as_text, explain, explain_running, load_manifest
-    from edge_agent.scoring.device import read_device
-    from edge_agent.settings import load_settings
-
-    device = read_device()
-    if options.bundle is None:
-        found = explain_running(load_settings(options.settings), device)
-    else:
-        # A bundle can be judged before there are settings.
-        prefer = load_settings(options.settings).scoring.prefer if options.settings.is_file() else ()
-        found = explain(load_manifest(options.bundle), device, prefer)
-    sys.stdout.write((as_json(found) if options.json else as_text(found)) + "\n")
-    return 0 if found.chosen is not None else BundleError.exit_code
-
-
-def _check_config(options: argparse.Namespace) -> int:
-    """Name every problem of the settings; exit code 2 if there is any."""
-    from edge_agent.settings import load_settings, problems_here
-
-    settings = load_settings(options.settings)
-    problems = problems_here(settings)
-    if problems:
-        raise SettingsError("\n".join(f"{options.settings}: {problem}" for problem in problems))
-    sys.stdout.write(f"{options.settings}: good; device {settings.device} of fleet {settings.fleet}\n")
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fieldloop-agent", description="Scores rows on this device, reports, and updates its model by itself."
-    )
-    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--settings",
-        type=Path,
-        default=SYSTEM_SETTINGS if SYSTEM_SETTINGS.exists() and not DEFAULT_SETTINGS.exists() else DEFAULT_SETTINGS,
-        metavar="FILE",
-        help=f"default: {DEFAULT_SETTINGS} in the working folder, else {SYSTEM_SETTINGS}",
-    )
-    common.add_argument("--verbose", action="store_true", help="log more")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", parents=[common], help="score until SIGTERM or Ctrl-C; SIGHUP: new settings")
-    run.set_defaults(command=_run)
-    status = commands.add_parser("status", parents=[common], help="tell what the agent does, running or not")
-    status.add_argument("--json", action="store_true", help="for machines")
-    status.set_defaults(command=_status)
-    explain = commands.add_parser("explain", parents=[common], help="tell which variant of a bundle runs here, and why")
-    explain.add_argument(
-        "bundle",
-        type=Path,
-        nargs="?",
-        metavar="BUNDLE",
-        help="a bundle's folder, its manifest.json, or a packed bundle; default: what runs",
-    )
-    explain.add_argument("--json", action="store_true", help="for machines")
-    explain.set_defaults(command=_explain)
-    check = commands.add_parser("check-config", parents=[common], help="name every problem of the settings")
-    check.set_defaults(command=_check_config)
-    add_hand_commands(commands, common)
-    return parser
-
-
-class _PrintVersion(argparse.Action):
-    """Prints the version; looked up only then, because that takes as long as all the rest of ``--help``."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Print it, and end the command."""
-        from importlib.metadata import version
-
-        sys.stdout.write(f"{parser.prog} {version('fieldloop')}\n")
-        parser.exit()
 
 
 def _configure_logging(*, verbose: bool) -> None:

@@ -1,6 +1,5 @@
 """Reads a TOML file into a typed value, and refuses what it does not know, naming the nearest key that it does."""
 
-import difflib
 import tomllib
 import types
 import typing
@@ -65,6 +64,8 @@ def _problems_in(raw: dict[str, Any], struct: type[msgspec.Struct], prefix: str)
         if key in known:
             yield from _problems_of(value, known[key].type, f"{prefix}{key}")
             continue
+        import difflib  # noqa: PLC0415 - for mistakes only
+
         shown = key[:_SHOWN_CHARACTERS]
         nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
         hint = f"did you mean {prefix + nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"

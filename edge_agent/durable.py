@@ -1,7 +1,6 @@
 """Replaces files so that a cut at any byte leaves the old content or the new, never a mixture; makes folders."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,9 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     Raises:
         OSError: nothing was changed at ``path``.
     """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    # Not by `tempfile`, whose import takes as long as all of a start's writing.
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file

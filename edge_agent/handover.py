@@ -2,8 +2,9 @@
 
 import queue
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from broker.messages import Samples, TelemetryWindow
 
@@ -50,8 +51,7 @@ class ClosedWindow:
         return self._samples
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came of an order that the scoring thread carried out; durable first, if it changed the sampler."""
 
     command_id: str

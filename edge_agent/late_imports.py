@@ -1,4 +1,4 @@
-"""Puts off the loading of modules that a library imports and a device never uses.
+"""Keeps from being loaded what a library imports and a device never uses, or not at once.
 
 paho-mqtt imports ``urllib.request`` and ``uuid`` for brokers behind proxies and on websockets; with HTTP, e-mail and
 temporary files they cost a device more than a megabyte. The first look at an attribute loads such a module after all.
@@ -7,6 +7,8 @@ temporary files they cost a device more than a megabyte. The first look at an at
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -15,6 +17,20 @@ def put_off(*names: str) -> None:
     for name in names:
         if name not in sys.modules:
             _bind(name, _stand_in(name))
+
+
+@contextmanager
+def hidden(name: str) -> Iterator[None]:
+    """Have a module not be found while the block runs: for a library that has another one for where it is missing."""
+    if name in sys.modules:
+        yield
+        return
+    # An import of what stands here as None fails (importlib's own rule).
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _stand_in(name: str) -> ModuleType:
@@ -33,8 +49,8 @@ def _stand_in(name: str) -> ModuleType:
 
 
 def _bind(name: str, module: ModuleType) -> None:
-    """Put a module where an import statement finds it."""
+    """Put a module where an import statement finds it; a parent that is not loaded yet takes it from there itself."""
     sys.modules[name] = module
     parent, _, leaf = name.rpartition(".")
-    if parent:
-        setattr(importlib.import_module(parent), leaf, module)
+    if parent in sys.modules:
+        setattr(sys.modules[parent], leaf, module)

@@ -8,7 +8,6 @@ import contextlib
 import os
 import random
 import re
-import shutil
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
@@ -151,6 +150,8 @@ def copy_into_inbox(state: Path, ask_id: str, file: BinaryIO) -> None:
     inbox_of(state).mkdir(exist_ok=True)
     part = inbox_of(state) / f"{ask_id}{_PART}"
     try:
+        import shutil  # noqa: PLC0415 - it brings four compressors along
+
         with part.open("wb") as copy:
             file.seek(0)
             shutil.copyfileobj(file, copy)

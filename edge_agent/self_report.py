@@ -1,4 +1,4 @@
-"""What an agent says of itself, to the broker and to people at the device: read from its parts, nothing is kept here."""
+"""What an agent says of itself, to the broker and to people at the device: read from its parts; it keeps nothing."""
 
 import json
 import os

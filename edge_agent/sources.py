@@ -4,23 +4,21 @@ import contextlib
 import os
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import Struct
 
 from edge_agent.bundle import Inputs, Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import SettingsError, SourceError
-from edge_agent.sensing.csv_replay import CsvReplay
-from edge_agent.sensing.inlet import Decode, Inlet
-from edge_agent.sensing.journal import Journal
-from edge_agent.sensing.json_lines import JsonLines
-from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.sensing.sink import NoSink, Sink, Sinks
 from edge_agent.sensing.source import Source
 from edge_agent.settings import STDIN, SinkSettings, SourceSettings
 
 if TYPE_CHECKING:
+    from edge_agent.sensing.inlet import Decode, Inlet
     from edge_agent.sensing.mqtt_link import MqttPlace
     from edge_agent.sensing.windowed import Windowed
 
@@ -34,8 +32,7 @@ HTTP_PORT: Final = 8000
 _Open = Callable[[Sequence[str], int], Source]
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What a source or a sink needs of its agent.
 
     Attributes:
@@ -88,7 +85,7 @@ class SourceOpener:
     def rest(self) -> None:
         """Go on listening while one agent of this process is closed and the next one is opened."""
         counted = self._around.counted()
-        self._around = replace(self._around, counted=lambda: counted, scoring=lambda: None)
+        self._around = msgspec.structs.replace(self._around, counted=lambda: counted, scoring=lambda: None)
 
     def move_to(self, around: Surroundings) -> None:
         """Serve another agent of this process."""
@@ -161,6 +158,8 @@ class SourceOpener:
             return source
         path = settings.path or STDIN
         if settings.kind == "csv":
+            from edge_agent.sensing.csv_replay import CsvReplay
+
             return CsvReplay(
                 Path(path),
                 columns,
@@ -171,6 +170,8 @@ class SourceOpener:
                 rows_per_second=settings.rows_per_second,
                 cursor=cursor,
             )
+        from edge_agent.sensing.json_lines import JsonLines
+
         marks = self._around.state / SOURCE_FOLDER / "followed.json"
         return JsonLines(path, columns, cursor=cursor, follow=settings.follow, marks=marks)
 
@@ -273,14 +274,17 @@ class SourceOpener:
         self._begin = rows.start
         return self._joined(opened, inlet, rows.close)
 
-    def _joined(self, opened: contextlib.ExitStack, inlet: Inlet, close: Callable[[], None]) -> _Open:
+    def _joined(self, opened: contextlib.ExitStack, inlet: "Inlet", close: Callable[[], None]) -> _Open:
         """Have both closed, the inlet first: what is not kept any more is not acknowledged either."""
         opened.callback(close)
         opened.callback(inlet.close)
         self.inlet = inlet
         return inlet.open
 
-    def _make_inlet(self, decode: Decode, *, is_acknowledged: bool) -> Inlet:
+    def _make_inlet(self, decode: "Decode", *, is_acknowledged: bool) -> "Inlet":
+        from edge_agent.sensing.inlet import Inlet
+        from edge_agent.sensing.journal import Journal
+
         settings, around = self._settings, self._around
         folder = around.state / SOURCE_FOLDER / settings.kind
         is_synced = is_acknowledged if settings.keep is None else settings.keep == "power"
@@ -311,6 +315,8 @@ def open_sink(settings: SinkSettings, name: str) -> Sink:
     """
     match settings.kind:
         case "json_lines":
+            from edge_agent.sensing.json_lines_sink import JsonLinesSink
+
             return JsonLinesSink(
                 Path(settings.path or ""), max_file_bytes=settings.max_file_bytes, kept_files=settings.kept_files
             )

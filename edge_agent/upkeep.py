@@ -46,7 +46,7 @@ class Upkeep:
             SettingsError: the files that the link needs cannot be used.
         """
         self._parts = parts
-        settings, clock, telemetry = parts.settings, parts.clock, parts.settings.telemetry
+        clock, telemetry = parts.clock, parts.settings.telemetry
         self._link = _link_of(parts)
         self._recorder = Recorder(parts.spool, parts.sink, parts.handover, parts.state)
         self._forwarder = Forwarder(

@@ -5,10 +5,11 @@ import logging
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
+
+from msgspec import Struct
 
 from edge_agent.agent import OpenedSource, ScoringLoop
 from edge_agent.bundle import Manifest
@@ -33,8 +34,8 @@ from edge_agent.update.updater import Updater
 if TYPE_CHECKING:
     from broker.messages import Status
     from edge_agent.live import Live
+    from edge_agent.update.fetching import Staging
     from edge_agent.update.stage_messages import StageOrder
-    from edge_agent.update.updater import Staging
     from edge_agent.upkeep import Upkeep
 
 # What is not needed for the first row is imported after it.
@@ -57,8 +58,7 @@ FIRST_ROUND_S: Final = 10.0
 FIRST_LOOK_S: Final = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class KeptSource:
+class KeptSource(Struct, frozen=True):
     """What one agent leaves to the next one in this process: a live source goes on listening, a file stays open.
 
     Attributes:

@@ -3,7 +3,6 @@
 import importlib.machinery
 import importlib.util
 import sys
-import sysconfig
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -54,7 +53,8 @@ def load_row_engine() -> RowEngine | None:
 
 def takes_extensions() -> bool:
     """Tell whether this interpreter has the ABI that the extension was written for (src/python_abi.h)."""
-    has_lock = not sysconfig.get_config_var("Py_GIL_DISABLED")
+    # Where threads run without the lock, the ABI has a t in its name.
+    has_lock = "t" not in sys.abiflags
     return sys.implementation.name == "cpython" and has_lock and not hasattr(sys, "getobjects")
 
 

@@ -1,7 +1,8 @@
 """Runs a bundle's golden rows on this device: what was proved elsewhere counts only if it holds here."""
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edge_agent.bundle import GoldenRow, Manifest, Variant
 from edge_agent.errors import BundleError, RowError
@@ -10,8 +11,7 @@ from edge_agent.scoring.runtime import Runtime
 from edge_agent.scoring.schema import RowEncoder
 
 
-@dataclass(frozen=True, slots=True)
-class GoldenResult:
+class GoldenResult(Struct, frozen=True):
     """How the golden rows came out: how many, and the greatest difference from what was expected."""
 
     rows: int
@@ -41,8 +41,7 @@ def verify_golden(manifest: Manifest, variant: Variant, runtime: Runtime) -> Gol
     return GoldenResult(len(verdicts), worst.difference)
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
+class _Check(Struct, frozen=True):
     """What is the same for all rows."""
 
     manifest: Manifest
@@ -52,8 +51,7 @@ class _Check:
     tolerance: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Verdict(Struct, frozen=True):
     index: int
     is_right: bool
     difference: float

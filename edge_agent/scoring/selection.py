@@ -12,7 +12,6 @@ exactly, by time and by size. A device that does not tell its memory has room fo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from msgspec import UNSET, Struct
@@ -28,8 +27,7 @@ _MEMORY_STEP: Final = 4 * _MIB
 _ROUNDING: Final = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True):
     """What decides on a device.
 
     Attributes:
@@ -57,8 +55,7 @@ class Verdict(Struct, frozen=True):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """The chosen variant, None where none can run here, and a verdict on each, in the manifest's order."""
 
     variant: Variant | None

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -42,8 +41,7 @@ class FileMark(Struct, frozen=True):
     head: str
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(Struct, frozen=True):
     """Where to go on reading.
 
     Attributes:

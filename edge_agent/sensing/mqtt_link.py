@@ -8,9 +8,9 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from msgspec import Struct
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
@@ -33,8 +33,7 @@ _BACKOFF_MAX_S: Final = 30.0
 _MAX_DOUBLINGS: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class MqttPlace:
+class MqttPlace(Struct, frozen=True):
     """Where a broker listens, and who we are there.
 
     Attributes:
@@ -54,8 +53,7 @@ class MqttPlace:
         return f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(Struct, frozen=True):
     """One message as it came.
 
     Attributes:

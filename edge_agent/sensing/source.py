@@ -1,14 +1,14 @@
 """The protocol behind which the sources of rows stand."""
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from edge_agent.errors import SourceError
 from edge_agent.scoring.schema import RawRow
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceRow(Struct, frozen=True):
     """One row as its source had it.
 
     Attributes:

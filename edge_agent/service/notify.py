@@ -5,7 +5,6 @@ Where no manager listens nothing is told. It decides nothing; what is told when 
 
 import logging
 import os
-import socket
 from collections.abc import Mapping
 from typing import Final
 
@@ -57,6 +56,8 @@ class Notifier:
     def _tell(self, *lines: str) -> None:
         if self._address is None:
             return
+        import socket  # noqa: PLC0415 - only where a manager listens
+
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
                 out.settimeout(_TIMEOUT_S)

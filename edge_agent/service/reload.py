@@ -1,10 +1,10 @@
 """Decides what new settings change, and whether that can be while the agent runs; reads no file."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from edge_agent.settings import AgentSettings
 
@@ -13,8 +13,7 @@ from edge_agent.settings import AgentSettings
 FIXED: Final = ("device", "fleet", "state", "source")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What differs between two settings.
 
     Attributes:

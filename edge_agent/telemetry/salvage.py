@@ -5,10 +5,11 @@ A database of which one page is broken still gives all that lies on the others.
 
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+from msgspec import Struct
 
 from broker.topics import RULES, Channel
 
@@ -18,8 +19,7 @@ MAX_SEARCHED: Final = 200_000
 _MAX_NUMBER: Final = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class SalvagedRecord:
+class SalvagedRecord(Struct, frozen=True):
     """A record as its table has it; its body is not checked yet."""
 
     sequence: int

@@ -27,18 +27,20 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from broker.messages import Epoch, RecordKey, encode_record
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
 from edge_agent.telemetry.ageing import Ageing
 from edge_agent.telemetry.bodies import group_of
-from edge_agent.telemetry.recovery import recover
-from edge_agent.telemetry.spool_bound import thin
 from edge_agent.telemetry.spool_file import ChannelCounts, SpoolFile, counts_in
+
+# What only damage or a record needs is imported then: a start only reads.
+# ruff: noqa: PLC0415
 
 # Of the bytes of the database, so many are the records' in the worst case: thinning leaves pages half full.
 RECORDS_SHARE: Final = 0.75
@@ -46,8 +48,7 @@ RECORDS_SHARE: Final = 0.75
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolRecord:
+class SpoolRecord(Struct, frozen=True):
     """A record as it goes on the wire."""
 
     channel: Channel
@@ -96,6 +97,8 @@ class Spool:
         self.recovered = 0
         if self.recovered_from is not None:
             try:
+                from edge_agent.telemetry.recovery import recover
+
                 self.recovered = recover(self._file, self.recovered_from)
             except (SpoolError, sqlite3.Error) as error:
                 _log.error("%s: nothing could be taken over from %s: %s", path, self.recovered_from, error)
@@ -145,6 +148,8 @@ class Spool:
             for name, value in (notes or {}).items():
                 self._file.database.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
             self._ageing.expire(self._last_sequence)
+            from edge_agent.telemetry.spool_bound import thin
+
             thin(self._file, self._max_bytes)
         self._last_sequence = self._file.number("last")
 

@@ -7,9 +7,10 @@ import os
 import random
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from broker.topics import RULES, Channel
 from edge_agent.durable import make_folder
@@ -35,8 +36,7 @@ CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelCounts:
+class ChannelCounts(Struct, frozen=True):
     """What became of the records of one channel since the spool was made.
 
     Attributes:

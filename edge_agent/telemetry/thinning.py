@@ -15,7 +15,8 @@ A record that may have been sent already is never merged: the receiver may hold 
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.topics import Channel
 
@@ -23,8 +24,7 @@ from broker.topics import Channel
 MAX_PARTS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One record as thinning sees it.
 
     Attributes:
@@ -38,16 +38,14 @@ class Entry:
     parts: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Merge:
+class Merge(Struct, frozen=True):
     """Put the window of ``second`` into that of ``first``, which keeps its place."""
 
     first: int
     second: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Give up one record."""
 
     sequence: int

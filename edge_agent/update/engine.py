@@ -2,7 +2,8 @@
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edge_agent.bundle import Manifest
 from edge_agent.scoring.loading import open_runtime
@@ -40,8 +41,7 @@ class TrialMeter:
         return Evidence(self.rows, self.errors, self.refused, middle, starts, elapsed_s, memory_bytes)
 
 
-@dataclass(slots=True, eq=False)
-class Engine:
+class Engine(Struct, eq=False):
     """A bundle that can score now; `scorer` belongs to the scoring thread once the engine was offered to it.
 
     Attributes:

@@ -1,8 +1,9 @@
 """Decides what to do about an order, from the order and the updater's record; fetches nothing."""
 
 import enum
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from broker.messages import Desired
 from edge_agent.update.record import Record
@@ -21,8 +22,7 @@ class Answer(enum.Enum):
     REFUSE = "refuse"  # it can never be carried out here
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """An answer, and why."""
 
     answer: Answer

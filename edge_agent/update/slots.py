@@ -10,7 +10,6 @@ import errno
 import hashlib
 import logging
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -48,16 +47,14 @@ class _Committed(Struct, frozen=True):
 _COMMITTED = msgspec.json.Decoder(_Committed)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A record, and what had to be done to get it (None: it was simply read)."""
 
     record: Record
     recovery: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(Struct, frozen=True):
     """A bundle in a slot whose files are what its manifest says."""
 
     folder: Path

@@ -1,7 +1,8 @@
 """Judges a trial: from what a new bundle did on this device to healthy, failed, or not yet known."""
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from edge_agent.bundle import TrialRules
 
@@ -14,8 +15,7 @@ class Outcome(enum.Enum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What a bundle did since its trial began.
 
     Attributes:
@@ -37,8 +37,7 @@ class Evidence:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """An outcome with its reason."""
 
     outcome: Outcome

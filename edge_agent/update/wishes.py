@@ -1,10 +1,9 @@
 """What becomes of somebody's wish about the bundles of this device."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class WishAnswer:
+class WishAnswer(Struct, frozen=True):
     """Whether a wish is granted, and why not."""
 
     accepted: bool
