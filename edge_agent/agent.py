@@ -27,7 +27,7 @@ from edge_agent.surprises import Surprises
 from edge_agent.telemetry.sampler import Candidate, Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
-from edge_agent.update.shadow import ShadowQueue
+from edge_agent.update.shadow_queue import ShadowQueue
 
 logger = logging.getLogger(__name__)
 

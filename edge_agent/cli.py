@@ -1,4 +1,4 @@
-"""The command ``fieldloop-agent``: runs the agent, or one of the `commands`.
+"""The command ``fieldloop-agent``: runs the agent, or one of the commands of `commands_cli`.
 
 Of an agent that starts, each import before the first row is counted: what other commands need is imported for them.
 """
@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edge_agent.errors import AgentError
@@ -15,6 +14,7 @@ from edge_agent.service.journal import is_journal, log_handler
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 INTERRUPTED: Final = 130
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = _settings_of_a_service(given)
     if settings is not None:
         return _carry_out(lambda: _run(settings), verbose=False)
-    from edge_agent.commands import parse
+    from edge_agent.commands_cli import parse
 
     options = parse(given)
     command: Callable[[argparse.Namespace], int] | None = options.command
@@ -34,14 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _carry_out(lambda: command(options), verbose=options.verbose)
 
 
-def _settings_of_a_service(arguments: list[str]) -> Path | None:
+def _settings_of_a_service(arguments: list[str]) -> str | None:
     """Return the settings file of the command line that services use; None: it is another one, for argparse.
 
     To load argparse and to build the parser takes an agent a third of the time that it has until its first row.
     """
     match arguments:
         case ["run", "--settings", path] if not path.startswith("-"):
-            return Path(path)
+            return path
         case _:
             return None
 
@@ -63,17 +63,23 @@ def _carry_out(command: Callable[[], int], *, verbose: bool) -> int:
         return 1
 
 
-def _run(settings: Path) -> int:
+def _run(settings: "str | Path") -> int:
     """Score until SIGTERM or SIGINT; read the settings again on SIGHUP."""
     import faulthandler
+    import gc
     import signal
 
     from edge_agent.late_imports import hidden, put_off
 
-    # In this process only, and before the modules that import them. msgspec takes the same names from `typing`.
-    put_off("urllib.request", "uuid", "ipaddress", "msgspec.inspect")
+    # What is imported stays: to look through it for rubbish, again and again, is in vain. Begun after the first row.
+    gc.disable()
+    # In this process only, and before the modules that import them.
+    put_off("urllib.request", "uuid", "ipaddress")
+    # msgspec finds the same names in `typing`.
     with hidden("typing_extensions"):
-        import msgspec  # noqa: F401 - as above
+        put_off("msgspec.inspect")
+
+    from pathlib import Path
 
     from edge_agent.clock import SystemClock
     from edge_agent.service.notify import notifier_from, watchdog_s
@@ -82,7 +88,7 @@ def _run(settings: Path) -> int:
     # The manager's watchdog ends a process that hangs by SIGABRT: where each thread hung is then in the log.
     faulthandler.enable()
     notifier = notifier_from(os.environ)
-    service = Service(settings, SystemClock(), notifier, watchdog_s(os.environ))
+    service = Service(Path(settings), SystemClock(), notifier, watchdog_s(os.environ))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop())
     signal.signal(signal.SIGHUP, lambda *_: service.reload())

@@ -48,6 +48,13 @@ def parse_toml(data: bytes, into: type[StructT], where: str) -> StructT:
         raise ConfigurationError(msg) from error
     except RecursionError as error:
         raise ConfigurationError(f"{where}: tables or arrays are nested too deeply") from error
+    try:
+        value = msgspec.convert(raw, into)
+        if not _has_unknown(raw, value):
+            return value
+    except msgspec.ValidationError:
+        # What is wrong is looked for one by one: to name every problem takes longer than to find that there is none.
+        pass
     problems = list(_problems_in(raw, into, ""))
     if problems:
         raise ConfigurationError("\n".join(f"{where}: {problem}" for problem in problems))
@@ -56,6 +63,16 @@ def parse_toml(data: bytes, into: type[StructT], where: str) -> StructT:
     except msgspec.ValidationError as error:
         msg = f"{where}: {_in_toml_words(str(error))}"
         raise ConfigurationError(msg) from error
+
+
+def _has_unknown(raw: object, value: object) -> bool:
+    """Tell whether a table holds a key that its struct does not know, at any depth."""
+    if isinstance(value, msgspec.Struct) and isinstance(raw, dict):
+        names = dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
+        return any(key not in names or _has_unknown(each, getattr(value, names[key])) for key, each in raw.items())
+    if isinstance(value, (tuple, list)) and isinstance(raw, list):
+        return any(map(_has_unknown, raw, value))
+    return False
 
 
 def _problems_in(raw: dict[str, Any], struct: type[msgspec.Struct], prefix: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import platform
 import resource
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -65,9 +64,10 @@ def _rss_bytes() -> int:
 
 def _free_disk_bytes(state: Path) -> int:
     try:
-        return shutil.disk_usage(state).free
+        disk = os.statvfs(state)
     except OSError:
         return 0
+    return disk.f_bavail * disk.f_frsize
 
 
 def _temperature_c() -> float | None:

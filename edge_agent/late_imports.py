@@ -49,8 +49,8 @@ def _stand_in(name: str) -> ModuleType:
 
 
 def _bind(name: str, module: ModuleType) -> None:
-    """Put a module where an import statement finds it; a parent that is not loaded yet takes it from there itself."""
+    """Put a module where an import statement finds it, first of all one of its parent, which is imported then."""
     sys.modules[name] = module
     parent, _, leaf = name.rpartition(".")
-    if parent in sys.modules:
-        setattr(sys.modules[parent], leaf, module)
+    if parent:
+        setattr(importlib.import_module(parent), leaf, module)

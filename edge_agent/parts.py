@@ -1,7 +1,8 @@
 """What an agent opens before its first row: what scoring cannot do without, and what all else is joined to."""
 
 from pathlib import Path
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from edge_agent.agent import ScoringLoop
 from edge_agent.clock import Clock
@@ -10,12 +11,12 @@ from edge_agent.sensing.sink import Sink
 from edge_agent.settings import AgentSettings
 from edge_agent.sources import SourceOpener
 from edge_agent.telemetry.spool import Spool
-from edge_agent.update.shadow import ShadowQueue
+from edge_agent.update.shadow_queue import ShadowQueue
 from edge_agent.update.slots import SlotStore
 from edge_agent.update.updater import Updater
 
 
-class Parts(NamedTuple):
+class Parts(Struct, frozen=True, eq=False):
     """One agent's, opened and joined; each is closed by who opened it.
 
     Attributes:

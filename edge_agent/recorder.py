@@ -3,7 +3,6 @@
 While the disk refuses, everything is kept here and nothing more is taken, so that the open window grows instead.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,4 +151,6 @@ def _resources(state: Path) -> Resources | None:
 
 
 def _digest(body: bytes) -> bytes:
+    import hashlib  # noqa: PLC0415 - it loads OpenSSL, and most starts tell no event
+
     return hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()

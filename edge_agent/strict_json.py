@@ -4,7 +4,6 @@ The typed decoder that comes after it takes the last of two equal keys, skips wh
 checks the length of a list when the list is built.
 """
 
-import json
 import math
 import re
 from typing import Final
@@ -43,6 +42,8 @@ def verify_json(data: bytes, what: str, *, max_depth: int, max_values: int) -> N
     # 2. By looking at brackets: what is nested too deep is never entered.
     _verify_depth(text, what, max_depth)
     # 3. By parsing; nothing of the result is kept.
+    import json  # noqa: PLC0415 - a start reads nothing that was not checked before
+
     try:
         json.loads(
             text,

@@ -24,8 +24,8 @@ from edge_agent.recorder import Recorder
 from edge_agent.self_report import diagnosis_of, live_of, status_of
 from edge_agent.settings import BrokerSettings
 from edge_agent.telemetry.forwarder import Forwarder
-from edge_agent.update.shadow import Shadow
-from edge_agent.update.shadow_process import ShadowProcess
+from edge_agent.update.shadow import Process, Shadow
+from edge_agent.update.shadow_messages import ShadowOrder
 
 
 class Upkeep:
@@ -81,7 +81,7 @@ class Upkeep:
             parts.shadow_rows,
             parts.updater,
             parts.store,
-            start_process=ShadowProcess,
+            start_process=_start_shadow,
             tell=self._housekeeping.tell,
             clock=clock,
             report_every_s=telemetry.max_window_s,
@@ -165,6 +165,13 @@ class Upkeep:
     def diagnose(self) -> str:
         """Tell as JSON what this agent knows of itself."""
         return diagnosis_of(self._parts, self._recorder, self._forwarder)
+
+
+def _start_shadow(order: ShadowOrder) -> Process:
+    # Few devices ever have one.
+    from edge_agent.update.shadow_process import ShadowProcess  # noqa: PLC0415
+
+    return ShadowProcess(order)
 
 
 def _link_of(parts: Parts) -> DeviceLink:

@@ -1,6 +1,7 @@
 """Joins the parts of an agent: what scores at once; all else beside it, as soon as a row was scored (`upkeep`)."""
 
 import contextlib
+import gc
 import logging
 import random
 import threading
@@ -26,7 +27,7 @@ from edge_agent.telemetry.sampler import SAMPLER_NOTE, Sampler
 from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
 from edge_agent.update.record import Content, SlotName
-from edge_agent.update.shadow import ShadowQueue
+from edge_agent.update.shadow_queue import ShadowQueue
 from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.states import State
 from edge_agent.update.updater import Updater
@@ -258,11 +259,11 @@ class Agent:
 
     def _open_engine(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
         try:
-            self._source.verify(bundle.manifest.inputs)
-        except SourceError as error:
             # A source that is broken for every bundle is told by the loop; only a trial is judged by it.
             if meter is not None:
-                raise BundleError(f"the source does not give what {content.bundle} takes: {error}") from error
+                self._source.verify(bundle.manifest.inputs)
+        except SourceError as error:
+            raise BundleError(f"the source does not give what {content.bundle} takes: {error}") from error
         return open_engine(slot, content, bundle, meter)
 
     def _scoring_manifest(self) -> Manifest | None:
@@ -279,7 +280,11 @@ class Agent:
             if self._is_over.wait(FIRST_LOOK_S):
                 break
         try:
-            self._join().start()
+            upkeep = self._join()
+            # What is loaded by now stays; what comes is looked through.
+            gc.freeze()
+            gc.enable()
+            upkeep.start()
         except Exception as error:  # noqa: BLE001 - `run` raises it
             self._failure = error
             self._parts.loop.stop()

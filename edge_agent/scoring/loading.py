@@ -1,10 +1,10 @@
 """Opens a variant's file with the runtime that its manifest names, once the file is what the manifest says."""
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
 from edge_agent.bundle import Manifest, Variant
+from edge_agent.digest import sha256_of_file
 from edge_agent.errors import AgentError, AlteredError, RuntimeMissingError, StorageError
 from edge_agent.scoring.runtime import Runtime
 
@@ -23,8 +23,7 @@ def verify_file(variant: Variant, path: Path) -> None:
         if size_bytes != variant.size_bytes:
             msg = f"{path}: {size_bytes} bytes, its manifest says {variant.size_bytes}"
             raise AlteredError(msg)
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of_file(path, size_bytes)
     except OSError as error:
         raise reading_error(path, error) from error
     if found != variant.sha256:

@@ -29,6 +29,8 @@ class Ledger:
         self._clock = clock
         self._record = Record()
         self._is_saved = True
+        # Whether the disk has been seen to hold what was believed last.
+        self._is_on_disk = False
         # The slot that says of itself that it was committed, and as which commit.
         self._marked: tuple[SlotName | None, int] = (None, 0)
 
@@ -42,18 +44,27 @@ class Ledger:
         """Whether the record is on the disk as well; nothing is begun on one that is not."""
         return self._is_saved
 
+    def find(self, record: Record) -> None:
+        """Believe what was read from the disk, as it stands there."""
+        self._is_on_disk = True
+        self._take(record)
+
     def save(self, record: Record) -> None:
         """Make a record durable, then believe it.
 
         Raises:
             OSError: nothing has changed.
         """
+        # Which of the two stands there is not known where this fails.
+        self._is_on_disk = False
         self._store.save(record)
-        self._is_saved = True
+        self._is_saved = self._is_on_disk = True
         self._take(record)
 
     def believe(self, record: Record) -> None:
         """Believe a record, and make it durable as soon as the disk takes it: now, or in a later `catch_up`."""
+        if record == self._record and self._is_on_disk and self._is_saved:
+            return
         try:
             self.save(record)
         except OSError as error:

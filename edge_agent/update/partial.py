@@ -1,6 +1,5 @@
 """Where the beginnings of files lie whose download was cut off. They are believed only when they are whole."""
 
-import shutil
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +26,8 @@ def kept_bytes(metadata: Path) -> int:
 
 def keep_only(metadata: Path, bundle: BundleRef) -> None:
     """Remove what is left of other bundles: one bundle's beginnings are kept at a time."""
+    import shutil  # noqa: PLC0415 - it brings four compressors along, and an agent never removes, its child does
+
     kept = partial_folder(metadata, bundle)
     for folder in (metadata / PARTIAL_FOLDER).glob("*"):
         if folder != kept:

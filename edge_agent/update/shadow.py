@@ -1,73 +1,26 @@
 """A bundle in the shadow: gets the rows that were scored, and has reported how far it differs. It decides nothing else.
 
-The scoring thread does no more for it than to append a row to a bounded queue; when that is full, the row is counted as
-dropped. All else is done by housekeeping, and the scoring itself by a process of its own (``shadow_child``).
+The scoring thread leaves the rows in a queue (``shadow_queue``). All else is done by housekeeping, and the scoring
+itself by a process of its own (``shadow_child``).
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from broker.messages import Event, ShadowReport
 from edge_agent.clock import Clock
-from edge_agent.scoring.scorer import Prediction
 from edge_agent.update.record import Content
-from edge_agent.update.shadow_messages import ShadowCounts, ShadowOrder, ShadowRow, Value
+from edge_agent.update.shadow_messages import ShadowCounts, ShadowOrder, ShadowRow
+from edge_agent.update.shadow_queue import ShadowQueue
 from edge_agent.update.shadows import KIND
 from edge_agent.update.slots import SlotStore
 from edge_agent.update.updater import Updater
 
 logger = logging.getLogger(__name__)
 
-MAX_QUEUED: Final = 2048
 MAX_BATCH: Final = 1024
 MAX_DEATHS: Final = 3
-
-
-class ShadowQueue:
-    """Where the scoring thread leaves rows for a shadow; `offer` is its, all else is housekeeping's.
-
-    Attributes:
-        is_open: whether there is a shadow.
-        dropped: rows that found no room, since the beginning.
-    """
-
-    __slots__ = ("_rows", "dropped", "is_open")
-
-    def __init__(self) -> None:
-        """Begin closed."""
-        self._rows: deque[ShadowRow] = deque()
-        self.is_open = False
-        self.dropped = 0
-
-    def offer(self, values: Sequence[Value], prediction: Prediction) -> None:
-        """Leave a row that was scored, if there is a shadow; never waits."""
-        if not self.is_open:
-            return
-        if len(self._rows) >= MAX_QUEUED:
-            self.dropped += 1
-            return
-        # Copied: a source may fill its row again.
-        self._rows.append(ShadowRow(tuple(values), prediction.label, prediction.value))
-
-    def take(self, most: int) -> list[ShadowRow]:
-        """Remove the oldest rows and return them."""
-        rows: list[ShadowRow] = []
-        while self._rows and len(rows) < most:
-            rows.append(self._rows.popleft())
-        return rows
-
-    def open(self) -> None:
-        """Take rows from now on."""
-        # One may have come while it was closed.
-        self._rows.clear()
-        self.is_open = True
-
-    def close(self) -> None:
-        """Take no more rows, and forget those that wait."""
-        self.is_open = False
-        self._rows.clear()
 
 
 class Process(Protocol):

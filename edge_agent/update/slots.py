@@ -7,7 +7,6 @@ proved nothing yet is never preferred to a bundle that did.
 
 import contextlib
 import errno
-import hashlib
 import logging
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, Variant, parse_manifest
+from edge_agent.digest import sha256_of
 from edge_agent.durable import make_folder, replace_file, sync_folder
 from edge_agent.errors import AgentError, AlteredError, StorageError
 from edge_agent.scoring.loading import reading_error, verify_file
@@ -48,10 +48,16 @@ _COMMITTED = msgspec.json.Decoder(_Committed)
 
 
 class Loaded(Struct, frozen=True):
-    """A record, and what had to be done to get it (None: it was simply read)."""
+    """A record, and what had to be done to get it.
+
+    Attributes:
+        recovery: in words; None: nothing.
+        is_read: it stands like this on the disk.
+    """
 
     record: Record
     recovery: str | None = None
+    is_read: bool = False
 
 
 class Bundle(Struct, frozen=True):
@@ -90,7 +96,7 @@ class SlotStore:
             StorageError: this device can open no file now: nothing is known to be lost.
         """
         try:
-            return Loaded(_RECORD.decode((self._state / RECORD_NAME).read_bytes()))
+            return Loaded(_RECORD.decode((self._state / RECORD_NAME).read_bytes()), is_read=True)
         except FileNotFoundError:
             record = self.rebuilt()
             lost = record.roles.active is not None
@@ -128,9 +134,10 @@ class SlotStore:
                 data = file.read(MAX_MANIFEST_BYTES + 1)
         except OSError as error:
             raise reading_error(path, error) from error
-        if hashlib.sha256(data).hexdigest() != content.manifest_sha256:
+        if sha256_of(data) != content.manifest_sha256:
             raise AlteredError(f"{path}: not the manifest of {content.bundle} that was put there")
-        manifest = parse_manifest(data)
+        # Byte for byte what was proved here once: no reader can take it for something else by now.
+        manifest = parse_manifest(data, is_proved=True)
         variant = next((v for v in manifest.variants if v.name == content.variant), None)
         if manifest.ref != content.bundle or variant is None:
             raise AlteredError(f"{path}: is of {manifest.ref}, expected {content.bundle} with {content.variant}")

@@ -125,6 +125,9 @@ class Updater:
         record = loaded.record
         if loaded.recovery is not None:
             record = self._ledger.with_event(record, "error", loaded.recovery, severity="error")
+        elif loaded.is_read:
+            # A start that changes nothing writes nothing.
+            self._ledger.find(record)
         # 1. Count this start before anything of a bundle is opened: opening may be what kills the process.
         self._ledger.believe(transitions.restarted(record, was_proving=self._was_proving(record)))
         self._refuse_what_ends_the_machine()
