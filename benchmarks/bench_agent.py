@@ -15,8 +15,6 @@ would otherwise be interrupted more often. The slowest rounds of a hundred are t
 import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -70,9 +68,7 @@ REACH: Final = 1.5
 BATCH_REACH: Final = 1.1
 NATIVE_REACH: Final = 1.0
 SUSTAINED_REACH: Final = 0.8
-START_REACH: Final = 1.3
 SUSTAINED_S: Final = 2.0
-STARTS: Final = 7
 
 CASES: Final = (
     ("digits", "mlp", "onnx-int8"),
@@ -398,74 +394,3 @@ def _everything_on(bundle: SmallBundle, rows: Rows, folder: Path) -> Iterator[Ca
         sink.close()
         spool.close()
         broker.stop()
-
-
-# --- the start -------------------------------------------------------------------------------------------------------
-
-# Each prints when its first row was scored.
-_OURS: Final = """
-import sys, time
-from pathlib import Path
-from edge_agent.bundle import parse_manifest
-import edge_agent.cli
-from edge_agent.wiring import Agent
-from edge_agent.scoring.loading import open_runtime
-from edge_agent.scoring.scorer import Scorer
-folder = Path(sys.argv[1])
-manifest = parse_manifest((folder / "manifest.json").read_bytes())
-variant = manifest.variants[0]
-scorer = Scorer(manifest, open_runtime(variant, folder, manifest))
-scorer.block
-scorer.score([0.0] * len(manifest.features))
-"""
-_BARE_ONNX: Final = """
-import sys
-import numpy as np, onnxruntime as ort
-options = ort.SessionOptions()
-options.intra_op_num_threads = options.inter_op_num_threads = 1
-session = ort.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
-entry = session.get_inputs()[0]
-session.run(None, {entry.name: np.zeros((1, int(sys.argv[3])), np.float32)})
-"""
-_BARE_TFLITE: Final = """
-import sys
-import numpy as np
-try:
-    from tflite_runtime import interpreter as tflite
-except ImportError:
-    from ai_edge_litert import interpreter as tflite
-interpreter = tflite.Interpreter(model_path=sys.argv[2], num_threads=1)
-interpreter.allocate_tensors()
-interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros((1, int(sys.argv[3])), np.float32))
-interpreter.invoke()
-interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-"""
-
-
-@pytest.mark.parametrize("variant", ["onnx-int8", "tflite-int8"])
-def bench_start_to_first_score(variant, bundle_of, tmp_path, record_ratio) -> None:
-    bundle, path, rows = bundle_of("digits", "mlp", variant)
-    bare = _BARE_ONNX if variant.startswith("onnx") else _BARE_TFLITE
-    arguments = [str(bundle.folder), str(path), str(rows.shape[1])]
-    # As installed: with bytecode, of either, that the first start, which does not count, leaves.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment["PYTHONPYCACHEPREFIX"] = str(tmp_path)
-    ours, peer = [], []
-    for _ in range(1 + STARTS):
-        ours.append(_seconds_of(_OURS, arguments, environment))
-        peer.append(_seconds_of(bare, arguments, environment))
-    del ours[0], peer[0]
-    record_ratio(
-        f"digits mlp {variant}: start of a process with the agent's code to its first score / a bare process",
-        ours=statistics.median(ours) * 1e3,
-        peer=statistics.median(peer) * 1e3,
-        reach=START_REACH,
-        unit="ms",
-        runs=STARTS,
-    )
-
-
-def _seconds_of(program: str, arguments: list[str], environment: dict[str, str]) -> float:
-    began_s, command = time.perf_counter(), [sys.executable, "-c", program, *arguments]
-    subprocess.run(command, check=True, capture_output=True, timeout=120, env=environment)
-    return time.perf_counter() - began_s

@@ -19,11 +19,14 @@ from edge_agent.scoring.device import read_device
 from edge_agent.scoring.selection import choose_variant
 from edge_agent.update.record import Content
 from edge_agent.update.slots import SlotStore, empty_slot
+from tests.tls_broker import TlsBroker
 
 ROWS_PER_SECOND: Final = 10
 # What a service may set: bytecode without docstrings and positions of columns; one heap for all threads.
 LEAN: Final = ("-OO", "-X", "no_debug_ranges")
 ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+FILE_SINK: Final = 'kind = "json_lines"\npath = "answers.jsonl"\n'
+STDOUT_SINK: Final = 'kind = "stdout"\n'
 _START_S: Final = 30.0
 
 
@@ -38,11 +41,22 @@ def install_bundle(bundle: SmallBundle, state: Path) -> None:
     store.mark_committed("a", Content(bundle.manifest.ref, variant.name, digest), 1)
 
 
-def write_settings(folder: Path, bundle: SmallBundle, endpoint: Endpoint) -> Path:
-    """Write rows and settings of an agent that scores ten rows a second; return the settings' file."""
+def write_settings(
+    folder: Path, bundle: SmallBundle, endpoint: Endpoint, *, tls: TlsBroker | None = None, sink: str = FILE_SINK
+) -> Path:
+    """Write rows and settings of an agent that scores ten rows a second; return the settings' file.
+
+    Args:
+        folder: for them.
+        bundle: names the columns, and gives the rows.
+        endpoint: of its broker.
+        tls: names the certificates; None: nothing is encrypted.
+        sink: the lines of the section.
+    """
+    certificates = f'ca = "{tls.ca}"\ncertificate = "{tls.certificate}"\nkey = "{tls.key}"\n' if tls is not None else ""
     names = [feature.name for feature in bundle.manifest.features]
     lines = [",".join(names), *(",".join(map(repr, row)) for row in bundle.rows.tolist())]
-    (folder / "rows.csv").write_text("\n".join(lines * 1) + "\n", encoding="utf-8")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "root.json").write_text("{}", encoding="utf-8")
     path = folder / "agent.toml"
     path.write_text(
@@ -53,7 +67,7 @@ state = "state"
 [broker]
 host = "{endpoint.host}"
 port = {endpoint.port}
-[repository]
+{certificates}[repository]
 url = "http://127.0.0.1:1/"
 root = "root.json"
 model = "{bundle.manifest.name}"
@@ -62,9 +76,7 @@ kind = "csv"
 path = "rows.csv"
 rows_per_second = {ROWS_PER_SECOND}
 [sink]
-kind = "json_lines"
-path = "answers.jsonl"
-""",
+{sink}""",
         encoding="utf-8",
     )
     return path

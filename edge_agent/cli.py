@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERRUPTED: Final = 130
+ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +72,9 @@ def _run(settings: "str | Path") -> int:
 
     from edge_agent.late_imports import hidden, put_off
 
+    # Of numpy only arrays are used here: linear algebra with a thread for each core would cost time and memory.
+    for variable in ONE_THREAD:
+        os.environ.setdefault(variable, "1")
     # What is imported stays: to look through it for rubbish, again and again, is in vain. Begun after the first row.
     gc.disable()
     # In this process only, and before the modules that import them.

@@ -48,7 +48,7 @@ def _new(size_bytes: int) -> _Digest:
             if sys.version_info >= (3, 12):
                 from _sha2 import sha256
             else:
-                from _sha256 import sha256
+                from _sha256 import sha256  # type: ignore[import-not-found]  # gone since 3.12
         except ImportError:
             # Some builds of Python have OpenSSL's alone.
             pass

@@ -12,10 +12,10 @@ from edge_agent.errors import AgentError
 from edge_agent.scoring.loading import open_runtime
 from edge_agent.scoring.scorer import Prediction, Scorer
 from edge_agent.update.shadow import MAX_DEATHS, Shadow, in_words
-from edge_agent.update.shadow_queue import MAX_QUEUED, ShadowQueue
 from edge_agent.update.shadow_child import Comparison
 from edge_agent.update.shadow_messages import ShadowCounts, ShadowOrder, ShadowRow
 from edge_agent.update.shadow_process import ShadowProcess
+from edge_agent.update.shadow_queue import MAX_QUEUED, ShadowQueue
 from edge_agent.update.states import State
 from edge_agent.update.updater import MAX_PROVING_STARTS
 from tests.bundles import FEATURES, make_bundle
