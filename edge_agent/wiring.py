@@ -375,6 +375,7 @@ class Agent:
             answers_lost=self._sink.lost,
             rows_turned_away=self._source.inlet.turned_away if self._source.inlet is not None else 0,
             last_window=self._recorder.last_window,
+            source=self._source.counts(),
         )
 
     def _scoring_manifest(self) -> Manifest | None:
