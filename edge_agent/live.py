@@ -45,6 +45,7 @@ class Live(Struct, frozen=True):
         refused_messages: messages from the broker that could not be read.
         answers_lost: answers that the sink dropped.
         rows_turned_away: rows that a live source refused because too many waited.
+        source: what a live source counted, by word; empty for a file.
         stand_in: what scores in place of the committed bundle, which cannot be opened now.
     """
 
@@ -64,6 +65,7 @@ class Live(Struct, frozen=True):
     rows_turned_away: int = 0
     last_window: LastWindow | None = None
     stand_in: StandIn | None = None
+    source: dict[str, int] = {}
 
 
 def in_short(window: TelemetryWindow) -> LastWindow:

@@ -72,6 +72,7 @@ def live_of(parts: Parts, recorded: Recorded, *, is_connected: bool, refused_mes
         answers_lost=parts.sink.lost,
         rows_turned_away=parts.source.inlet.turned_away if parts.source.inlet is not None else 0,
         last_window=recorded.last_window,
+        source=parts.source.counts(),
     )
 
 

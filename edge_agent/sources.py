@@ -70,6 +70,8 @@ class SourceOpener:
         self.answers: Sink | None = None
         self.inlet: Inlet | None = None
         self._begin: Callable[[], None] | None = None
+        # What the source refused of those who bring rows, by word.
+        self._count_refused: Callable[[], dict[str, int]] = dict
         with contextlib.ExitStack() as opened:
             self._open_live = self._prepare(opened)
             self._opened = opened.pop_all()
@@ -113,7 +115,7 @@ class SourceOpener:
             "waiting": inlet.n_waiting,
             "turned_away": inlet.turned_away,
             "unkept": inlet.unkept,
-        }
+        } | self._count_refused()
 
     def open(self, inputs: Inputs, cursor: int) -> Source:
         """Open the source at a row number.
@@ -225,6 +227,7 @@ class SourceOpener:
         inlet = self._make_inlet(parse_row, is_acknowledged=False)
         server = SocketServer(Path(self._settings.path or ""), inlet)
         self._begin = server.start
+        self._count_refused = lambda: {"refused_connections": server.refused_writers}
         return self._joined(opened, inlet, server.close)
 
     def _prepare_mqtt(self, opened: contextlib.ExitStack) -> _Open:
@@ -235,6 +238,7 @@ class SourceOpener:
         place = _mqtt_place(self._settings, "source", f"{self._around.name}-rows")
         link = MqttLink(place, random.Random(), self._settings.topic, MqttRows(inlet).receive)
         self._begin = link.start
+        self._count_refused = lambda: {"cut_links": link.cut}
         return self._joined(opened, inlet, link.close)
 
     def _prepare_http(self, opened: contextlib.ExitStack) -> _Open:
@@ -259,6 +263,10 @@ class SourceOpener:
         )
         self._joined(opened, inlet, server.close)
         self.answers = server
+        self._count_refused = lambda: {
+            "refused_connections": server.refused_connections,
+            "refused_requests": server.refused_requests,
+        }
         self._begin = server.start
         return server.open
 
@@ -272,6 +280,7 @@ class SourceOpener:
         inlet = self._make_inlet(parse_packed_row, is_acknowledged=False)
         rows = PythonRows(factory, settings.options, inlet, settings.factory or "")
         self._begin = rows.start
+        self._count_refused = lambda: {"sensor_failures": rows.failures}
         return self._joined(opened, inlet, rows.close)
 
     def _joined(self, opened: contextlib.ExitStack, inlet: "Inlet", close: Callable[[], None]) -> _Open:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -11,8 +12,18 @@ from edge_agent.live import SPOOL_NAME, Live, read_live
 from edge_agent.lock import is_in_use
 from edge_agent.settings import AgentSettings
 from edge_agent.telemetry.spool import load_counts
+from edge_agent.update.record import Record
 from edge_agent.update.slots import read_record
 from edge_agent.update.states import State
+
+# What a live source turned away, by the word of its counter.
+_REFUSALS: Final = {
+    "turned_away": "rows turned away",
+    "unkept": "rows not kept",
+    "refused_connections": "connections refused",
+    "refused_requests": "requests refused",
+    "cut_links": "links cut because too many rows waited",
+}
 
 
 class Refused(Struct, frozen=True):
@@ -34,6 +45,19 @@ class Counts(Struct, frozen=True):
     expired: int
 
 
+class Shadow(Struct, frozen=True):
+    """A bundle that scores beside the one that counts, or is being fetched for it.
+
+    Attributes:
+        variant: None while it is fetched and proved.
+        ends_after_rows: compared rows after which it ends; 0: when it is told to.
+    """
+
+    bundle: str
+    variant: str | None
+    ends_after_rows: int
+
+
 class Report(Struct, frozen=True):
     """The state of one agent.
 
@@ -43,6 +67,7 @@ class Report(Struct, frozen=True):
         stands_in_for: the committed bundle, while another one scores in its place.
         spool: by channel; empty before the first start.
         live: what the agent wrote about itself last; None before the first start.
+        shadow: what scores in the shadow; None: nothing.
     """
 
     device: str
@@ -58,6 +83,7 @@ class Report(Struct, frozen=True):
     spool: dict[str, Counts]
     live: Live | None
     stands_in_for: str | None = None
+    shadow: Shadow | None = None
 
 
 def read_report(settings: AgentSettings) -> Report:
@@ -89,6 +115,7 @@ def read_report(settings: AgentSettings) -> Report:
         spool=_read_spool(state),
         live=live,
         stands_in_for=stands_in_for,
+        shadow=_shadow_of(record),
     )
 
 
@@ -108,6 +135,8 @@ def as_text(report: Report) -> str:
         f"previous   {report.previous or 'none'}",
         f"update     {report.update_state}",
     ]
+    if report.shadow is not None:
+        lines.append(f"shadow     {_in_words(report.shadow)}")
     lines += [f"refused    {refused.bundle}: {refused.reason}" for refused in report.refused[-3:]]
     lines += [
         f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, "
@@ -123,6 +152,9 @@ def as_text(report: Report) -> str:
         f"rows       {live.rows_scored} scored, {live.rows_refused} refused in {live.windows} windows "
         f"since {_at(live.started_utc_s)}"
     )
+    refused = [f"{n} {_REFUSALS[word]}" for word, n in live.source.items() if n and word in _REFUSALS]
+    if refused:
+        lines.append(f"source     {', '.join(refused)}")
     if live.last_window is not None:
         window = live.last_window
         latency = "" if window.median_latency_us is None else f", median {window.median_latency_us:g} us"
@@ -131,6 +163,21 @@ def as_text(report: Report) -> str:
             f"{latency}, ended {_at(window.ended_utc_s)}"
         )
     return "\n".join(lines)
+
+
+def _shadow_of(record: Record | None) -> Shadow | None:
+    if record is None or record.shadow_rows is None:
+        return None
+    candidate = record.candidate if record.state is State.SHADOW else None
+    if candidate is not None:
+        return Shadow(str(candidate.bundle), candidate.variant, record.shadow_rows)
+    return None if record.order is None else Shadow(str(record.order.bundle), None, record.shadow_rows)
+
+
+def _in_words(shadow: Shadow) -> str:
+    does = "being fetched and proved" if shadow.variant is None else shadow.variant
+    until = f", ends after {shadow.ends_after_rows} rows" if shadow.ends_after_rows else ""
+    return f"{shadow.bundle}, {does}{until}"
 
 
 def _read_spool(state: Path) -> dict[str, Counts]:

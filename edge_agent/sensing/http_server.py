@@ -53,6 +53,7 @@ class HttpServer:
 
     Attributes:
         refused_connections: connections that were one too many.
+        refused_requests: requests that were refused for what they are; those that only came too soon are not of them.
     """
 
     def __init__(self, host: str, port: int, handle: Handle, bounds: HttpBounds, clock: Clock) -> None:
@@ -69,6 +70,7 @@ class HttpServer:
             SourceError: nobody can listen there.
         """
         self.refused_connections = 0
+        self.refused_requests = 0
         self._handle = handle
         self._bounds = bounds
         self._clock = clock
@@ -191,11 +193,20 @@ class HttpServer:
             response = self._handle(head, body)
         except HttpError as error:
             is_kept_alive = is_kept_alive and not error.ends_connection
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._count_refused(error)
             response = _error_response(error.status, str(error))
         peer.send(encode_response(response, is_kept_alive=is_kept_alive))
         if not is_kept_alive:
             peer.drain()
         return is_kept_alive
+
+    def _count_refused(self, error: HttpError) -> None:
+        with self._changing:
+            self.refused_requests += 1
+            is_told = self.refused_requests.bit_count() == 1
+        if is_told:
+            logger.warning("%d requests were refused so far, the last one: %s", self.refused_requests, error)
 
     def _verify(self, head: Head) -> None:
         if head.length > self._bounds.max_body_bytes:

@@ -94,6 +94,16 @@ class InferenceServer:
         """Where it listens."""
         return self._server.port
 
+    @property
+    def refused_connections(self) -> int:
+        """Connections that were one too many."""
+        return self._server.refused_connections
+
+    @property
+    def refused_requests(self) -> int:
+        """Requests that were answered with an error of who asked: malformed, too large, too slow, of a web page."""
+        return self._server.refused_requests
+
     def open(self, features: Sequence[str], cursor: int) -> InletSource:
         """Open the source of these features: requests are read for them from now on."""
         self._features = tuple(features)

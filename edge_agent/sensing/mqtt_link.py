@@ -75,7 +75,11 @@ Receive = Callable[[Sequence[Arrival]], bool]
 
 
 class MqttLink:
-    """One connection, with a network thread of its own."""
+    """One connection, with a network thread of its own.
+
+    Attributes:
+        cut: how often the link was cut because the receiver did not take what arrived.
+    """
 
     def __init__(
         self, place: MqttPlace, rng: random.Random, topic_filter: str | None = None, receive: Receive | None = None
@@ -88,6 +92,7 @@ class MqttLink:
             topic_filter: what to subscribe to, with QoS 1.
             receive: takes what arrives, in the network thread.
         """
+        self.cut = 0
         self._place = place
         self._rng = rng
         self._filter = topic_filter
@@ -192,6 +197,7 @@ class MqttLink:
         """Give the receiver what arrived, and acknowledge it; return whether the link may go on."""
         arrived, self._arrived = self._arrived, []
         if self._receive is None or not self._receive(arrived):
+            self.cut += 1
             self._reason = "too many rows wait; the broker keeps what is not acknowledged"
             return False
         for arrival in arrived:

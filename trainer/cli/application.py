@@ -24,6 +24,11 @@ PARTS: Final = (
     Part("monitor", "Store what devices send, and drive the loop: ask, confirm, mend.", "trainer.cli.fleet"),
     Part("rollout", "Order a bundle to the fleet, ring by ring.", "trainer.cli.fleet"),
     Part("devices", "List devices with bundle, rows and estimated quality.", "trainer.cli.fleet"),
+    Part(
+        "shadow",
+        "Let a second bundle score beside the one that counts, and see how far it differs.",
+        "trainer.cli.shadow",
+    ),
     Part("wire", "Look at what travels between devices and the trainer.", "broker.cli"),
 )
 

@@ -50,7 +50,7 @@ def monitor(
     from trainer.continuous.station import Station
     from trainer.monitoring.store import StoreUnavailableError
 
-    loaded, places = _load(project, broker, database)
+    loaded, places = load_places(project, broker, database)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -96,7 +96,7 @@ def rollout(  # noqa: PLR0913 - each is an option
     import threading
 
     from broker.client import WireClient
-    from broker.topics import DeviceId, FleetId, TopicError, parse_device
+    from broker.topics import FleetId
     from edge_agent.clock import SystemClock
     from trainer.monitoring.store import open_store
     from trainer.rollout.operator import RolloutOperator
@@ -104,14 +104,11 @@ def rollout(  # noqa: PLR0913 - each is an option
 
     if everywhere and device:
         raise typer.BadParameter("--all and --device exclude each other")
-    loaded, places = _load(project, broker, database)
-    try:
-        names: list[DeviceId] | None = [parse_device(name) for name in device] if device else None
-    except TopicError as error:
-        raise typer.BadParameter(str(error)) from error
+    loaded, places = load_places(project, broker, database)
+    names = [parse_device_argument(name) for name in device] if device else None
     clock = SystemClock()
     fleet = FleetId(loaded.project.fleet)
-    bundle = _published_bundle(loaded, places, version)
+    bundle = published_bundle(loaded, places, version)
     store = open_store(places.database)
     client = WireClient(
         places.endpoint,
@@ -172,7 +169,7 @@ def devices(
     from trainer.monitoring.fleet import list_devices, refused_by_device
     from trainer.monitoring.store import open_store
 
-    _, places = _load(project, "127.0.0.1:1883", database)
+    _, places = load_places(project, "127.0.0.1:1883", database)
     store = open_store(places.database)
     try:
         states = {state.device: state for state in list_devices(store)}
@@ -202,15 +199,16 @@ def devices(
     if as_json:
         typer.echo(json.dumps(rows))
     else:
-        _print_table(rows)
+        print_table(rows)
 
 
-def _print_table(rows: list[dict[str, object]]) -> None:
+def print_table(rows: list[dict[str, object]], *, nothing: str = "no device has announced itself yet") -> None:
+    """Print rows that have the same keys for people; ``nothing`` where there is none."""
     from rich.console import Console
     from rich.table import Table
 
     if not rows:
-        typer.echo("no device has announced itself yet")
+        typer.echo(nothing)
         return
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
@@ -245,7 +243,8 @@ def _print_story(event: "StoryEvent", *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _load(project: Path, broker: str, database: str | None) -> "tuple[LoadedProject, Places]":
+def load_places(project: Path, broker: str, database: str | None) -> "tuple[LoadedProject, Places]":
+    """Load a project, and return it with the places that its fleet's commands work with."""
     from dataclasses import replace
 
     from trainer.continuous.station import usual_places
@@ -257,6 +256,16 @@ def _load(project: Path, broker: str, database: str | None) -> "tuple[LoadedProj
     return loaded, places if database is None else replace(places, database=database)
 
 
+def parse_device_argument(name: str) -> "DeviceId":
+    """Return a device's name as topics have it; raise BadParameter where it can be none."""
+    from broker.topics import TopicError, parse_device
+
+    try:
+        return parse_device(name)
+    except TopicError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _endpoint(text: str) -> "Endpoint":
     from broker.client import Endpoint
 
@@ -266,7 +275,7 @@ def _endpoint(text: str) -> "Endpoint":
     return Endpoint(host.strip("[]"), int(port))
 
 
-def _published_bundle(loaded: "LoadedProject", places: "Places", version: str) -> "BundleRef":
+def published_bundle(loaded: "LoadedProject", places: "Places", version: str) -> "BundleRef":
     """Return the bundle that a version or an alias names; it must be listed in the update repository."""
     from broker.messages import BundleRef
     from exporter.repository.repository import list_bundles

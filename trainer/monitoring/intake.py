@@ -34,6 +34,7 @@ from broker.topics import RULES, Channel, DeviceId
 from edge_agent.clock import Clock
 from trainer.monitoring import tables
 from trainer.monitoring.contiguity import MAX_AHEAD, Contiguity
+from trainer.monitoring.shadows import shadow_rows
 from trainer.monitoring.store import Store, StoreError, StoreUnavailableError, insert_once, upsert
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class _Batch:
     windows: list[Row] = field(default_factory=list)
     samples: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
+    shadows: list[Row] = field(default_factory=list)
     labels: list[Row] = field(default_factory=list)
     statuses: dict[DeviceId, Row] = field(default_factory=dict)
     bundles: list[Row] = field(default_factory=list)
@@ -160,6 +162,7 @@ class Intake:
                 batch.samples += _sample_rows(device, body, now)
             elif isinstance(body, Event):
                 batch.events.append(_event_row(device, key, body, now))
+                batch.shadows += shadow_rows(device, key, body)
         elif isinstance(body, Labels):
             batch.labels += _label_rows(device, body, now)
         elif isinstance(body, Status):
@@ -258,6 +261,7 @@ class Intake:
             insert_once(connection, tables.WINDOWS, batch.windows)
             insert_once(connection, tables.SAMPLES, batch.samples)
             insert_once(connection, tables.EVENTS, batch.events)
+            insert_once(connection, tables.SHADOWS, batch.shadows)
             insert_once(connection, tables.LABELS, batch.labels)
             upsert(connection, tables.STATUSES, list(batch.statuses.values()))
             insert_once(connection, tables.BUNDLE_HISTORY, batch.bundles)

@@ -131,6 +131,26 @@ EVENTS = Table(
     Index("events_by_order", "order_id"),
 )
 
+# Beside their events, which tell people the same in words.
+SHADOWS = Table(
+    "shadows",
+    METADATA,
+    Column("id", _Number, primary_key=True),
+    *_record_name(),
+    Column("at_utc_s", Float, nullable=False),
+    Column("bundle", String(64), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("against_bundle", String(64), nullable=False),
+    Column("against_version", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("disagreements", BigInteger, nullable=False),
+    Column("difference_sum", Float, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("median_latency_us", Float, nullable=False),
+    UniqueConstraint("device", "epoch", "sequence"),
+)
+
 STATUSES = Table(
     "statuses",
     METADATA,

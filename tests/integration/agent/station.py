@@ -121,6 +121,11 @@ spare_disk_bytes = 0
         report: dict[str, Any] = json.loads(answered.stdout)
         return report
 
+    def status_text(self) -> str:
+        """Ask ``fieldloop-agent status``, as people do."""
+        command = [sys.executable, "-P", "-m", "edge_agent", "status", "--settings", str(self.settings)]
+        return subprocess.run(command, check=True, capture_output=True, cwd=self.folder, text=True).stdout
+
     def answered_rows(self) -> dict[str, dict[str, Any]]:
         """Return the sink's whole lines by id, the last of each, those of its older files too."""
         older = sorted(self.answers.parent.glob(f"{self.answers.name}.*"), key=lambda file: -int(file.suffix[1:]))

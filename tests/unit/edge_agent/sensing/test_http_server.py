@@ -106,6 +106,7 @@ def test_what_is_no_request_is_refused_and_the_next_peer_is_served(
     server: HttpServer, request_bytes: bytes, status: int
 ):
     assert exchange(server, request_bytes).startswith(b"HTTP/1.1 %d " % status)
+    assert server.refused_requests == 1
     assert b"200 OK" in exchange(server, b"GET / HTTP/1.0\r\n\r\n")
 
 

@@ -1,0 +1,131 @@
+"""The commands ``fieldloop shadow start|end|show``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trainer.cli.fleet import (
+    BrokerOption,
+    DatabaseOption,
+    load_places,
+    parse_device_argument,
+    print_table,
+    published_bundle,
+)
+from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
+
+if TYPE_CHECKING:
+    from broker.messages import StartShadow, StopShadow
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Let a second bundle score beside the one that counts, and see how far it differs.",
+)
+
+DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Name of the device.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout-s", min=1, max=86400, help="Wait so long for the device's reply.")
+]
+
+
+@app.command("start")
+def start(
+    device: DeviceArgument,
+    version: VersionArgument,
+    project: ProjectOption = Path(),
+    broker: BrokerOption = "127.0.0.1:1883",
+    rows: Annotated[int, typer.Option(min=0, help="End after so many compared rows; 0: when told to.")] = 0,
+    timeout_s: TimeoutOption = 60.0,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a device fetch and prove a published bundle, and score its rows with it too; nobody sees these answers."""
+    from broker.messages import StartShadow
+
+    loaded, places = load_places(project, broker, None)
+    bundle = published_bundle(loaded, places, version)
+    _ask(project, broker, device, StartShadow(bundle, rows), timeout_s)
+    told = f"{device} takes {bundle} into the shadow; see how far it differs with: fieldloop shadow show {device}"
+    typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows}) if as_json else told)
+
+
+@app.command("end")
+def end(
+    device: DeviceArgument,
+    project: ProjectOption = Path(),
+    broker: BrokerOption = "127.0.0.1:1883",
+    timeout_s: TimeoutOption = 60.0,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Have no bundle score in a device's shadow any more."""
+    from broker.messages import StopShadow
+
+    _ask(project, broker, device, StopShadow(), timeout_s)
+    typer.echo(json.dumps({"device": device}) if as_json else f"{device} has ended its shadow")
+
+
+@app.command("show")
+def show(
+    device: Annotated[str | None, typer.Argument(metavar="[DEVICE]", help="Only this device.")] = None,
+    project: ProjectOption = Path(),
+    database: DatabaseOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far bundles in the shadow differed from those that count, as far as a monitor has heard of it."""
+    from trainer.monitoring.shadows import sum_shadows
+    from trainer.monitoring.store import open_store
+
+    _, places = load_places(project, "127.0.0.1:1883", database)
+    name = None if device is None else parse_device_argument(device)
+    store = open_store(places.database)
+    try:
+        found = sum_shadows(store, name)
+    finally:
+        store.close()
+    rows: list[dict[str, object]] = [
+        {
+            "device": each.device,
+            "shadow": str(each.bundle),
+            "against": str(each.against),
+            "rows": each.rows,
+            "differ": each.disagreements,
+            "share": each.share,
+            "mean_difference": each.mean_difference,
+            "refused": each.refused,
+            "not_seen": each.dropped,
+            "median_us": each.median_latency_us,
+            "last_report": minute_of(each.last_utc_s),
+        }
+        for each in found
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+    else:
+        print_table(rows, nothing="no shadow was reported yet; a monitor must be running to hear of one")
+
+
+def _ask(project: Path, broker: str, device: str, order: "StartShadow | StopShadow", timeout_s: float) -> None:
+    import getpass
+    import random
+
+    from broker.topics import FleetId
+    from edge_agent.clock import SystemClock
+    from trainer.rollout.commanding import ask_device
+
+    loaded, places = load_places(project, broker, None)
+    ask_device(
+        places.endpoint,
+        FleetId(loaded.project.fleet),
+        parse_device_argument(device),
+        order,
+        by=getpass.getuser(),
+        timeout_s=timeout_s,
+        clock=SystemClock(),
+        # Names of a client and a command must differ from those of every other run.
+        rng=random.SystemRandom(),
+    )
