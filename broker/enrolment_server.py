@@ -14,6 +14,7 @@ import json
 import logging
 import socket
 import ssl
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -213,7 +214,7 @@ class EnrolmentServer(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - the base class's
         """Log a surprise in a connection's thread."""
-        logger.error("%s: surprise while answering", client_address[0], exc_info=True)
+        logger.error("%s: surprise while answering", client_address[0], exc_info=sys.exception())
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

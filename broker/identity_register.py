@@ -318,8 +318,8 @@ def create_register(path: Path) -> None:
 
 _IDENTITIES: Final = "SELECT name, state, since_utc_s, by, reason FROM identities"
 _CERTIFICATES: Final = (
-    "SELECT serial, name, fingerprint, certificates.key, chain, not_before_utc_s, not_after_utc_s, issued_utc_s, by, superseded "
-    "FROM certificates"
+    "SELECT serial, name, fingerprint, certificates.key, chain, not_before_utc_s, not_after_utc_s, issued_utc_s, by, "
+    "superseded FROM certificates"
 )
 
 
