@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from broker.client import Endpoint
 from broker.errors import LinkError
@@ -30,7 +30,7 @@ from edge_agent.lock import StateLock
 from edge_agent.orders import Orders
 from edge_agent.recorder import SAMPLER_NOTE, Recorder
 from edge_agent.release import VERSION
-from edge_agent.settings import AgentSettings, BrokerSettings
+from edge_agent.settings import AgentSettings, BrokerSettings, EnrolmentSettings
 from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.forwarder import Forwarder
@@ -44,6 +44,9 @@ from edge_agent.update.slots import RECORD_NAME, Bundle, SlotStore
 from edge_agent.update.staging import StageProcess
 from edge_agent.update.states import State
 from edge_agent.update.updater import Updater
+
+if TYPE_CHECKING:
+    from edge_agent.enrolment.keeper import CertificateKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -245,13 +248,15 @@ class Agent:
             abstain_below=settings.scoring.abstain_below,
         )
         self._updater.attach(self._loop)
+        keeper = None if settings.enrolment is None else _open_keeper(settings, settings.enrolment, clock)
         broker = settings.broker
         self._link = DeviceLink(
-            Endpoint(broker.host, broker.port),
+            Endpoint(broker.host, broker.port) if keeper is None else keeper.endpoint,
             settings.fleet_id,
             settings.device_id,
             broker.keepalive_s,
-            _tls_of(broker),
+            _tls_of(broker) if keeper is None else keeper.tls,
+            is_known=keeper is None or keeper.tls is not None,
         )
         self._recorder = Recorder(self._spool, self._sink, handover, state)
         self._forwarder = Forwarder(
@@ -272,6 +277,8 @@ class Agent:
             about=self,
             on_round=self._on_round,
         )
+        if keeper is not None:
+            keeper.join(self._link, self._housekeeping, self._clock)
         local = LocalOrders(state, updates=self._updater, diagnose=self._diagnose, clock=clock)
         self._shadow = Shadow(
             shadow_queue,
@@ -428,6 +435,13 @@ class Agent:
             "free_disk_bytes": facts.free_disk_bytes,
         }
         return json.dumps(report)
+
+
+def _open_keeper(settings: AgentSettings, enrolment: EnrolmentSettings, clock: Clock) -> "CertificateKeeper":
+    # Only a device that enrols needs all of this.
+    from edge_agent.enrolment.keeper import CertificateKeeper  # noqa: PLC0415
+
+    return CertificateKeeper(settings, enrolment, clock)
 
 
 def _tls_of(broker: BrokerSettings) -> ssl.SSLContext | None:
