@@ -1,4 +1,4 @@
-"""The commands of ``fieldloop-agent`` for a person at the device: install, rollback, diagnose."""
+"""The commands of ``fieldloop-agent`` for a person at the device: install, rollback, diagnose, enrol."""
 
 import argparse
 import sys
@@ -30,6 +30,12 @@ def add_hand_commands(
     )
     diagnose.add_argument("--json", action="store_true", help="for machines")
     diagnose.set_defaults(command=_diagnose)
+    enrol = commands.add_parser("enrol", parents=[common], help="get this device's certificate for a claim token")
+    enrol.add_argument("--token-file", type=Path, metavar="FILE", help="default: enrolment.token_file of the settings")
+    enrol.add_argument("--url", help="of the endpoint, https://host:8884; default: enrolment.url of the settings")
+    enrol.add_argument("--ca", type=Path, metavar="FILE", help="the fleet's ca.pem; default: enrolment.ca")
+    enrol.add_argument("--json", action="store_true", help="for machines")
+    enrol.set_defaults(command=_enrol)
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -66,6 +72,16 @@ def _diagnose(options: argparse.Namespace) -> int:
     archive = write_archive(load_settings(options.settings), options.out, options.log, SystemClock())
     told = "" if archive.agent_answered else "; no running agent answered"
     _print(options, archive, f"wrote {archive.path}: {archive.size_bytes} bytes, {', '.join(archive.members)}{told}")
+    return 0
+
+
+def _enrol(options: argparse.Namespace) -> int:
+    """Get this device's certificate."""
+    from edge_agent.enrolment.by_hand import enrol
+    from edge_agent.settings import load_settings
+
+    held = enrol(load_settings(options.settings), options.token_file, options.url, options.ca)
+    _print(options, held, f"{held.device} of fleet {held.fleet} has its certificate; the key never leaves this device")
     return 0
 
 

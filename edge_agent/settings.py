@@ -5,6 +5,7 @@ Defaults stand beside their fields. Paths are relative to the settings file. Wha
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -51,6 +52,30 @@ class BrokerSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ca: FilePath | None = None
     certificate: FilePath | None = None
     key: FilePath | None = None
+
+
+class EnrolmentSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How this device comes by its certificate and renews it; needs the command ``openssl``.
+
+    With it, ``broker.certificate`` and ``broker.key`` are left out, the broker is known by `ca` too, and a broker's
+    host and port that are left out are those that the enrolment endpoint tells.
+
+    Attributes:
+        url: ``https://host:port`` of the enrolment endpoint.
+        ca: certificate of the fleet's root: ``ca.pem`` of its folder.
+        token_file: where a claim token may lie; it is removed once it was used.
+        renew_at: share of a certificate's life after which it is renewed.
+        timeout_s: longest silence of the endpoint.
+        retry_min_s, retry_max_s: pause after a failure; it doubles from the first to the second, with chance in it.
+    """
+
+    url: str
+    ca: FilePath
+    token_file: FilePath | None = None
+    renew_at: Annotated[float, Meta(gt=0, lt=1)] = 2 / 3
+    timeout_s: Seconds = 30.0
+    retry_min_s: Seconds = 15.0
+    retry_max_s: Seconds = 3600.0
 
 
 class RepositorySettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -219,6 +244,7 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     sink: SinkSettings = SinkSettings()
     scoring: ScoringSettings = ScoringSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    enrolment: EnrolmentSettings | None = None
 
     @property
     def device_id(self) -> DeviceId:
@@ -260,6 +286,8 @@ def problems_of(settings: AgentSettings) -> tuple[str, ...]:
     if settings.repository.retry_min_s > settings.repository.retry_max_s:
         problems.append("key 'repository.retry_min_s': greater than repository.retry_max_s")
     problems += _problems_of_broker(settings.broker)
+    if settings.enrolment is not None:
+        problems += _problems_of_enrolment(settings.enrolment, settings.broker)
     problems += _problems_of_place("source", settings.source.kind, settings.source)
     problems += _problems_of_place("sink", settings.sink.kind, settings.sink)
     if settings.source.kind != "json_lines" and settings.source.path == STDIN:
@@ -290,6 +318,22 @@ def _problems_of_broker(broker: BrokerSettings) -> list[str]:
     return problems
 
 
+def _problems_of_enrolment(enrolment: EnrolmentSettings, broker: BrokerSettings) -> list[str]:
+    problems: list[str] = []
+    try:
+        url = urlsplit(enrolment.url)
+        is_address = url.scheme == "https" and bool(url.hostname) and url.port != 0 and url.path in {"", "/"}
+    except ValueError:
+        is_address = False
+    if not is_address:
+        problems.append(f"key 'enrolment.url': {enrolment.url!r} is not an address like https://host:8884")
+    if broker.certificate is not None:
+        problems.append("key 'broker.certificate': leave it and broker.key out; [enrolment] keeps its own in 'state'")
+    if enrolment.retry_min_s > enrolment.retry_max_s:
+        problems.append("key 'enrolment.retry_min_s': greater than enrolment.retry_max_s")
+    return problems
+
+
 def problems_here(settings: AgentSettings) -> tuple[str, ...]:
     """List what these settings need and this machine does not offer; looks at the disk, changes nothing."""
     problems: list[str] = []
@@ -300,6 +344,8 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
         for key, path in _tls_files(settings.broker).items()
         if path is not None and not os.access(path, os.R_OK)
     ]
+    if settings.enrolment is not None:
+        problems += _enrolment_here(settings.enrolment)
     source, sink = settings.source, settings.sink
     if source.path not in {None, STDIN}:
         path = Path(source.path or "")
@@ -315,6 +361,15 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
     if settings.sink.path is not None and not _can_be_written(Path(settings.sink.path).parent):
         problems.append(f"key 'sink.path': the folder of {settings.sink.path} cannot be made or written")
     return tuple(problems)
+
+
+def _enrolment_here(enrolment: EnrolmentSettings) -> list[str]:
+    problems: list[str] = []
+    if not os.access(enrolment.ca, os.R_OK):
+        problems.append(f"key 'enrolment.ca': {enrolment.ca} cannot be read; copy the fleet's ca.pem there")
+    if shutil.which("openssl") is None:
+        problems.append("key 'enrolment': there is no command openssl here; apt-get install openssl")
+    return problems
 
 
 def _tls_files(broker: BrokerSettings) -> dict[str, str | None]:
@@ -362,8 +417,15 @@ def _anchored(settings: AgentSettings, folder: Path) -> AgentSettings:
     source, sink = settings.source.path, settings.sink.path
     anchored = source if source is None or source == STDIN else str(folder / source)
     tls = {key: None if path is None else str(folder / path) for key, path in _tls_files(settings.broker).items()}
+    enrolment = settings.enrolment
+    if enrolment is not None:
+        token = enrolment.token_file
+        enrolment = replace(
+            enrolment, ca=str(folder / enrolment.ca), token_file=None if token is None else str(folder / token)
+        )
     return replace(
         settings,
+        enrolment=enrolment,
         broker=replace(settings.broker, **tls),
         state=str(folder / settings.state),
         repository=replace(settings.repository, root=str(folder / settings.repository.root)),

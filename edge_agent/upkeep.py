@@ -7,6 +7,7 @@ libraries alone take longer to load than all that scoring needs.
 import random
 import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from broker.client import Endpoint
 from broker.errors import LinkError
@@ -26,6 +27,9 @@ from edge_agent.settings import BrokerSettings
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.update.shadow import Process, Shadow
 from edge_agent.update.shadow_messages import ShadowOrder
+
+if TYPE_CHECKING:
+    from edge_agent.enrolment.keeper import CertificateKeeper
 
 
 class Upkeep:
@@ -47,7 +51,8 @@ class Upkeep:
         """
         self._parts = parts
         clock, telemetry = parts.clock, parts.settings.telemetry
-        self._link = _link_of(parts)
+        keeper = _keeper_of(parts)
+        self._link = _link_of(parts, keeper)
         self._recorder = Recorder(parts.spool, parts.sink, parts.handover, parts.state)
         self._forwarder = Forwarder(
             parts.spool,
@@ -67,6 +72,8 @@ class Upkeep:
             about=self,
             on_round=on_round,
         )
+        if keeper is not None:
+            keeper.join(self._link, self._housekeeping, clock)
         self._orders = Orders(
             scoring=parts.loop,
             updates=parts.updater,
@@ -174,10 +181,25 @@ def _start_shadow(order: ShadowOrder) -> Process:
     return ShadowProcess(order)
 
 
-def _link_of(parts: Parts) -> DeviceLink:
+def _keeper_of(parts: Parts) -> "CertificateKeeper | None":
+    if parts.settings.enrolment is None:
+        return None
+    # Only a device that enrols needs all of this.
+    from edge_agent.enrolment.keeper import CertificateKeeper  # noqa: PLC0415
+
+    return CertificateKeeper(parts.settings, parts.settings.enrolment, parts.clock)
+
+
+def _link_of(parts: Parts, keeper: "CertificateKeeper | None") -> DeviceLink:
     broker, settings = parts.settings.broker, parts.settings
-    endpoint = Endpoint(broker.host, broker.port)
-    return DeviceLink(endpoint, settings.fleet_id, settings.device_id, broker.keepalive_s, _tls_of(broker))
+    return DeviceLink(
+        Endpoint(broker.host, broker.port) if keeper is None else keeper.endpoint,
+        settings.fleet_id,
+        settings.device_id,
+        broker.keepalive_s,
+        _tls_of(broker) if keeper is None else keeper.tls,
+        is_known=keeper is None or keeper.tls is not None,
+    )
 
 
 def _tls_of(broker: BrokerSettings) -> ssl.SSLContext | None:
