@@ -8,7 +8,7 @@ Times are UTC seconds since 1970. This module does no I/O and knows no broker.
 
 import math
 from collections.abc import Iterable
-from typing import Annotated, Final, NewType, TypeVar
+from typing import Annotated, Any, Final, NewType, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -395,8 +395,19 @@ class MalformedMessageError(WireError):
 BodyT = TypeVar("BodyT", bound=Body)
 
 _ENCODER = msgspec.msgpack.Encoder()
-_SPOOLED = msgspec.msgpack.Decoder(Spooled)
-_DECODERS = {channel: msgspec.msgpack.Decoder(body) for channel, body in BODY_OF.items()}
+
+
+def _spooled(body: type[Body]) -> type[Struct]:
+    """Return `Spooled` with a body of this type, which is read in one go with the key."""
+    return msgspec.defstruct(
+        f"Spooled{body.__name__}", [("key", RecordKey), ("body", body)], frozen=True, array_like=True
+    )
+
+
+_DECODERS: Final[dict[Channel, msgspec.msgpack.Decoder[Any]]] = {
+    channel: msgspec.msgpack.Decoder(_spooled(body) if RULES[channel].spooled else body)
+    for channel, body in BODY_OF.items()
+}
 _VERSION_BYTE = bytes([VERSION])
 
 
@@ -427,13 +438,11 @@ def parse(channel: Channel, payload: bytes) -> tuple[RecordKey | None, Body]:
         MalformedMessageError: not of the channel's type, or a number that is not finite.
     """
     content = _strip_version(channel, payload)
-    decoder = _DECODERS[channel]
+    key: RecordKey | None = None
     try:
+        body = _DECODERS[channel].decode(content)
         if RULES[channel].spooled:
-            spooled = _SPOOLED.decode(content)
-            key, body = spooled.key, decoder.decode(spooled.body)
-        else:
-            key, body = None, decoder.decode(content)
+            key, body = body.key, body.body
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         msg = f"{channel.value}: malformed message of {len(payload)} bytes: {error}"
         raise MalformedMessageError(msg) from error

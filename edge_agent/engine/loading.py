@@ -1,11 +1,10 @@
 """Loads the engine: as an extension module where this interpreter can, else through ctypes."""
 
-import importlib.machinery
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 
+from broker.extensions import load_extension, takes_extensions
 from edge_agent.engine.face import Engine, RowEngine
 from edge_agent.engine.library import LIBRARIES, architecture, find_library
 
@@ -51,23 +50,9 @@ def load_row_engine() -> RowEngine | None:
     return module if hasattr(module, "rows") else None
 
 
-def takes_extensions() -> bool:
-    """Tell whether this interpreter has the ABI that the extension was written for (src/python_abi.h)."""
-    # Where threads run without the lock, the ABI has a t in its name.
-    has_lock = "t" not in sys.abiflags
-    return sys.implementation.name == "cpython" and has_lock and not hasattr(sys, "getobjects")
-
-
 class _Extension(Engine, RowEngine, Protocol):
     """The extension module: `Engine` and `RowEngine`."""
 
 
 def _load_extension(library: Path) -> _Extension:
-    loader = importlib.machinery.ExtensionFileLoader(_MODULE, str(library))
-    spec = importlib.util.spec_from_file_location(_MODULE, library, loader=loader)
-    if spec is None:
-        raise ImportError(f"{library}: is no extension module")
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
-    engine: _Extension = module  # a module with the functions `open` and `rows`
-    return engine
+    return cast("_Extension", load_extension(library, _MODULE))

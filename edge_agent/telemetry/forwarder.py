@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from broker.errors import LinkError, WireError
-from broker.messages import RecordKey, Stored, TelemetryWindow, parse
-from broker.packs import MAX_WINDOWS, pack_windows
+from broker.messages import Stored, TelemetryWindow, parse_as
+from broker.packs import MAX_WINDOWS, pack_payloads
 from broker.topics import Channel
 from edge_agent.clock import Clock
 from edge_agent.telemetry.spool import Spool, SpoolRecord
@@ -207,7 +207,7 @@ def _messages_of(records: Sequence[SpoolRecord]) -> Iterator[tuple[Sequence[Spoo
 def _packs_of(run: Sequence[SpoolRecord]) -> Iterator[tuple[Sequence[SpoolRecord], bytes]]:
     """Yield windows in one pack, or in two of half the size where that is too much for one, down to none at all."""
     try:
-        yield run, pack_windows([_window_of(record) for record in run])
+        yield run, pack_payloads([record.payload() for record in run])
     except WireError as error:
         _log.debug("%d windows do not go into one pack: %s", len(run), error)
         if len(run) == 1:
@@ -218,16 +218,8 @@ def _packs_of(run: Sequence[SpoolRecord]) -> Iterator[tuple[Sequence[SpoolRecord
             yield from _packs_of(run[middle:])
 
 
-def _window_of(record: SpoolRecord) -> tuple[RecordKey, TelemetryWindow]:
-    _, window = parse(record.channel, record.payload())
-    if not isinstance(window, TelemetryWindow):
-        msg = f"a {type(window).__name__} stands where a window should"
-        raise TypeError(msg)
-    return record.key, window
-
-
 def _length_s(record: SpoolRecord) -> float:
     if record.channel is not Channel.TELEMETRY:
         return 0.0
-    _, window = _window_of(record)
+    window = parse_as(TelemetryWindow, record.channel, record.payload())
     return window.ended_utc_s - window.started_utc_s

@@ -1,4 +1,4 @@
-"""Lists what the package installs: the agent, its engine, the libraries that it carries, its unit, its documents."""
+"""Lists what the package installs: the agent, its compiled code, the libraries it carries, its unit, its documents."""
 
 import gzip
 import tomllib
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from edge_agent.engine.compile import compile_engine
+from edge_agent.engine.compile import CODEC, ENGINE, compile_library
 from scripts.deb.architectures import PYTHONS, Architecture
 from scripts.deb.archive import Entry
 from scripts.deb.compiled import compile_msgspec, python_here
@@ -18,8 +18,15 @@ _DOCUMENTS: Final = f"usr/share/doc/{NAME}"
 _FILES: Final = Path(__file__).parent / "files"
 _SERVICE: Final = Path("edge_agent") / "service"
 _PROGRAM: Final = 0o755
-# The engine's sources and how to compile them: of no use where it is compiled.
-_LEFT_OUT: Final = ("edge_agent/engine/src/", "edge_agent/engine/lib/", "edge_agent/engine/compile.py")
+# Sources of C and how to compile them: of no use where it is compiled.
+_LEFT_OUT: Final = (
+    "edge_agent/engine/src/",
+    "edge_agent/engine/lib/",
+    "edge_agent/engine/compile.py",
+    "broker/codec/src/",
+    "broker/codec/lib/",
+    "broker/codec/tables.py",
+)
 
 
 def project_version() -> str:
@@ -57,8 +64,10 @@ def _agent() -> Iterator[Entry]:
 
 def _engine(architecture: Architecture, cache: Path) -> Iterator[Entry]:
     for name in architecture.engines:
-        library = compile_engine(name, cache.resolve() / "engine")
+        library = compile_library(ENGINE, name, cache.resolve() / "engine")
         yield Entry(f"{_OURS}/edge_agent/engine/lib/{name}/{library.name}", library.read_bytes())
+        library = compile_library(CODEC, name, cache.resolve() / "codec")
+        yield Entry(f"{_OURS}/broker/codec/lib/{name}/{library.name}", library.read_bytes())
 
 
 def _libraries(architecture: Architecture, cache: Path) -> Iterator[Entry]:

@@ -27,9 +27,8 @@ from broker.messages import (
     Status,
     TelemetryWindow,
     encode,
-    parse,
 )
-from broker.packs import unpack
+from broker.packs import Parsed, parse_each
 from broker.topics import RULES, Channel, DeviceId
 from edge_agent.clock import Clock
 from trainer.monitoring import tables
@@ -104,35 +103,38 @@ class Intake:
             StoreUnavailableError: take them again later.
             StoreError: the database does not even take that they are refused.
         """
+        return self._take_or_forget([arrived for delivery in deliveries for arrived in _read(delivery)])
+
+    def _take_or_forget(self, messages: Sequence["_Arrived"]) -> list[Mark]:
         try:
-            return self._take_or_part(_unpacked(deliveries))
+            return self._take_or_part(messages)
         except BaseException:
             # Whatever it was: what was noted of records that were not committed would let a later mark cover them.
             self._forget()
             raise
 
-    def _take_or_part(self, deliveries: Sequence[Delivery]) -> list[Mark]:
+    def _take_or_part(self, messages: Sequence["_Arrived"]) -> list[Mark]:
         try:
-            return self._take(deliveries)
+            return self._take(messages)
         except StoreUnavailableError:
             raise
         except (StoreError, ValueError, TypeError, OverflowError) as error:
             # Drivers raise ValueError and its like themselves for what their database cannot hold.
             self._forget()
-            if len(deliveries) == 1:
-                return self._refuse_alone(deliveries[0], error)
+            if len(messages) == 1:
+                return self._refuse_alone(messages[0].delivery, error)
         # One of them is poison to the database (text that it cannot hold): find it, and harm no other.
         marks = {}
-        for delivery in deliveries:
-            for mark in self.take([delivery]):
+        for message in messages:
+            for mark in self._take_or_forget([message]):
                 marks[mark.device, mark.epoch] = mark
         return list(marks.values())
 
-    def _take(self, deliveries: Sequence[Delivery]) -> list[Mark]:
+    def _take(self, messages: Sequence["_Arrived"]) -> list[Mark]:
         now = self._clock.utc_s()
         batch = _Batch()
-        for delivery in deliveries:
-            self._add(batch, delivery, now)
+        for message in messages:
+            self._add(batch, message, now)
         marks = [Mark(device, epoch, self._known[device, epoch].through) for device, epoch in batch.touched]
         self._write(batch, marks, now)
         self._count(batch)
@@ -140,19 +142,18 @@ class Intake:
             self._known.popitem(last=False)
         return [mark for mark in marks if mark.through > 0]
 
-    def _add(self, batch: _Batch, delivery: Delivery, now: float) -> None:
+    def _add(self, batch: _Batch, message: "_Arrived", now: float) -> None:
+        delivery = message.delivery
         device, channel = delivery.topic.device, delivery.topic.channel
-        try:
-            # Of what was a pack, `_unpacked` has left only those that cannot be unpacked.
-            (payload,) = unpack(channel, delivery.payload)
-            key, body = parse(channel, payload)
-        except WireError as error:
+        if isinstance(message.said, WireError):
+            error = message.said
             _add_refused(batch, delivery, error, now)
             key = _key_of(delivery) if isinstance(error, MalformedMessageError) else None
             if key is not None:
                 # Its body will be no better when it is sent again: it counts as received, kept for people.
                 self._is_new_record(batch, device, key, "refused", now)
             return
+        key, body, _ = message.said
         if key is not None:
             if not self._is_new_record(batch, device, key, channel.value, now):
                 return
@@ -292,17 +293,28 @@ class Intake:
         self._running.clear()
 
 
-def _unpacked(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Return deliveries of one record each; a pack that cannot be unpacked stays, to be refused with its reason."""
-    single: list[Delivery] = []
-    for delivery in deliveries:
-        try:
-            payloads = unpack(delivery.topic.channel, delivery.payload)
-        except WireError:
-            single.append(delivery)
-        else:
-            single += [replace(delivery, payload=payload) for payload in payloads]
-    return single
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """One record or message, read once.
+
+    Attributes:
+        delivery: as it came; of a pack, as its record would have come alone.
+        said: what it says, or why it was refused.
+    """
+
+    delivery: Delivery
+    said: Parsed | WireError
+
+
+def _read(delivery: Delivery) -> list[_Arrived]:
+    """Return what a delivery carries; a pack that cannot be unpacked stays one, refused with its reason."""
+    try:
+        parsed = parse_each(delivery.topic.channel, delivery.payload)
+    except WireError as error:
+        return [_Arrived(delivery, error)]
+    if len(parsed) == 1 and parsed[0][2] is delivery.payload:
+        return [_Arrived(delivery, parsed[0])]
+    return [_Arrived(replace(delivery, payload=each[2]), each) for each in parsed]
 
 
 def _key_of(delivery: Delivery) -> RecordKey | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.codec.loading import load_codec
 from edge_agent.engine import compile as engine
 from edge_agent.engine.library import FILE_NAME, architecture
 
@@ -37,6 +38,7 @@ def test_cc_compiles_for_this_machine_where_there_is_no_zig(tmp_path: Path, monk
         "load_engine(None, pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", program, str(library)], check=True, timeout=60)
+    assert load_codec(tmp_path / "codec" / architecture() / engine.CODEC.file_name) is not None
     # Once more: what is there is left alone, until the sources are others.
     before = library.stat().st_mtime_ns
     assert engine.compile_engine(architecture(), tmp_path).stat().st_mtime_ns == before
@@ -85,6 +87,7 @@ def test_a_wheel_carries_the_engine_of_every_architecture(tmp_path: Path):
     with zipfile.ZipFile(wheel) as packed:
         for name, machine in ELF_MACHINES.items():
             assert machine_of(packed.read(f"edge_agent/engine/lib/{name}/{FILE_NAME}")) == machine
+            assert machine_of(packed.read(f"broker/codec/lib/{name}/{engine.CODEC.file_name}")) == machine
         packed.extractall(tmp_path / "installed")
     program = "from edge_agent.engine.loading import load_engine, find_library; load_engine(); print(find_library())"
     done = subprocess.run(

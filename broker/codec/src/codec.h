@@ -1,0 +1,26 @@
+/* Packs of telemetry windows: from payloads of version 1 and back. */
+#ifndef FIELDLOOP_CODEC_H
+#define FIELDLOOP_CODEC_H
+
+#include "message.h"
+
+#if defined(__GNUC__)
+#define FL_PUBLIC __attribute__((visibility("default")))
+#else
+#define FL_PUBLIC
+#endif
+
+typedef struct {
+    const uint8_t *bytes;
+    size_t size;
+} payload;
+
+/* Takes each payload that a pack carries; false: go no further. The bytes are its own only until it returns. */
+typedef bool (*payload_sink)(void *whose, const uint8_t *bytes, size_t size);
+
+/* Unpack a payload of version 2. NULL: done; else why not, and `p->c.is_beyond` tells whether Python can do it. */
+const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, payload_sink sink, void *whose);
+/* Pack payloads of version 1, unpack them again and compare. The caller frees `*packed`. NULL: done; else why not. */
+const char *fl_pack(pack *p, const payload *payloads, unsigned n, uint8_t **packed, size_t *size);
+
+#endif
