@@ -22,11 +22,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.conftest import RecordRatio
 from benchmarks.fleet_load import make_records, make_window
-from broker.client import Endpoint, WireClient
+from broker.client import Delivery, Endpoint, WireClient
 from broker.local import start_local_broker
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
 from broker.mosquitto import find_mosquitto
-from broker.packs import pack_windows
+from broker.packs import pack_windows, parse_each
 from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic
 from edge_agent.clock import SystemClock
 from trainer.monitoring.receiver import Monitor, filters_of
@@ -56,30 +56,57 @@ def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
 
 @pytest.mark.timeout(600)
 def bench_monitor_against_a_subscriber_that_only_counts(endpoint, tmp_path, record_ratio) -> None:
-    messages: list[Message] = [
-        (Topic(FLEET, device, Channel.TELEMETRY), encode_record(key, encode_body(window)))
-        for device, key, window in make_records(RECORDS, DEVICES, SEED)
-    ]
-    _compare(endpoint, tmp_path, record_ratio, messages, RECORDS, "monitor into SQLite / subscriber that only counts")
+    name = "monitor into SQLite / subscriber that only counts"
+    _compare_monitor(endpoint, tmp_path, record_ratio, _alone(RECORDS), RECORDS, name)
 
 
 @pytest.mark.timeout(600)
 def bench_monitor_reading_packs_against_a_subscriber_that_only_counts_them(endpoint, tmp_path, record_ratio) -> None:
-    """The same in packs of three: a third of the bytes, and a millisecond a window to read, in Python."""
+    """The same in packs of three, as devices send them."""
+    name = "monitor into SQLite, windows in packs / subscriber that only counts the packs"
+    _compare_monitor(endpoint, tmp_path, record_ratio, _packed(RECORDS), RECORDS, name)
+
+
+def _alone(n_records: int) -> list[Message]:
+    return [
+        (Topic(FLEET, device, Channel.TELEMETRY), encode_record(key, encode_body(window)))
+        for device, key, window in make_records(n_records, DEVICES, SEED)
+    ]
+
+
+def _packed(n_records: int) -> list[Message]:
     by_device: dict[DeviceId, list[tuple[RecordKey, TelemetryWindow]]] = {}
-    n_records = RECORDS // 3
     for device, key, window in make_records(n_records, DEVICES, SEED):
         by_device.setdefault(device, []).append((key, window))
-    messages: list[Message] = [
+    return [
         (Topic(FLEET, device, Channel.TELEMETRY), pack_windows(records[at : at + TOGETHER]))
         for device, records in by_device.items()
         for at in range(0, len(records), TOGETHER)
     ]
-    name = "monitor into SQLite, windows in packs / subscriber that only counts the packs"
-    _compare(endpoint, tmp_path, record_ratio, messages, n_records, name)
 
 
-def _compare(
+@pytest.mark.timeout(600)
+def bench_records_into_decoded_structs_against_a_subscriber_that_only_counts(endpoint, record_ratio) -> None:
+    _compare_decoding(endpoint, record_ratio, _alone(RECORDS), RECORDS, "records into decoded structs")
+
+
+@pytest.mark.timeout(600)
+def bench_packs_into_decoded_structs_against_a_subscriber_that_only_counts_them(endpoint, record_ratio) -> None:
+    messages = _packed(RECORDS)
+    _compare_decoding(endpoint, record_ratio, messages, RECORDS, "records into decoded structs, in packs of three")
+
+
+def _compare_decoding(
+    endpoint: Endpoint, record_ratio: RecordRatio, messages: Sequence[Message], n_records: int, what: str
+) -> None:
+    def decoder(expected: int) -> float:
+        return _drain_by_decoder(endpoint, expected)
+
+    name = f"{what} / subscriber that only counts"
+    _compare(endpoint, record_ratio, messages, n_records, name, decoder)
+
+
+def _compare_monitor(
     endpoint: Endpoint, folder: Path, record_ratio: RecordRatio, messages: Sequence[Message], n_records: int, name: str
 ) -> None:
     folders = itertools.count()
@@ -87,6 +114,17 @@ def _compare(
     def monitor(expected: int) -> float:
         return _drain_by_monitor(endpoint, folder / f"{next(folders)}.db", expected)
 
+    _compare(endpoint, record_ratio, messages, n_records, name, monitor)
+
+
+def _compare(
+    endpoint: Endpoint,
+    record_ratio: RecordRatio,
+    messages: Sequence[Message],
+    n_records: int,
+    name: str,
+    monitor: Callable[[int], float],
+) -> None:
     def counter(expected: int) -> float:
         return _drain_by_counter(endpoint, expected)
 
@@ -131,6 +169,28 @@ def _drain_by_monitor(endpoint: Endpoint, database: Path, expected: int) -> floa
     elapsed_s = time.perf_counter() - start_s
     monitor.close()
     store.close()
+    return elapsed_s
+
+
+def _drain_by_decoder(endpoint: Endpoint, expected: int) -> float:
+    """Return the seconds from connecting to the last record as a checked struct, by the monitor's own client."""
+    decoded = 0
+    done = threading.Event()
+
+    def decode(delivery: Delivery) -> None:
+        nonlocal decoded
+        decoded += len(parse_each(delivery.topic.channel, delivery.payload))
+        if decoded >= expected:
+            done.set()
+
+    filters = filters_of(FLEET, SHARDS)
+    client = WireClient(endpoint, "decoder", filters=filters, on_delivery=decode, rng=random.Random(SEED))
+    start_s = time.perf_counter()
+    client.start()
+    _wait_until(lambda: client.is_connected)
+    assert expected == 0 or done.wait(DEADLINE_S)
+    elapsed_s = time.perf_counter() - start_s
+    client.close()
     return elapsed_s
 
 

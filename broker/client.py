@@ -1,41 +1,49 @@
 """The MQTT client: holds one link to a broker, hands over what is published, passes on what arrives.
 
 It speaks MQTT 3.1.1 and publishes with QoS 1, so that any broker serves. It decides when to connect again and nothing
-else: what a message means, and whether it is stored, is for its callers (a PUBACK says only that a broker took it). The
-types of paho-mqtt stay inside this module. Devices run it: it imports little.
+else: what a message means, and whether it is stored, is for its callers (a PUBACK says only that a broker took it).
+Devices run it: it imports little. `broker/frames.py` knows the packets, `broker/link.py` the connection.
 """
 
-import contextlib
 import logging
 import random
-import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
+from broker import frames
 from broker.backoff import backoff_s, failures_after
 from broker.errors import LinkError
-from broker.messages import MAX_BYTES, Body, MessageTooLargeError, encode
+from broker.frames import FrameReader, Will
+from broker.link import Link
+from broker.messages import MAX_BYTES, MAX_PACKET_BYTES, Body, MessageTooLargeError, encode
 from broker.topics import RULES, Channel, Topic, TopicError, parse_topic
 
 logger = logging.getLogger(__name__)
 
-_QOS = 1
-_LOOP_S = 1.0
+_QOS: Final = 1
+_MAX_IN_FLIGHT: Final = 100
+_MAX_PACKET_ID: Final = 0xFFFF
+# A broker that a whole fleet comes back to takes its time.
+_ANSWER_S: Final = 60.0
 # A polite goodbye takes one round trip; a peer that does not read must not hold up the end of a program.
-_GOODBYE_LOOPS = 20
-_GOODBYE_LOOP_S = 0.1
-_JOIN_S = 10.0
-# What was sent and is not acknowledged by the other machine for so long ends the link. Without this the kernel goes on
-# for a quarter of an hour, and a link that is seldom tested would be found dead that late. It costs no byte.
-_UNACKNOWLEDGED_MS = 60_000
+_GOODBYE_S: Final = 2.0
+_GOODBYE_LOOP_S: Final = 0.1
+_JOIN_S: Final = 10.0
+# Topics that were read once are known; so many of them, and no more, whoever sends.
+_KNOWN_TOPICS: Final = 20_000
+_REFUSALS: Final = {
+    1: "it does not speak MQTT 3.1.1",
+    2: "it does not take this client's name",
+    3: "it is not available",
+    4: "wrong user name or password",
+    5: "this client may not connect",
+}
 
 
 class Endpoint(Struct, frozen=True):
@@ -119,28 +127,24 @@ class WireClient:
         self._refused_filters: tuple[str, ...] = ()
         self._reason = ""
 
-        self._client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=clean_session,
-            protocol=mqtt.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        self._client.max_inflight_messages_set(100)
-        self._client.max_queued_messages_set(max_queued)
-        self._client.on_connect = self._handle_connect
-        self._client.on_subscribe = self._handle_subscribe
-        self._client.on_message = self._handle_message
-        # With this set, publish() leaves the writing to the network thread: it never waits for the socket, and two
-        # threads never write at once.
-        self._client.on_socket_register_write = _leave_to_network_thread
-        self._client.on_socket_open = _bound_silence
-        if tls is not None:
-            self._client.tls_set_context(tls)
+        self._clean_session = clean_session
+        self._keepalive_s = keepalive_s
+        self._max_queued = max_queued
+        self._tls = tls
+        self._will = None
         if will is not None:
             topic, body = will
-            self._client.will_set(str(topic), encode(body), _QOS, retain=RULES[topic.channel].retained)
-        self._client.connect_async(endpoint.host, endpoint.port, keepalive_s)
+            self._will = Will(str(topic).encode(), encode(body), RULES[topic.channel].retained)
+        # What threads share, under the lock: messages that wait for their turn, those that were sent and are not
+        # acknowledged, by packet id and in the order of sending, and bytes that wait for the network thread.
+        self._lock = threading.Lock()
+        self._waiting: deque[_Outgoing] = deque()
+        self._in_flight: dict[int, _Outgoing] = {}
+        self._last_id = 0
+        self._output = bytearray()
+        self._link: Link | None = None
+        # Of the network thread alone.
+        self._known_topics: dict[bytes, Topic] = {}
 
     @property
     def is_connected(self) -> bool:
@@ -168,7 +172,7 @@ class WireClient:
             LinkError: the link is down, or too many messages wait already.
             MessageTooLargeError: the payload is over its channel's limit; no reader would accept it.
         """
-        self._hand_over(topic, payload)
+        self._hand_over(topic, payload, None)
 
     def publish_and_wait(self, topic: Topic, payload: bytes, timeout_s: float) -> None:
         """Publish, and wait until the broker has acknowledged it.
@@ -180,77 +184,138 @@ class WireClient:
         """
         if threading.current_thread() is self._thread:
             raise RuntimeError("publish_and_wait was called from the network thread: use publish there")
-        info = self._hand_over(topic, payload)
-        try:
-            info.wait_for_publish(timeout_s)
-            is_published = info.is_published()
-        except (RuntimeError, ValueError) as error:
-            raise LinkError(f"{topic}: not sent to {self._endpoint}: {error}") from error
-        if not is_published:
+        acknowledged = threading.Event()
+        self._hand_over(topic, payload, acknowledged)
+        if not acknowledged.wait(timeout_s):
             raise LinkError(f"{topic}: {self._endpoint} did not acknowledge within {timeout_s} s")
 
     def close(self) -> None:
         """Say goodbye to the broker (the will is not published) and end the network thread."""
-        if self._closing.is_set():
-            return
-        self._closing.set()
-        # Order matters: disconnect() only appends a packet, after everything that was published before it.
-        self._client.disconnect()
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            # After everything that was published before it; without a link there is nobody to say it to.
+            self._output += frames.GOODBYE
+            link = self._link
+        if link is not None:
+            link.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(_JOIN_S)
 
-    def _hand_over(self, topic: Topic, payload: bytes) -> mqtt.MQTTMessageInfo:
+    def _hand_over(self, topic: Topic, payload: bytes, acknowledged: threading.Event | None) -> None:
         limit = MAX_BYTES[topic.channel]
         if len(payload) > limit:
             raise MessageTooLargeError(f"{topic}: message of {len(payload)} bytes, at most {limit} are allowed")
-        if not self._up.is_set() or self._closing.is_set():
-            raise LinkError(f"{topic}: no link to {self._endpoint}; try again when it is up")
-        info = self._client.publish(str(topic), payload, _QOS, retain=RULES[topic.channel].retained)
-        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-            raise LinkError(f"{topic}: too many messages wait for {self._endpoint}; try again later")
-        # MQTT_ERR_NO_CONN: the link broke this moment; paho keeps the message and sends it over the next one.
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            raise LinkError(f"{topic}: not sent to {self._endpoint}: {mqtt.error_string(info.rc)}")
-        return info
+        message = _Outgoing(str(topic).encode(), payload, RULES[topic.channel].retained, acknowledged)
+        with self._lock:
+            if not self._up.is_set() or self._closing.is_set():
+                raise LinkError(f"{topic}: no link to {self._endpoint}; try again when it is up")
+            if len(self._waiting) + len(self._in_flight) >= self._max_queued:
+                raise LinkError(f"{topic}: too many messages wait for {self._endpoint}; try again later")
+            is_idle = not self._output
+            self._waiting.append(message)
+            self._send_waiting()
+            link = self._link
+        if is_idle and link is not None and threading.current_thread() is not self._thread:
+            link.wake()
+
+    def _send_waiting(self) -> None:
+        """Give packet ids to messages that wait, as long as not too many are in flight; holds the lock."""
+        while self._waiting and len(self._in_flight) < _MAX_IN_FLIGHT:
+            message = self._waiting.popleft()
+            packet_id = self._next_id()
+            message.packet = frames.publish(message.topic, message.payload, packet_id, retained=message.retained)
+            self._in_flight[packet_id] = message
+            self._output += message.packet
+
+    def _next_id(self) -> int:
+        while True:
+            self._last_id = self._last_id % _MAX_PACKET_ID + 1
+            if self._last_id not in self._in_flight:
+                return self._last_id
 
     # --- network thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         while not self._closing.is_set():
             self._reason = ""
+            link: Link | None = None
             try:
-                self._client.reconnect()
-                self._serve()
-            except OSError as error:
+                link = Link(self._endpoint.host, self._endpoint.port, self._tls)
+                self._serve(link)
+            except (OSError, LinkError, frames.FrameError) as error:
                 self._reason = str(error)
             except Exception as error:
-                # What paho makes of a broken packet is not foreseeable; the thread must live on.
+                # A mistake of ours must not end the thread that all hangs on.
                 logger.exception("%s: surprise in the network thread, connecting again", self._client_id)
                 self._reason = repr(error)
-            self._end_link()
+            self._end_link(link)
             if not self._closing.is_set():
                 self._closing.wait(backoff_s(self._failures, self._rng))
 
-    def _serve(self) -> None:
-        """Run the link until it breaks or the goodbye is sent."""
-        if self._closing.is_set():
-            # close() came while there was no socket to say goodbye on; without one the broker would publish the will.
-            self._client.disconnect()
-        result = MQTTErrorCode.MQTT_ERR_SUCCESS
-        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._closing.is_set():
-            result = self._client.loop(_LOOP_S)
-        loops = 0
-        while result == MQTTErrorCode.MQTT_ERR_SUCCESS and loops < _GOODBYE_LOOPS:
-            result = self._client.loop(_GOODBYE_LOOP_S)
-            loops += 1
-        self._reason = self._reason or mqtt.error_string(result)
+    def _serve(self, link: Link) -> None:
+        """Run the link until it breaks or the goodbye is sent.
 
-    def _end_link(self) -> None:
-        socket = self._client.socket()
-        if socket is not None:
-            socket.close()
-        was_up = self._up.is_set()
-        self._up.clear()
+        Raises:
+            OSError: the connection broke.
+            LinkError: the broker ended it, refused this client, or does not answer.
+            frames.FrameError: it sends what no broker does.
+        """
+        packet = frames.connect(self._client_id, self._keepalive_s, clean_session=self._clean_session, will=self._will)
+        with self._lock:
+            self._link = link
+            self._output[:] = packet + (frames.GOODBYE if self._closing.is_set() else b"")
+        reader = FrameReader(MAX_PACKET_BYTES)
+        silence = _Silence(self._keepalive_s, self._monotonic_s())
+        pending = bytearray()
+        while not self._closing.is_set():
+            self._take_output(pending, silence)
+            chunk = link.exchange(pending, silence.left_s(self._monotonic_s(), is_up=self._up.is_set()))
+            if chunk:
+                silence.heard_at(self._monotonic_s())
+                self._handle_packets(reader.feed(chunk))
+            if silence.wants_ping(self._monotonic_s(), is_up=self._up.is_set()):
+                pending += frames.PING
+        end_s = self._monotonic_s() + _GOODBYE_S
+        self._take_output(pending, silence)
+        while pending and self._monotonic_s() < end_s:
+            link.exchange(pending, _GOODBYE_LOOP_S)
+
+    def _take_output(self, pending: bytearray, silence: "_Silence") -> None:
+        with self._lock:
+            pending += self._output
+            self._output.clear()
+        if pending:
+            silence.said_at(self._monotonic_s())
+
+    def _handle_packets(self, packets: list[tuple[int, bytes]]) -> None:
+        acknowledgements = bytearray()
+        for first, body in packets:
+            kind = first & frames.KIND
+            if kind == frames.PUBLISH:
+                packet_id = self._handle_message(first, body)
+                if packet_id is not None:
+                    acknowledgements += frames.acknowledge(packet_id)
+            elif kind == frames.PUBACK:
+                self._handle_acknowledgement(frames.packet_id_of(body))
+            elif kind == frames.CONNACK:
+                self._handle_connect(body)
+            elif kind == frames.SUBACK:
+                self._handle_subscribe(body[2:])
+        if acknowledgements:
+            with self._lock:
+                # What comes after the goodbye is as good as never said.
+                if not self._closing.is_set():
+                    self._output += acknowledgements
+
+    def _end_link(self, link: Link | None) -> None:
+        with self._lock:
+            self._link = None
+            was_up = self._up.is_set()
+            self._up.clear()
+        if link is not None:
+            link.close()
         self._failures = failures_after(self._failures, self._monotonic_s() - self._up_since_s if was_up else 0.0)
         if self._closing.is_set():
             logger.debug("%s: link to %s closed", self._client_id, self._endpoint)
@@ -276,55 +341,116 @@ class WireClient:
         except Exception:
             logger.exception("%s: the handler of link changes failed", self._client_id)
 
-    def _handle_connect(
-        self,
-        client: mqtt.Client,
-        _userdata: object,
-        _flags: mqtt.ConnectFlags,
-        code: ReasonCode,
-        _properties: Properties | None,
-    ) -> None:
-        if code.is_failure:
-            self._reason = f"the broker refused: {code}"
-            return
+    def _handle_connect(self, body: bytes) -> None:
+        code = body[1] if len(body) > 1 else 0
+        if code:
+            raise LinkError(f"the broker refused: {_REFUSALS.get(code, f'code {code}')}")
         self._refused_filters = ()
-        if self._filters:
-            client.subscribe([(topic_filter, _qos_of(topic_filter)) for topic_filter in self._filters])
-        else:
+        with self._lock:
+            if self._filters:
+                wanted = [(topic_filter, _qos_of(topic_filter)) for topic_filter in self._filters]
+                self._output += frames.subscribe(self._next_id(), wanted)
+            # Not acknowledged on the link before: the broker may have it or not.
+            for message in self._in_flight.values():
+                self._output += frames.resent(message.packet)
+        if not self._filters:
             self._begin_link()
 
-    def _handle_subscribe(
-        self,
-        _client: mqtt.Client,
-        _userdata: object,
-        _mid: int,
-        codes: list[ReasonCode],
-        _properties: Properties | None,
-    ) -> None:
+    def _handle_subscribe(self, codes: bytes) -> None:
         self._refused_filters = tuple(
-            topic_filter for topic_filter, code in zip(self._filters, codes, strict=False) if code.is_failure
+            topic_filter
+            for topic_filter, code in zip(self._filters, codes, strict=False)
+            if code >= frames.REFUSED_FILTER
         )
         if self._refused_filters:
             # Asking again would not help, and what this client publishes is still wanted.
             logger.error("%s: %s refused to subscribe to %s", self._client_id, self._endpoint, self._refused_filters)
         self._begin_link()
 
-    def _handle_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+    def _handle_acknowledgement(self, packet_id: int) -> None:
+        with self._lock:
+            message = self._in_flight.pop(packet_id, None)
+            self._send_waiting()
+        if message is not None and message.acknowledged is not None:
+            message.acknowledged.set()
+
+    def _handle_message(self, first: int, body: bytes) -> int | None:
+        """Pass a message on; return the packet id by which it is acknowledged, None where nobody waits for that."""
+        name, packet_id, payload = frames.parse_message(first, body)
+        topic = self._known_topics.get(name)
+        if topic is None:
+            try:
+                topic = parse_topic(name.decode())
+            except (TopicError, UnicodeDecodeError) as error:
+                self._refused_topics += 1
+                logger.debug("%s: message dropped: %s", self._client_id, error)
+                return packet_id
+            if len(self._known_topics) >= _KNOWN_TOPICS:
+                self._known_topics.clear()
+            self._known_topics[name] = topic
+        limit = MAX_BYTES[topic.channel]
+        if len(payload) > limit:
+            payload = payload[: limit + 1]
         try:
-            topic = parse_topic(message.topic)
-        except (TopicError, UnicodeDecodeError) as error:
-            self._refused_topics += 1
-            logger.debug("%s: message dropped: %s", self._client_id, error)
-            return
-        payload = bytes(message.payload[: MAX_BYTES[topic.channel] + 1])
-        try:
-            self._on_delivery(Delivery(topic, payload, message.retain))
+            self._on_delivery(Delivery(topic, payload, bool(first & frames.RETAINED)))
         except Exception:
             logger.exception("%s: the handler of %s failed", self._client_id, topic)
+        return packet_id
 
 
-def _leave_to_network_thread(_client: mqtt.Client, _userdata: object, _socket: object) -> None:
-    """Do nothing: the network thread watches the queue itself."""
+class _Outgoing(Struct):
+    """A message on its way to the broker.
+
+    Attributes:
+        acknowledged: is set when the broker has it; None: nobody waits.
+        packet: as it was sent; empty before.
+    """
+
+    topic: bytes
+    payload: bytes
+    retained: bool
+    acknowledged: threading.Event | None
+    packet: bytes = b""
+
+
+class _Silence:
+    """When the link is tested: once one side has said nothing for a time; unanswered for as long again, it is over."""
+
+    def __init__(self, keepalive_s: int, now_s: float) -> None:
+        self._keepalive_s = keepalive_s
+        self._began_s = self._said_s = self._heard_s = now_s
+        self._is_asked = False
+
+    def said_at(self, now_s: float) -> None:
+        """Note that something was sent."""
+        self._said_s = now_s
+
+    def heard_at(self, now_s: float) -> None:
+        """Note that something came: the other side is there."""
+        self._heard_s = now_s
+        self._is_asked = False
+
+    def left_s(self, now_s: float, *, is_up: bool) -> float:
+        """Return how long nothing need be done."""
+        if not is_up:
+            return max(self._began_s + _ANSWER_S - now_s, 0.0)
+        if self._keepalive_s == 0:
+            return _ANSWER_S
+        return max(min(self._said_s, self._heard_s) + self._keepalive_s - now_s, 0.0)
+
+    def wants_ping(self, now_s: float, *, is_up: bool) -> bool:
+        """Tell whether the link is to be tested now.
+
+        Raises:
+            LinkError: it was, and nothing came.
+        """
+        if self.left_s(now_s, is_up=is_up) > 0 or (is_up and self._keepalive_s == 0):
+            return False
+        if not is_up or self._is_asked:
+            raise LinkError("the broker does not answer")
+        self._is_asked = True
+        self._said_s = self._heard_s = now_s
+        return True
 
 
 def _qos_of(topic_filter: str) -> int:
@@ -334,11 +460,3 @@ def _qos_of(topic_filter: str) -> int:
     retained, and the next mark says it as well. That spares a device a tenth of what its windows cost on the wire.
     """
     return 0 if topic_filter.rpartition("/")[2] == Channel.STORED.value else _QOS
-
-
-def _bound_silence(_client: mqtt.Client, _userdata: object, link: object) -> None:
-    """Have the kernel give up a link on which nothing is acknowledged; where it cannot, the keepalive has to do."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is not None and isinstance(link, socket.socket):
-        with contextlib.suppress(OSError):
-            link.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)

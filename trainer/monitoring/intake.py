@@ -7,10 +7,11 @@ receiver's writer thread): what is stored is the database's to say, the memory h
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import select
 
 from broker.client import Delivery
@@ -314,7 +315,7 @@ def _read(delivery: Delivery) -> list[_Arrived]:
         return [_Arrived(delivery, error)]
     if len(parsed) == 1 and parsed[0][2] is delivery.payload:
         return [_Arrived(delivery, parsed[0])]
-    return [_Arrived(replace(delivery, payload=each[2]), each) for each in parsed]
+    return [_Arrived(structs.replace(delivery, payload=each[2]), each) for each in parsed]
 
 
 def _key_of(delivery: Delivery) -> RecordKey | None:

@@ -17,6 +17,7 @@ from broker.local import start_local_broker
 from broker.messages import MAX_BYTES, MessageTooLargeError, Status, encode, parse, parse_as
 from broker.packs import unpack
 from broker.topics import RULES, Channel, Topic, fleet_filter, parse_device, parse_fleet
+from tests.raw_mqtt import RAW_CONNECT, publish_raw
 from tests.unit.broker.wire_examples import EXAMPLES, PRESENT, file_of, present_payload
 from tests.waiting import wait_until
 
@@ -27,7 +28,6 @@ EVENTS = Topic(FLEET, DEVICE, Channel.EVENTS)
 ALL = f"fieldloop/1/{FLEET}/#"
 ONLINE = Status(online=True, at_utc_s=1.0, boot_id="b", agent_version="1")
 OFFLINE = Status(online=False, at_utc_s=2.0, boot_id="b", agent_version="1")
-RAW_CONNECT = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03raw"
 
 
 def numbered(n: int) -> bytes:
@@ -285,7 +285,7 @@ def test_a_client_whose_links_do_not_hold_waits_longer_each_time_until_one_does(
 
     def cut_link():
         n_ended = inbox.links.count(False)
-        device._client.socket().shutdown(socket.SHUT_RDWR)
+        device._link.cut()
         wait_until(lambda: inbox.links.count(False) > n_ended)
         wait_until(lambda: device.is_connected, 30)
 
@@ -331,19 +331,3 @@ def test_a_packet_over_the_largest_message_is_cut_off_before_it_is_read(broker):
         link.sendall(b"\x32\xff\xff\xff\x7f" + b"\x00\x03a/b\x00\x01payload")
         with contextlib.suppress(ConnectionResetError):
             assert link.recv(4) == b""
-
-
-def publish_raw(endpoint: Endpoint, topic: str, payload: bytes) -> None:
-    """Publish at QoS 1 on a topic that `WireClient` could not even name, and wait for the acknowledgement."""
-    encoded = topic.encode()
-    content = len(encoded).to_bytes(2, "big") + encoded + b"\x00\x01" + payload
-    length, rest = b"", len(content)
-    while rest or not length:
-        rest, digit = divmod(rest, 128)
-        length += bytes([digit | (0x80 if rest else 0)])
-    with socket.create_connection((endpoint.host, endpoint.port), 10) as link:
-        link.sendall(RAW_CONNECT)
-        assert link.recv(4)[0] == 0x20
-        link.sendall(b"\x32" + length + content)
-        assert link.recv(4)[0] == 0x40
-        link.sendall(b"\xe0\x00")

@@ -7,6 +7,7 @@ from broker.client import Delivery
 from broker.local import start_local_broker
 from broker.messages import Label, Labels, Sample, Samples, encode
 from broker.topics import SHARDS, Channel, shard_of
+from tests.raw_mqtt import publish_raw
 from tests.unit.trainer.simulated_fleet import draw_window, make_manifest
 from tests.waiting import wait_until
 from trainer.monitoring.fleet import count_windows, intake_totals, list_devices, refused_by_device
@@ -64,7 +65,7 @@ def test_a_monitor_that_was_away_and_started_anew_loses_nothing_and_stores_nothi
     assert intake_totals(store).records == 20
 
 
-def test_hostile_messages_are_counted_for_their_device_and_harm_no_other(make_monitor, make_device, store):
+def test_hostile_messages_are_counted_for_their_device_and_harm_no_other(broker, make_monitor, make_device, store):
     make_monitor()
     good, bad = make_device("good"), make_device("bad")
     put_windows(good, 5)
@@ -72,8 +73,8 @@ def test_hostile_messages_are_counted_for_their_device_and_harm_no_other(make_mo
         for channel in (Channel.TELEMETRY, Channel.STATUS, Channel.SAMPLES, Channel.EVENTS, Channel.LABELS):
             if len(payload) <= 4096:
                 bad.client.publish(bad.topic(channel), payload)
-    bad.client._client.publish("fieldloop/1/main/zz/bad/telemetry", b"x", 1)
-    bad.client._client.publish(str(bad.topic(Channel.STATUS)), b"\x01" * 100_000, 1)
+    publish_raw(broker.endpoint, "fieldloop/1/main/zz/bad/telemetry", b"x")
+    publish_raw(broker.endpoint, str(bad.topic(Channel.STATUS)), b"\x01" * 100_000)
     good.send_spool()
     wait_until(lambda: not good.spool)
     wait_until(lambda: refused_by_device(store) == {"bad": 16})
