@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.fleet_load import BUNDLE, N_FEATURES, START_UTC_S, WINDOW_S, make_window
+from benchmarks.fleet_windows import BUNDLE, N_FEATURES, START_UTC_S, WINDOW_S, make_window
 from broker.messages import Sample, Samples, Stored, encode_body, parse
 from broker.packs import unpack
 from broker.topics import Channel

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.fleet_load import ROWS, make_window
+from benchmarks.fleet_windows import ROWS, make_window
 from broker.client import Delivery, WireClient
 from broker.messages import (
     Epoch,

@@ -3,11 +3,14 @@
 ``FIELDLOOP_BENCH_RECORDS`` bounds the records of one round (9,000; the local broker keeps 10,000 for an absent client).
 """
 
+import contextlib
 import itertools
 import json
 import os
 import random
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,13 +24,20 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.conftest import RecordRatio
-from benchmarks.fleet_load import make_records, make_window
-from broker.client import Delivery, Endpoint, WireClient
+from benchmarks.fleet_windows import make_records, make_window
+from benchmarks.monitor_process import drain
+from benchmarks.wire_fleet import (  # noqa: F401 - run here, so that their figures are of this area
+    bench_a_fleet_whose_broker_is_killed,
+    bench_memory_of_a_device_in_a_monitor,
+    fleet_broker,
+    fleet_store,
+)
+from broker.client import Endpoint, WireClient
 from broker.local import start_local_broker
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
 from broker.mosquitto import find_mosquitto
-from broker.packs import pack_windows, parse_each
-from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic
+from broker.packs import pack_windows, unpack
+from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic, shard_of
 from edge_agent.clock import SystemClock
 from trainer.monitoring.receiver import Monitor, filters_of
 from trainer.monitoring.store import open_store, store_uri
@@ -96,11 +106,65 @@ def bench_packs_into_decoded_structs_against_a_subscriber_that_only_counts_them(
     _compare_decoding(endpoint, record_ratio, messages, RECORDS, "records into decoded structs, in packs of three")
 
 
+@pytest.mark.timeout(600)
+def bench_two_monitor_processes_against_one(endpoint, record_ratio) -> None:
+    """Each owns half of the shards; the broker has a share of the two processors as well."""
+    n_records = TOGETHER * RECORDS
+    messages = _packed(n_records)
+    of_half = [0, 0]
+    for topic, payload in messages:
+        of_half[int(shard_of(topic.device), 16) % 2] += len(unpack(topic.channel, payload))
+    with _monitor(endpoint, 0, 1) as one, _monitor(endpoint, 0, 2) as even, _monitor(endpoint, 1, 2) as odd:
+        sides = {"one": [(one, n_records)], "two": [(even, of_half[0]), (odd, of_half[1])]}
+        for side in sides.values():
+            _drain_together([(process, 0) for process, _ in side])
+        taken: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
+        for turn in range(ROUNDS):
+            _publish(endpoint, messages)
+            for name in ("one", "two") if turn % 2 else ("two", "one"):
+                taken[name].append(_drain_together(sides[name]))
+    for at, by in ((0, ""), (1, ", by the processor time of the busier")):
+        record_ratio(
+            f"records into decoded structs, two processes on disjoint shards / one{by}",
+            ours=n_records / statistics.median(each[at] for each in taken["two"]),
+            peer=n_records / statistics.median(each[at] for each in taken["one"]),
+            reach=1.6,
+            unit="records/s",
+            runs=ROUNDS,
+            higher_is_better=True,
+        )
+
+
+@contextlib.contextmanager
+def _monitor(endpoint: Endpoint, first: int, step: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "benchmarks.monitor_process", endpoint.host, str(endpoint.port), FLEET]
+    command += [str(first), str(step)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _drain_together(side: Sequence[tuple[subprocess.Popen[str], int]]) -> tuple[float, float]:
+    """Return the seconds from the first record that one of them has to the last, and the most processor time."""
+    for process, expected in side:
+        assert process.stdin is not None
+        process.stdin.write(f"{expected}\n")
+        process.stdin.flush()
+    said: list[list[float]] = []
+    for process, _ in side:
+        assert process.stdout is not None
+        said.append([float(each) for each in process.stdout.readline().split()])
+    firsts_s, lasts_s, cpus_s = zip(*said, strict=True)
+    return max(lasts_s) - min(firsts_s), max(cpus_s)
+
+
 def _compare_decoding(
     endpoint: Endpoint, record_ratio: RecordRatio, messages: Sequence[Message], n_records: int, what: str
 ) -> None:
     def decoder(expected: int) -> float:
-        return _drain_by_decoder(endpoint, expected)
+        start_s, _, last_s = drain(endpoint, "decoder", filters_of(FLEET, SHARDS), expected)
+        return last_s - start_s
 
     name = f"{what} / subscriber that only counts"
     _compare(endpoint, record_ratio, messages, n_records, name, decoder)
@@ -169,28 +233,6 @@ def _drain_by_monitor(endpoint: Endpoint, database: Path, expected: int) -> floa
     elapsed_s = time.perf_counter() - start_s
     monitor.close()
     store.close()
-    return elapsed_s
-
-
-def _drain_by_decoder(endpoint: Endpoint, expected: int) -> float:
-    """Return the seconds from connecting to the last record as a checked struct, by the monitor's own client."""
-    decoded = 0
-    done = threading.Event()
-
-    def decode(delivery: Delivery) -> None:
-        nonlocal decoded
-        decoded += len(parse_each(delivery.topic.channel, delivery.payload))
-        if decoded >= expected:
-            done.set()
-
-    filters = filters_of(FLEET, SHARDS)
-    client = WireClient(endpoint, "decoder", filters=filters, on_delivery=decode, rng=random.Random(SEED))
-    start_s = time.perf_counter()
-    client.start()
-    _wait_until(lambda: client.is_connected)
-    assert expected == 0 or done.wait(DEADLINE_S)
-    elapsed_s = time.perf_counter() - start_s
-    client.close()
     return elapsed_s
 
 

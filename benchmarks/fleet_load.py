@@ -1,55 +1,212 @@
-"""Telemetry of a made-up fleet: windows of 64 features × 10 bins over 600 rows, the same for the same seed."""
+"""Holds thousands of simulated devices on one broker, each with a link of its own by TLS, in one asyncio process.
 
-from collections.abc import Iterator
+    python -m benchmarks.fleet_load HOST PORT FOLDER DEVICES WINDOW_S
+
+FOLDER has ``ca.pem``, and of each device ``<name>.pem`` (certificate and key). Each device keeps a window until the
+monitor's mark covers it, and sends it again on a new link, as an agent does; links come back by the agent's backoff.
+It prints a line of JSON when all are up, when none is, and at the end; a line on its standard input ends the windows,
+and once everything is released, or after a minute, the program.
+"""
+
+import asyncio
+import json
+import random
+import resource
+import ssl
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from broker.messages import BundleRef, Epoch, FeatureCounts, RecordKey, Resources, TelemetryWindow
-from broker.topics import DeviceId
+from benchmarks.fleet_windows import make_window
+from broker import frames
+from broker.backoff import backoff_s
+from broker.errors import WireError
+from broker.frames import FrameReader
+from broker.messages import MAX_BYTES, Epoch, RecordKey, Status, Stored, encode, encode_body, encode_record, parse_as
+from broker.packs import pack_payloads
+from broker.topics import Channel, DeviceId, FleetId, Topic
 
-N_FEATURES: Final = 64
-N_BINS: Final = 10
-ROWS: Final = 600
-START_UTC_S: Final = 1_764_000_000.0
-WINDOW_S: Final = 600.0
-BUNDLE: Final = BundleRef("bench", 1)
-
-
-def make_window(rng: np.random.Generator, number: int) -> TelemetryWindow:
-    """Return the window of this number, counting from 0."""
-    features = rng.multinomial(ROWS, np.full(N_BINS, 1 / N_BINS), size=N_FEATURES).tolist()
-    latency = rng.multinomial(ROWS, np.full(12, 1 / 12)).tolist()
-    predictions = rng.multinomial(ROWS, np.full(10, 0.1)).tolist()
-    agreement = rng.multinomial(ROWS, np.full(20, 0.05)).tolist()
-    return TelemetryWindow(
-        bundle=BUNDLE,
-        variant="onnx-int8",
-        started_utc_s=START_UTC_S + number * WINDOW_S,
-        ended_utc_s=START_UTC_S + (number + 1) * WINDOW_S,
-        first_row=number * ROWS,
-        last_row=(number + 1) * ROWS - 1,
-        rows_scored=ROWS,
-        rows_refused=(),
-        features=tuple(FeatureCounts(tuple(counts)) for counts in features),
-        predictions=tuple(predictions),
-        agreement=tuple(agreement),
-        latency=tuple(enumerate(latency, start=140)),
-        errors=(),
-        resources=Resources(rss_bytes=61_000_000, cpu_s=0.5 * number, free_disk_bytes=20_000_000_000),
-    )
+FLEET: Final = FleetId("bench")
+KEEPALIVE_S: Final = 1200
+# The devices have one processor together, not one each: so many agree on TLS at a time.
+HANDSHAKES: Final = 150
+HANDSHAKE_S: Final = 60.0
+RESEND_S: Final = 45.0
+DRAIN_S: Final = 60.0
+SEED: Final = 7
+_PACKET_ID: Final = 1
+_BODIES: Final = 20
 
 
-def make_records(n: int, n_devices: int, seed: int) -> Iterator[tuple[DeviceId, RecordKey, TelemetryWindow]]:
-    """Give n records, the devices in turn, each device's without a hole."""
-    rng = np.random.default_rng(seed)
-    # A new window for each record would cost more than to receive it.
-    windows = [make_window(rng, number) for number in range(50)]
-    for index in range(n):
-        sequence = index // n_devices + 1
-        device = index % n_devices
-        yield (
-            DeviceId(f"device-{device:03}"),
-            RecordKey(Epoch(7), sequence, sequence - 1),
-            windows[index % len(windows)],
-        )
+def name_of(number: int) -> DeviceId:
+    """Return the name of a device, which its certificate has too."""
+    return DeviceId(f"device-{number:05}")
+
+
+class Device(asyncio.Protocol):
+    """One device: its link, and the windows that are not stored yet."""
+
+    def __init__(self, fleet: "Fleet", number: int) -> None:
+        self.name = name_of(number)
+        self.kept: OrderedDict[int, bytes] = OrderedDict()
+        self.sequence = 0
+        self.failures = 0
+        self.is_up = False
+        self.gone = asyncio.Event()
+        self._fleet = fleet
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(MAX_BYTES[Channel.STORED] + 512)
+        self._telemetry = str(Topic(FLEET, self.name, Channel.TELEMETRY)).encode()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is agreed on: say who this is."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._reader = FrameReader(MAX_BYTES[Channel.STORED] + 512)
+        self.gone.clear()
+        transport.write(frames.connect(self.name, KEEPALIVE_S, clean_session=True, will=None))
+
+    def data_received(self, data: bytes) -> None:
+        """Read what the broker says."""
+        for first, body in self._reader.feed(data):
+            kind = first & frames.KIND
+            if kind == frames.CONNACK and self._transport is not None:
+                wanted = [(str(Topic(FLEET, self.name, Channel.STORED)), 0)]
+                self._transport.write(frames.subscribe(_PACKET_ID, wanted))
+            elif kind == frames.SUBACK:
+                self._begin(is_allowed=body[2] < frames.REFUSED_FILTER)
+            elif kind == frames.PUBLISH:
+                self._release(frames.parse_message(first, body)[2])
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Count the loss; who connects again is waiting for `gone`."""
+        self._transport = None
+        if self.is_up:
+            self.is_up = False
+            self._fleet.count_up(-1)
+        self.gone.set()
+
+    def score(self, body: bytes) -> None:
+        """Keep a window, and send it where there is a link."""
+        self.sequence += 1
+        record = encode_record(RecordKey(Epoch(SEED), self.sequence, self.sequence - 1), body)
+        self.kept[self.sequence] = pack_payloads([record])
+        self._send(self.kept[self.sequence])
+
+    def send_again(self) -> None:
+        """Send everything that is not stored."""
+        for payload in self.kept.values():
+            self._send(payload)
+
+    def _begin(self, *, is_allowed: bool) -> None:
+        if not is_allowed:
+            raise PermissionError(f"{self.name} may not hear its own marks")
+        self.is_up, self.failures = True, 0
+        self._fleet.count_up(1)
+        status = Status(online=True, at_utc_s=0.0, boot_id="bench", agent_version="bench")
+        self._publish(str(Topic(FLEET, self.name, Channel.STATUS)).encode(), encode(status), retained=True)
+        self.send_again()
+
+    def _send(self, payload: bytes) -> None:
+        if self.is_up:
+            self._publish(self._telemetry, payload, retained=False)
+
+    def _publish(self, topic: bytes, payload: bytes, *, retained: bool) -> None:
+        if self._transport is not None:
+            self._transport.write(frames.publish(topic, payload, _PACKET_ID, retained=retained))
+
+    def _release(self, payload: bytes) -> None:
+        try:
+            mark = parse_as(Stored, Channel.STORED, payload)
+        except WireError:
+            return
+        while self.kept and next(iter(self.kept)) <= mark.sequence:
+            self.kept.popitem(last=False)
+
+
+class Fleet:
+    """All devices, and what they do at which time."""
+
+    def __init__(self, address: tuple[str, int], folder: Path, n_devices: int, window_s: float) -> None:
+        self._address = address
+        self._folder = folder
+        self._window_s = window_s
+        self._rng = random.Random(SEED)
+        self._turns = asyncio.Semaphore(HANDSHAKES)
+        self._n_up = 0
+        self._began_s = time.monotonic()
+        self._is_scoring = True
+        rng = np.random.default_rng(SEED)
+        self._bodies = [encode_body(make_window(rng, number)) for number in range(_BODIES)]
+        self.devices = [Device(self, number) for number in range(n_devices)]
+
+    def count_up(self, change: int) -> None:
+        """Note that a link came up or was lost; say so when all are up, or none is."""
+        self._n_up += change
+        if self._n_up in {0, len(self.devices)}:
+            _say(up=self._n_up, after_s=time.monotonic() - self._began_s)
+        if self._n_up == 0:
+            self._began_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Hold the devices until a line comes in, and until what they have sent is stored."""
+        tasks = [asyncio.create_task(self._hold(device)) for device in self.devices]
+        tasks += [asyncio.create_task(self._score(device)) for device in self.devices]
+        await asyncio.to_thread(sys.stdin.readline)
+        self._is_scoring = False
+        end_s = time.monotonic() + DRAIN_S
+        while any(device.kept for device in self.devices) and time.monotonic() < end_s:
+            await asyncio.sleep(5.0)
+            for device in self.devices:
+                device.send_again()
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        sent = sum(device.sequence for device in self.devices)
+        _say(sent=sent, kept=sum(len(device.kept) for device in self.devices), bytes=kilobytes * 1024)
+        for task in tasks:
+            task.cancel()
+
+    async def _hold(self, device: Device) -> None:
+        loop = asyncio.get_running_loop()
+        context = ssl.create_default_context(cafile=str(self._folder / "ca.pem"))
+        context.load_cert_chain(self._folder / f"{device.name}.pem")
+        host, port = self._address
+        while True:
+            try:
+                async with self._turns:
+                    await loop.create_connection(
+                        lambda: device, host, port, ssl=context, server_hostname=host, ssl_handshake_timeout=HANDSHAKE_S
+                    )
+                await device.gone.wait()
+            except OSError:
+                device.failures += 1
+            await asyncio.sleep(backoff_s(device.failures, self._rng))
+
+    async def _score(self, device: Device) -> None:
+        await asyncio.sleep(self._rng.uniform(0, self._window_s))
+        again_s = time.monotonic() + RESEND_S
+        while self._is_scoring:
+            device.score(self._rng.choice(self._bodies))
+            await asyncio.sleep(self._window_s)
+            if len(device.kept) > 1 and time.monotonic() > again_s:
+                device.send_again()
+                again_s = time.monotonic() + RESEND_S
+
+
+def _say(**what: float) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a fleet."""
+    host, port, folder, n_devices, window_s = arguments
+    fleet = Fleet((host, int(port)), Path(folder), int(n_devices), float(window_s))
+    asyncio.run(fleet.run())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

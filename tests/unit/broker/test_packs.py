@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.fleet_load import ROWS, make_window
+from benchmarks.fleet_windows import ROWS, make_window
 from broker.entropy import Writer, code_integer
 from broker.errors import WireError
 from broker.messages import (

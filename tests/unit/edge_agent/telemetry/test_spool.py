@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.fleet_load import make_window
+from benchmarks.fleet_windows import make_window
 from broker.messages import Event, Sample, Samples, TelemetryWindow, encode_body, parse
 from broker.topics import Channel
 from edge_agent.errors import SpoolError
