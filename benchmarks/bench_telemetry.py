@@ -193,7 +193,9 @@ class Device:
     def socket(self) -> socket.socket:
         """The link's own socket, to ask the kernel about."""
         assert self.link._client is not None  # noqa: SLF001 - the agent has no use for its socket, only the kernel counts
-        found = self.link._client._client.socket()  # noqa: SLF001
+        link = self.link._client._link  # noqa: SLF001
+        assert link is not None
+        found = link._socket  # noqa: SLF001
         assert isinstance(found, socket.socket)
         return found
 
