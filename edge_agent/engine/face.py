@@ -156,6 +156,10 @@ class RowBlock(Protocol):
         """
         ...
 
+    def forget(self) -> None:
+        """Forget what was counted since the last `counts`."""
+        ...
+
 
 # Of one row: label, value, confidence, agrees, agreement, uncertainty, latency in microseconds.
 Answer = tuple[int, float, float, int, int, float, float]

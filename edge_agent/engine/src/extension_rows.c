@@ -371,6 +371,13 @@ static PyObject *rows_counts(PyObject *object, PyObject *unused)
     return all;
 }
 
+static PyObject *rows_forget(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    fl_rows_clear(&((rows_object *)object)->block);
+    return none_again();
+}
+
 /* --- look ------------------------------------------------------------------------------------------------------- */
 
 static PyObject *rows_states(PyObject *object, PyObject *argument)
@@ -731,6 +738,7 @@ static PyMethodDef rows_methods[] = {
     {"scored", FAST(rows_scored), "Take the rows' answers as they stand in the answers."},
     {"settle", rows_settle, METH_O, "Decide and count what was scored; return how many rows that were."},
     {"counts", rows_counts, METH_NOARGS, "Return the counts and start anew."},
+    {"forget", rows_forget, METH_NOARGS, "Forget the counts."},
     {"states", rows_states, METH_O, "Return what became of each place."},
     {"answer", rows_answer, METH_O, "Return what is known of one scored row."},
     {"outputs", rows_outputs, METH_O, "Return the numbers that the model answered for one scored row."},

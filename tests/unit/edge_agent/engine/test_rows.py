@@ -165,6 +165,16 @@ def test_a_row_goes_its_way_state_by_state():
     assert not any(block.counts()[0])
 
 
+def test_what_was_counted_can_be_forgotten():
+    block = block_of()
+    block.encode(rows((1.0, "a"), (2.0, "b")), 0)
+    block.scored(2, 7.0)
+    assert block.settle(2) == 2
+    block.forget()
+    counts, _, buckets = block.counts()
+    assert (any(counts), any(buckets)) == (False, False)
+
+
 def test_a_row_on_which_the_runtime_fails_is_told_by_its_place_and_the_next_goes_on():
     block = block_of()
     given = rows(*[(float(number), "a") for number in range(4)])
