@@ -77,7 +77,7 @@ class BlockPath:
                 self._answer_one(rows[place].number, place, at_utc_s)
             return
         try:
-            line_sink.write_lines(self._lines.write(answers, rows, at_utc_s))
+            line_sink.write_lines(self._lines.write(answers, rows, at_utc_s), len(places))
         except Exception as error:  # noqa: BLE001 - as in `Turn`
             self._fail("writing the answers of a block of rows", error)
         if meter is not None:

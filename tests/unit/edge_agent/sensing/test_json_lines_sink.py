@@ -95,13 +95,26 @@ def test_answers_that_can_never_be_written_are_bounded_and_counted(tmp_path: Pat
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [2, 3, 4]
 
 
-class EmptiedMeanwhile(deque[bytes]):
-    """A queue that the other thread empties just after its length was asked for."""
+def test_lines_that_come_together_are_bounded_and_counted_as_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 5)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    for first in (0, 2, 4):
+        sink.write_lines(b'{"row": %d}\n{"row": %d}\n' % (first, first + 1), 2)
+    assert sink.lost == 2
+    sink.flush()
+    # There is room again for as many.
+    sink.write_lines(b"".join(b'{"row": %d}\n' % row for row in range(6, 11)), 5)
+    sink.close()
+    assert sink.lost == 2
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == list(range(2, 11))
 
-    def __len__(self) -> int:
-        length = super().__len__()
+
+class EmptiedMeanwhile(deque[bytes]):
+    """A queue that the other thread has just emptied, and did not say so yet."""
+
+    def popleft(self) -> bytes:
         self.clear()
-        return length
+        return super().popleft()
 
 
 def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
@@ -110,6 +123,7 @@ def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
     monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 1)
     sink = JsonLinesSink(tmp_path / "answers.jsonl")
     sink._waiting = EmptiedMeanwhile([b"{}\n"])
+    sink._put = 1
     write(sink, 7)
     sink._waiting = deque(sink._waiting)
     sink.close()
