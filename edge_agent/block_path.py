@@ -60,9 +60,9 @@ class BlockPath:
 
         def candidate(index: int) -> Candidate:
             place = places[index]
-            _, value, confidence, agrees, *_ = answers.answer(place)
+            answer = answers.answer(place)
             prediction_id = prefix + str(rows[place].number)
-            return Candidate(prediction_id, at_utc_s, answers.packed(place), value, confidence, bool(agrees))
+            return Candidate(prediction_id, at_utc_s, answers.packed(place), answer[1], answer[2], answer[3] == 1)
 
         try:
             self._outlets.sampler.offer_many(len(places), candidate, lambda index: answers.answer(places[index])[5])

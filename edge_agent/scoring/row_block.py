@@ -98,7 +98,7 @@ class BlockScorer:
         return [place for place, state in enumerate(states) if state == COUNTED]
 
     def warm_up(self) -> None:
-        """Take a row of zeros all the way, as far as the model goes with it, and forget it: the next row is no first one.
+        """Take a row of zeros all the way and forget it, so that the next row is no first one.
 
         Memory is there only once it was written to, and runtimes lay things out in their first call.
         """

@@ -35,18 +35,16 @@ extern bool fl_knows_objects;
 /* Find out; called once, by the module as it is loaded. False: Python has no memory for it, and says so. */
 bool fl_learn_objects(void);
 
-/* The items of a tuple or a list; NULL: ask for each. They stay while the lock is held and no code of Python runs. */
+/* The items of a tuple or a list, where that is known; they stay while the lock is held and no code of Python runs. */
 static inline PyObject *const *fl_items(PyObject *sequence, bool is_list)
 {
-    if (!fl_knows_objects)
-        return NULL;
     return is_list ? ((fl_list_object *)(void *)sequence)->items : ((fl_tuple_object *)(void *)sequence)->items;
 }
 
-/* What a float, and no object of a class derived from it, holds. */
+/* What a float, and no object of a class derived from it, holds, where that is known. */
 static inline double fl_number(PyObject *value)
 {
-    return fl_knows_objects ? ((fl_float_object *)(void *)value)->number : PyFloat_AsDouble(value);
+    return ((fl_float_object *)(void *)value)->number;
 }
 
 #endif

@@ -33,6 +33,7 @@ typedef struct {
     float *entry, *exit;
     Py_buffer kept[N_BUFFERS];
     unsigned int n_kept;
+    unsigned int knows_objects; /* whether it reads Python's objects where they lie */
     unsigned int place; /* that was being scored when it failed */
 } rows_object;
 
@@ -148,14 +149,14 @@ static bool take(rows_object *self, uint32_t place, PyObject *raw)
         return false;
     if ((is_list ? PyList_Size(raw) : PyTuple_Size(raw)) != (Py_ssize_t)n)
         return false;
-    PyObject *const *items = fl_items(raw, is_list);
+    PyObject *const *items = self->knows_objects ? fl_items(raw, is_list) : NULL;
     for (uint32_t i = 0; i < n; i++) {
         PyObject *value = items ? items[i] : is_list ? PyList_GetItem(raw, i) : PyTuple_GetItem(raw, i);
         if (self->flags[i] & A_CATEGORY) {
             if (!read_category(value, PyTuple_GetItem(self->categories, i), values + i))
                 return false;
         } else if (value->ob_type == &PyFloat_Type) {
-            values[i] = fl_number(value);
+            values[i] = items ? fl_number(value) : PyFloat_AsDouble(value);
         } else if (!read_value(value, values + i)) {
             return false;
         }
@@ -379,6 +380,7 @@ static PyObject *rows_portable(PyObject *object, PyObject *unused)
 {
     (void)unused;
     ((rows_object *)object)->block.ways = fl_rows_portable();
+    ((rows_object *)object)->knows_objects = 0;
     return none_again();
 }
 
@@ -714,6 +716,7 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     fl_rows *block = &self->block;
     const Py_buffer *kept = self->kept;
     block->ways = fl_rows_fastest();
+    self->knows_objects = fl_knows_objects;
     block->capacity = (uint32_t)numbers[CAPACITY];
     block->n_outputs = (uint32_t)numbers[N_OUTPUTS];
     block->n_agreement = (uint32_t)numbers[N_AGREEMENT];
@@ -743,6 +746,8 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     block->counts = calloc(fl_rows_counts(block), sizeof(uint64_t));
     block->latencies = calloc(FL_BUCKETS, sizeof(uint32_t));
     block->first_bucket = block->last_bucket = FL_BUCKETS;
+    /* No latency equals it. */
+    block->latency_us = (double)NAN;
     if (!lay(self) || !block->values || !block->outside || !block->rows || !block->counts || !block->latencies) {
         Py_DecRef((PyObject *)self);
         return PyErr_NoMemory();
@@ -759,7 +764,7 @@ static PyMethodDef rows_methods[] = {
     {"scored", FAST(rows_scored), "Take the rows' answers as they stand in the answers."},
     {"settle", rows_settle, METH_O, "Decide and count what was scored; return how many rows that were."},
     {"counts", rows_counts, METH_NOARGS, "Return the counts and start anew."},
-    {"portable", rows_portable, METH_NOARGS, "Use nothing that not every processor of this architecture has."},
+    {"portable", rows_portable, METH_NOARGS, "Use nothing that not every processor or Python has."},
     {"forget", rows_forget, METH_NOARGS, "Forget the counts."},
     {"states", rows_states, METH_O, "Return what became of each place."},
     {"answer", rows_answer, METH_O, "Return what is known of one scored row."},
@@ -772,6 +777,7 @@ static PyMethodDef rows_methods[] = {
 
 static PyMemberDef rows_members[] = {
     {"place", Py_T_UINT, offsetof(rows_object, place), Py_READONLY, NULL},
+    {"knows_objects", Py_T_UINT, offsetof(rows_object, knows_objects), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

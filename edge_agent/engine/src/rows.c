@@ -99,7 +99,11 @@ static void count(fl_rows *block, const fl_row *row, const double *values, const
     counts[row->label]++;
     counts += block->is_classification ? block->n_outputs : block->n_output_edges + 1;
     counts[row->agreement]++;
-    const uint32_t bucket = bucket_of(row->latency_us);
+    if (row->latency_us != block->latency_us) {
+        block->latency_us = row->latency_us;
+        block->bucket = bucket_of(row->latency_us);
+    }
+    const uint32_t bucket = block->bucket;
     block->latencies[bucket]++;
     if (bucket < block->first_bucket)
         block->first_bucket = bucket;

@@ -74,6 +74,8 @@ struct fl_rows {
     uint64_t *counts;           /* n_counts: see fl_rows_counts */
     uint32_t *latencies;        /* (FL_BUCKETS) */
     uint32_t first_bucket, last_bucket; /* of those that are not empty; first > last: none is */
+    double latency_us;          /* that was counted last: rows that are scored together have the same */
+    uint32_t bucket;            /* of that */
 };
 
 /* How many counts a window has: by feature its bins and the missing, by feature those out of range, predictions,
