@@ -3,8 +3,9 @@
 What all bundles of a loop share, `Outlets`, stands here too: both ways of rows (`turn`, `block_path`) are given them.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
@@ -13,7 +14,7 @@ from edge_agent.surprises import Surprises
 from edge_agent.telemetry.sampler import Sampler
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
-from edge_agent.update.shadow import ShadowQueue
+from edge_agent.update.shadow_queue import ShadowQueue
 
 # The kind of a row on which the runtime failed.
 RUNTIME: Final = "runtime"
@@ -21,8 +22,7 @@ RUNTIME: Final = "runtime"
 COUNTING: Final = "counting"
 
 
-@dataclass(frozen=True, slots=True)
-class Outlets:
+class Outlets(Struct, frozen=True):
     """Where scored rows go, and what is the same for all bundles of a loop.
 
     Attributes:
