@@ -52,9 +52,9 @@ class JsonLinesSink:
         self._path = path
         self._max_file_bytes = max_file_bytes
         self._kept_files = kept_files
-        # Lines wait here, those that were written together in one piece, so that the scoring thread never waits for the
-        # disk; a deque needs no lock.
-        self._waiting: deque[bytes] = deque()
+        # Lines wait here, those that were written together in one piece with their number, so that the scoring thread
+        # never waits for the disk; a deque needs no lock.
+        self._waiting: deque[tuple[bytes, int]] = deque()
         # Lines put there and not dropped, and lines taken off it by a flush: each is written by one thread alone.
         self._put = 0
         self._flushed = 0
@@ -78,7 +78,7 @@ class JsonLinesSink:
         """Take the answers of rows that were scored together; see `LineSink.write_lines`."""
         if self._put - self._flushed + n > MAX_WAITING_LINES:
             self._make_room(n)
-        self._waiting.append(lines)
+        self._waiting.append((lines, n))
         self._put += n
 
     def refuse(self, row: int, error: RowError) -> None:
@@ -87,13 +87,15 @@ class JsonLinesSink:
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""
         with self._flushing:
+            was_refused = bool(self._unfinished)
             # `write` may take some off the full queue in between.
             with contextlib.suppress(IndexError):
                 for _ in range(len(self._waiting)):
-                    lines = self._waiting.popleft()
+                    lines, n = self._waiting.popleft()
                     self._unfinished.append(lines)
-                    self._flushed += lines.count(b"\n")
-            self._drop_over_bound()
+                    self._flushed += n
+            if was_refused:
+                self._drop_over_bound()
             if not self._unfinished:
                 return
             if self._is_file_full():
@@ -119,7 +121,7 @@ class JsonLinesSink:
         # A flush by the other thread may empty it in between.
         with contextlib.suppress(IndexError):
             while self._put - self._flushed + n > MAX_WAITING_LINES:
-                dropped = self._waiting.popleft().count(b"\n")
+                _, dropped = self._waiting.popleft()
                 self._put -= dropped
                 self.lost += dropped
 
