@@ -2,13 +2,25 @@
 
 import queue
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from broker.messages import Samples, TelemetryWindow
 
 MAX_WINDOWS: Final = 64
+
+
+class Chosen(Protocol):
+    """What a sampler chose of a window, as `edge_agent.telemetry.sampler.Chosen`."""
+
+    def samples(self) -> tuple[Samples, ...]:
+        """Write down the rows that were chosen."""
+        ...
+
+    def state(self) -> bytes:
+        """Write down what the sampler must not forget."""
+        ...
 
 
 class ClosedWindow:
@@ -18,23 +30,19 @@ class ClosedWindow:
 
     Attributes:
         cursor: number of the first source row after it.
-        sampler_state: what the sampler must not forget.
     """
 
-    __slots__ = ("_samples", "_window", "cursor", "sampler_state")
+    __slots__ = ("_chosen", "_kept", "_samples", "_window", "cursor")
 
     def __init__(
-        self,
-        window: TelemetryWindow | Callable[[], TelemetryWindow],
-        samples: tuple[Samples, ...] | Callable[[], tuple[Samples, ...]],
-        cursor: int,
-        sampler_state: bytes,
+        self, window: TelemetryWindow | Callable[[], TelemetryWindow], chosen: Chosen, cursor: int, kept: object = None
     ) -> None:
-        """Take a window and its samples, or what builds them."""
+        """Take a window or what builds it, and what was chosen of it; ``kept`` is let go of by whoever takes this."""
         self._window = window
-        self._samples = samples
+        self._chosen = chosen
+        self._samples: tuple[Samples, ...] | None = None
         self.cursor = cursor
-        self.sampler_state = sampler_state
+        self._kept = kept
 
     @property
     def window(self) -> TelemetryWindow:
@@ -46,9 +54,14 @@ class ClosedWindow:
     @property
     def samples(self) -> tuple[Samples, ...]:
         """The rows of it that were chosen."""
-        if not isinstance(self._samples, tuple):
-            self._samples = self._samples()
+        if self._samples is None:
+            self._samples = self._chosen.samples()
         return self._samples
+
+    @property
+    def sampler_state(self) -> bytes:
+        """What the sampler must not forget."""
+        return self._chosen.state()
 
 
 class Answer(Struct, frozen=True):

@@ -76,6 +76,11 @@ class RowBlock(Protocol):
         """Place of the row that was being scored when `score_each` raised."""
         ...
 
+    @property
+    def knows_objects(self) -> int:
+        """1: it reads Python's numbers where they lie in memory; 0: by a call for each."""
+        ...
+
     def encode(self, rows: "Sequence[Any]", start: int, /) -> int:
         """Check and encode rows from ``start`` on; return the place of one that Python must look at, or their number.
 
@@ -154,6 +159,14 @@ class RowBlock(Protocol):
         Counts are, for each feature its bins and the missing, for each feature those out of range, then predictions,
         then agreement.
         """
+        ...
+
+    def portable(self) -> None:
+        """Use nothing from now on that not every processor or version of Python has; the answers are the same."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was counted since the last `counts`."""
         ...
 
 

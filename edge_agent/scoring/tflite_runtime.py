@@ -21,6 +21,9 @@ TOGETHER: Final = 32
 _LEAST_TOGETHER: Final = 4
 # A model of more bytes is not held twice.
 MAX_TWICE: Final = 1 << 20
+# One of fewer is from the beginning: that takes some kilobytes, and a third of a millisecond, which the first rows that
+# wait would else wait for.
+TWICE_AT_ONCE: Final = 1 << 16
 _NEAR: Final = 1e-4
 
 
@@ -93,7 +96,10 @@ class TfliteRuntime:
         answers = np.zeros((capacity, answer.shape[0]), dtype=np.float32)
         # From here on the interpreter's own `invoke` would refuse.
         self._invoke = invoke
-        many = _Together(self._path, self.score, rows, answers) if self._path.stat().st_size <= MAX_TWICE else None
+        size_bytes = self._path.stat().st_size
+        many = _Together(self._path, self.score, rows, answers) if size_bytes <= MAX_TWICE else None
+        if many is not None and size_bytes <= TWICE_AT_ONCE:
+            many.open()
         run_many = many.run if many is not None else None
         return Bound(rows.data, answers.data, entry.data, answer.data, invoke, (), run_many, _ERRORS)
 
@@ -128,7 +134,7 @@ class TfliteRuntime:
 
 
 class _Together:
-    """A second interpreter of a small model, for many rows at once; opened when many rows wait for the first time."""
+    """A second interpreter of a small model, for many rows at once; opened when many rows wait, if not before."""
 
     def __init__(self, path: Path, score: Callable[[list[float]], Sequence[float]], rows: Any, answers: Any) -> None:  # noqa: ANN401 - arrays
         self._path = path
@@ -146,8 +152,7 @@ class _Together:
             RuntimeError: this model scores one row at a time, or failed on these.
         """
         if not self._is_tried:
-            self._is_tried = True
-            self._open()
+            self.open()
         if self._run is None:
             msg = "the model scores one row at a time"
             raise RuntimeError(msg)
@@ -159,8 +164,9 @@ class _Together:
             self._run()
             self._answers[start : start + part] = self._answer[:part]
 
-    def _open(self) -> None:
+    def open(self) -> None:
         """Open it, unless the model does not take many rows, or answers them otherwise than one by one."""
+        self._is_tried = True
         n_features, n_outputs = self._rows.shape[1], self._answers.shape[1]
         size = min(TOGETHER, len(self._rows))
         try:

@@ -32,9 +32,8 @@ class AnswerLines:
         self._labels = tuple(b'"label":' + _ENCODER.encode(label) for label in manifest.labels) or (b'"value":',)
         self._abstain_below = abstain_below
 
-    def write(self, block: RowBlock, rows: Sequence[Row], at_utc_s: float) -> list[bytes]:
+    def write(self, block: RowBlock, rows: Sequence[Row], at_utc_s: float) -> bytes:
         """Return the lines of the rows that ``block`` counted last, all scored at the same time."""
         middle = b',"at":' + _ENCODER.encode(at_utc_s) + self._bundle
-        lines = block.lines(rows, self._begin, middle, self._labels, self._abstain_below)
-        # Newlines within a label are written as \\n.
-        return lines.splitlines(keepends=True)
+        # Newlines within a label are written as \\n, so that each row is one line.
+        return block.lines(rows, self._begin, middle, self._labels, self._abstain_below)

@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -53,8 +52,12 @@ class JsonLinesSink:
         self._path = path
         self._max_file_bytes = max_file_bytes
         self._kept_files = kept_files
-        # Lines wait here, so that the scoring thread never waits for the disk; a deque needs no lock.
-        self._waiting: deque[bytes] = deque()
+        # Lines wait here, those that were written together in one piece with their number, so that the scoring thread
+        # never waits for the disk; a deque needs no lock.
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        # Lines put there and not dropped, and lines taken off it by a flush: each is written by one thread alone.
+        self._put = 0
+        self._flushed = 0
         # Lines that the disk did not take, the first of them from the very byte where it stopped.
         self._unfinished: list[bytes] = []
         self._flushing = threading.Lock()
@@ -69,16 +72,14 @@ class JsonLinesSink:
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; see `Sink.write`."""
-        self.write_lines([encode_answer(answer_of(prediction_id, row, at_utc_s, bundle, prediction)) + b"\n"])
+        self.write_lines(encode_answer(answer_of(prediction_id, row, at_utc_s, bundle, prediction)) + b"\n", 1)
 
-    def write_lines(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: bytes, n: int) -> None:
         """Take the answers of rows that were scored together; see `LineSink.write_lines`."""
-        for _ in range(len(self._waiting) + len(lines) - MAX_WAITING_LINES):
-            # A flush by the other thread may empty it in between.
-            with contextlib.suppress(IndexError):
-                self._waiting.popleft()
-                self.lost += 1
-        self._waiting.extend(lines)
+        if self._put - self._flushed + n > MAX_WAITING_LINES:
+            self._make_room(n)
+        self._waiting.append((lines, n))
+        self._put += n
 
     def refuse(self, row: int, error: RowError) -> None:
         """Let it be: a refused row has no answer."""
@@ -86,13 +87,15 @@ class JsonLinesSink:
     def flush(self) -> None:
         """Make every answer taken so far durable; see `Sink.flush`."""
         with self._flushing:
-            lines: list[bytes] = []
-            # `write` may take one off the full queue in between.
+            was_refused = bool(self._unfinished)
+            # `write` may take some off the full queue in between.
             with contextlib.suppress(IndexError):
                 for _ in range(len(self._waiting)):
-                    lines.append(self._waiting.popleft())  # noqa: PERF401 - what was taken is kept when it ends early
-            self._unfinished += lines
-            self._drop_over_bound()
+                    lines, n = self._waiting.popleft()
+                    self._unfinished.append(lines)
+                    self._flushed += n
+            if was_refused:
+                self._drop_over_bound()
             if not self._unfinished:
                 return
             if self._is_file_full():
@@ -113,12 +116,24 @@ class JsonLinesSink:
             _log.error("%s: the last answers could not be written: %s", self._path, error)
         os.close(self._descriptor)
 
+    def _make_room(self, n: int) -> None:
+        """Drop the oldest lines that wait, so that ``n`` more find room."""
+        # A flush by the other thread may empty it in between.
+        with contextlib.suppress(IndexError):
+            while self._put - self._flushed + n > MAX_WAITING_LINES:
+                _, dropped = self._waiting.popleft()
+                self._put -= dropped
+                self.lost += dropped
+
     def _drop_over_bound(self) -> None:
         """Drop the oldest lines that the disk did not take; the first may stand there in part, and is finished."""
-        too_many = len(self._unfinished) - MAX_WAITING_LINES
-        if too_many > 0:
-            del self._unfinished[1 : 1 + too_many]
-            self.lost += too_many
+        sizes = [lines.count(b"\n") for lines in self._unfinished]
+        too_many, last = sum(sizes) - MAX_WAITING_LINES, 1
+        while too_many > 0 and last < len(sizes):
+            self.lost += sizes[last]
+            too_many -= sizes[last]
+            last += 1
+        del self._unfinished[1:last]
 
     def _is_file_full(self) -> bool:
         return os.fstat(self._descriptor).st_size >= self._max_file_bytes and self._is_at_line_end()

@@ -43,8 +43,8 @@ class Sink(Protocol):
 class LineSink(Protocol):
     """A sink whose answers are the lines of `edge_agent.sensing.answer_lines`: it takes those of many rows at once."""
 
-    def write_lines(self, lines: Sequence[bytes]) -> None:
-        """Take the lines of rows that were scored together, each with its end; as `Sink.write`, it never raises."""
+    def write_lines(self, lines: bytes, n: int) -> None:
+        """Take ``n`` lines of rows that were scored together, each with its end; as `Sink.write`, it never raises."""
         ...
 
 
@@ -56,7 +56,7 @@ class NoSink:
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer."""
 
-    def write_lines(self, lines: Sequence[bytes]) -> None:
+    def write_lines(self, lines: bytes, n: int) -> None:
         """Take answers."""
 
     def refuse(self, row: int, error: RowError) -> None:

@@ -10,7 +10,6 @@ monitor asks. The state, small, is kept in the spool, in the transaction of the 
 
 import heapq
 import itertools
-import math
 import random
 from array import array
 from collections.abc import Callable, Iterator
@@ -69,6 +68,26 @@ class Candidate(msgspec.Struct, frozen=True, gc=False):
     agrees: bool
 
 
+class Chosen(msgspec.Struct, frozen=True, gc=False):
+    """What was chosen of a window, and the sampler's state at its end; not yet written down."""
+
+    bundle: BundleRef
+    background: list[Candidate]
+    asked: list[Sample]
+    scored: int
+    taken: int
+    asks: tuple[PendingAsk, ...]
+
+    def samples(self) -> tuple[Samples, ...]:
+        """Write down the rows: those of the background, then those asked for."""
+        background = [_sample(candidate, BACKGROUND) for candidate in self.background]
+        return tuple(_records(self.bundle, [*background, *self.asked]))
+
+    def state(self) -> bytes:
+        """Write down what must not be forgotten, as `Sampler.state` does."""
+        return _ENCODER.encode(SamplerState(self.scored, self.taken, self.asks))
+
+
 class Reservoir(Generic[_ItemT]):
     """A uniform sample of everything offered (algorithm R: J. S. Vitter, ACM TOMS 11(1), 1985)."""
 
@@ -112,6 +131,10 @@ class Reservoir(Generic[_ItemT]):
         else:
             self.items[place] = item
 
+    def start_anew(self) -> None:
+        """Forget what was offered; whoever has the items keeps them."""
+        self.items, self.seen = [], 0
+
     def shuffled(self) -> list[_ItemT]:
         """Return the sample in random order: its first k are a uniform sample of k."""
         return self._rng.sample(self.items, len(self.items))
@@ -127,10 +150,13 @@ class Sampler:
         self._rng = rng
         self._background_rows = background_rows
         self._max_share = max_label_share
-        self._state = _parse_state(state)
-        self._asks = list(self._state.asks)
+        known = _parse_state(state)
+        # Rows scored and sent, ever; rows of the open window are not among them.
+        self._scored, self._taken = known.scored, known.taken
+        self._asks = list(known.asks)
         self._rows = 0
-        self._start_window()
+        self._uniform: Reservoir[Candidate] = Reservoir(background_rows, rng)
+        self._start_collecting()
 
     def offer(self, prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> None:
         """Offer one scored row; it is copied only if it may be chosen."""
@@ -195,33 +221,31 @@ class Sampler:
 
     def state(self) -> bytes:
         """Return what must not be forgotten, for the spool's notes: the rows of the open window are not in it."""
-        return _ENCODER.encode(SamplerState(self._state.scored, self._state.taken, tuple(self._asks)))
+        return _ENCODER.encode(SamplerState(self._scored, self._taken, tuple(self._asks)))
 
     def close_window(self, bundle: BundleRef) -> list[Samples]:
         """Return the chosen rows of the window, all scored by ``bundle``, in as many records as the wire's limits need.
 
         Rows of the background come first, then those asked for; together never more than the share allows.
         """
-        return list(self.end_window(bundle)())
+        return list(self.end_window(bundle).samples())
 
-    def end_window(self, bundle: BundleRef) -> Callable[[], tuple[Samples, ...]]:
-        """Choose as `close_window` does; return what writes the records, for a thread that has the time."""
-        scored = self._state.scored + self._rows
-        allowed = max(0, math.floor(self._max_share * scored + 1e-9) - self._state.taken)
+    def end_window(self, bundle: BundleRef) -> Chosen:
+        """Choose as `close_window` does; return what writes it down, for a thread that has the time."""
+        scored = self._scored + self._rows
+        allowed = max(0, int(self._max_share * scored + 1e-9) - self._taken)
         wanted = min(self._background_rows, allowed)
         # Where all are taken, their order says nothing.
-        background = self._uniform.items if wanted >= len(self._uniform.items) else self._uniform.shuffled()[:wanted]
+        kept = self._uniform
+        background = kept.items if wanted >= len(kept.items) else kept.shuffled()[:wanted]
         asked: list[Sample] = []
         if self._asks:
             asked = self._answer(allowed - len(background), {candidate.prediction_id for candidate in background})
-        self._state = SamplerState(scored, self._state.taken + len(background) + len(asked))
+            self._start_collecting()
+        self._scored, self._taken = scored, self._taken + len(background) + len(asked)
         self._rows = 0
-        self._start_window()
-
-        def write() -> tuple[Samples, ...]:
-            return tuple(_records(bundle, [*(_sample(candidate, BACKGROUND) for candidate in background), *asked]))
-
-        return write
+        kept.start_anew()
+        return Chosen(bundle, background, asked, scored, self._taken, tuple(self._asks))
 
     def _answer(self, allowed: int, taken: set[str]) -> list[Sample]:
         """Choose rows for the oldest ask: its share of the least certain, the others at random, each row once."""
@@ -252,10 +276,6 @@ class Sampler:
         rows_left = ask.rows - len(answer)
         self._asks[:1] = [PendingAsk(ask.ask_id, rows_left, bytes_left, ask.uncertain_share)] if rows_left else []
         return answer
-
-    def _start_window(self) -> None:
-        self._uniform: Reservoir[Candidate] = Reservoir(self._background_rows, self._rng)
-        self._start_collecting()
 
     def _start_collecting(self) -> None:
         """Start to collect for the oldest ask; with room for rows that the background, or the other kind, will take."""

@@ -27,6 +27,10 @@ class BlockCounts(Protocol):
         """Return what was counted since the last call, and start anew."""
         ...
 
+    def forget(self) -> None:
+        """Start anew."""
+        ...
+
 
 class WindowLayout:
     """Where the counts of a window stand in one row of numbers, as `edge_agent.engine.face.RowBlock.counts` says.
@@ -60,27 +64,29 @@ class WindowLayout:
         return tuple(map(FeatureCounts, bins, self._missing(counts), counts[self.outside : self.predictions]))
 
 
-class _Counted(msgspec.Struct, frozen=True, gc=False):
-    """All that was counted into a window, as it stood when the window ended."""
+class _Counted(msgspec.Struct, gc=False):
+    """All that was counted into a window; written to until it ends, and built into one by whoever has the time."""
 
     bundle: BundleRef
     variant: str
-    started_utc_s: float
-    ended_utc_s: float
-    first_row: int
-    last_row: int
-    scored: int
-    refused: dict[str, int]
-    errors: dict[str, int]
-    resources: Resources | None
     layout: WindowLayout
-    own: list[int] | None
-    latency: LatencySketch
-    block: tuple[bytes, int, bytes] | None
+    started_utc_s: float
+    ended_utc_s: float = 0.0
+    first_row: int = -1
+    last_row: int = -1
+    scored: int = 0
+    n_refused: int = 0
+    refused: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    resources: Resources | None = None
+    # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
+    own: list[int] | None = None
+    latency: LatencySketch | None = None
+    block: tuple[bytes, int, bytes] | None = None
 
     def build(self) -> TelemetryWindow:
         """Return the window."""
-        layout, counts, latency = self.layout, tuple(self.own or ()), self.latency
+        layout, counts, latency = self.layout, tuple(self.own or ()), self.latency or LatencySketch()
         if self.block is not None:
             found, lowest, buckets = self.block
             there = tuple(array("Q", found))
@@ -92,8 +98,8 @@ class _Counted(msgspec.Struct, frozen=True, gc=False):
             variant=self.variant,
             started_utc_s=self.started_utc_s,
             ended_utc_s=self.ended_utc_s,
-            first_row=self.first_row,
-            last_row=self.last_row,
+            first_row=max(self.first_row, 0),
+            last_row=max(self.last_row, 0),
             rows_scored=self.scored,
             rows_refused=as_named(self.refused),
             features=layout.features(counts),
@@ -119,37 +125,31 @@ class WindowBuilder:
         block: BlockCounts | None = None,
         layout: WindowLayout | None = None,
     ) -> None:
-        """Start the first window.
+        """Start the first window; it may be made by another thread, while the block still counts for another builder.
 
         Args:
             manifest: says the bins.
             variant: of the bundle, that scores.
             started_utc_s: when it began.
-            block: counts rows beside this one (`count_block`); what it counted so far is forgotten.
+            block: counts rows beside this one (`count_block`).
             layout: of this manifest, if it was laid out already.
         """
-        self._bundle = manifest.ref
-        self._variant = variant
         self._full = manifest.window_rows
         self._output_edges = manifest.output_edges
         self._layout = WindowLayout(manifest) if layout is None else layout
         self._edges = self._layout.edges
         self._block = block
-        self._first_row = self._last_row = -1
-        self._own: list[int] | None = None
-        if block is not None:
-            block.counts()
-        self._start(started_utc_s)
+        self._open = _Counted(manifest.ref, variant, self._layout, started_utc_s)
 
     @property
     def rows(self) -> int:
         """Rows counted so far, scored or refused."""
-        return self._scored + self._n_refused
+        return self._open.scored + self._open.n_refused
 
     @property
     def rows_scored(self) -> int:
         """Rows that got a prediction so far."""
-        return self._scored
+        return self._open.scored
 
     @property
     def rows_left(self) -> int:
@@ -164,22 +164,29 @@ class WindowBuilder:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to tell: no row and no error."""
-        return self.rows == 0 and not self._errors
+        counted = self._open
+        return not (counted.scored or counted.n_refused or counted.errors)
 
     @property
     def started_utc_s(self) -> float:
         """When this window began."""
-        return self._started_utc_s
+        return self._open.started_utc_s
 
     @property
     def errors(self) -> int:
         """Errors counted so far, by `error`, and rows on which the runtime failed."""
-        return sum(self._errors.values()) + self._refused.get("runtime", 0)
+        return sum(self._open.errors.values()) + self._open.refused.get("runtime", 0)
+
+    def begin(self, started_utc_s: float) -> None:
+        """Begin now, in the thread that counts: what the block counted before is forgotten."""
+        self._open.started_utc_s = started_utc_s
+        if self._block is not None:
+            self._block.forget()
 
     def count(self, row_number: int, row: EncodedRow, prediction: Prediction, latency_us: float) -> None:
         """Count one scored row."""
         self._note_rows(row_number, row_number)
-        self._scored += 1
+        self._open.scored += 1
         layout, counts = self._layout, self._own_counts()
         for value, edges, start in zip(row.values, self._edges, layout.starts, strict=True):
             # NaN, the missing value, is the one number that does not equal itself; its place is the last.
@@ -190,12 +197,15 @@ class WindowBuilder:
         place = bisect_right(self._output_edges, prediction.value) if place is None else place
         counts[layout.predictions + place] += 1
         counts[layout.agreement + prediction.agreement_bin] += 1
-        self._latency.add(latency_us)
+        latency = self._open.latency
+        if latency is None:
+            latency = self._open.latency = LatencySketch()
+        latency.add(latency_us)
 
     def count_block(self, first_row: int, last_row: int, scored: int) -> None:
         """Count rows that the block has in its counts already: ``scored`` of those from the first to the last."""
         self._note_rows(first_row, last_row)
-        self._scored += scored
+        self._open.scored += scored
 
     def refuse(self, row_number: int, error: RowError) -> None:
         """Count one row that got no prediction, by the rule that refused it.
@@ -204,8 +214,9 @@ class WindowBuilder:
         as out of range, or else as missing. Its bins count scored rows only.
         """
         self._note_rows(row_number, row_number)
-        self._n_refused += 1
-        self._refused[error.kind] = self._refused.get(error.kind, 0) + 1
+        counted = self._open
+        counted.n_refused += 1
+        counted.refused[error.kind] = counted.refused.get(error.kind, 0) + 1
         if error.feature is not None:
             layout, index = self._layout, error.feature
             missing = layout.starts[index] + len(self._edges[index]) + 1
@@ -213,8 +224,9 @@ class WindowBuilder:
 
     def error(self, kind: str) -> None:
         """Count one failure inside the agent."""
-        name = kind if kind in self._errors or len(self._errors) < MAX_NAMES - 1 else OTHER
-        self._errors[name] = self._errors.get(name, 0) + 1
+        errors = self._open.errors
+        name = kind if kind in errors or len(errors) < MAX_NAMES - 1 else OTHER
+        errors[name] = errors.get(name, 0) + 1
 
     def close(self, ended_utc_s: float, resources: Resources | None = None) -> TelemetryWindow:
         """Return the window counted so far, and start the next one where it ends."""
@@ -222,47 +234,32 @@ class WindowBuilder:
 
     def end(self, ended_utc_s: float, resources: Resources | None = None) -> Callable[[], TelemetryWindow]:
         """Close as `close` does; return what builds the window, for a thread that has the time."""
-        counted = _Counted(
-            self._bundle,
-            self._variant,
-            self._started_utc_s,
-            ended_utc_s,
-            max(self._first_row, 0),
-            max(self._last_row, 0),
-            self._scored,
-            self._refused,
-            self._errors,
-            resources,
-            self._layout,
-            self._own,
-            self._latency,
-            self._block.counts() if self._block is not None else None,
-        )
-        self._start(ended_utc_s)
+        counted = self._open
+        counted.resources = resources
+        build = self.finish(ended_utc_s)
+        self._open = _Counted(counted.bundle, counted.variant, counted.layout, ended_utc_s)
+        return build
+
+    def finish(self, ended_utc_s: float) -> Callable[[], TelemetryWindow]:
+        """Close for good, as `end` does: nothing is counted here any more, so that no next window is made."""
+        counted = self._open
+        counted.ended_utc_s = ended_utc_s
+        if self._block is not None:
+            counted.block = self._block.counts()
         return counted.build
 
     def _note_rows(self, first: int, last: int) -> None:
         # Within a block a row that was refused may be told before one that stands before it.
-        if self._first_row < 0 or first < self._first_row:
-            self._first_row = first
-        self._last_row = max(self._last_row, last)
+        counted = self._open
+        if counted.first_row < 0 or first < counted.first_row:
+            counted.first_row = first
+        counted.last_row = max(counted.last_row, last)
 
     def _own_counts(self) -> list[int]:
-        own = self._own
+        own = self._open.own
         if own is None:
-            own = self._own = [0] * self._layout.end
+            own = self._open.own = [0] * self._layout.end
         return own
-
-    def _start(self, started_utc_s: float) -> None:
-        self._started_utc_s = started_utc_s
-        self._first_row = self._last_row = -1
-        self._scored = 0
-        self._n_refused = 0
-        self._refused: dict[str, int] = {}
-        self._errors: dict[str, int] = {}
-        # Made when something is to be counted here: most windows of a device with the engine have it all in the block.
-        self._own = None
-        self._latency = LatencySketch()
 
 
 def can_merge(one: TelemetryWindow, other: TelemetryWindow) -> bool:

@@ -74,7 +74,11 @@ def open_engine(slot: SlotName, content: Content, bundle: Bundle, meter: TrialMe
     """
     runtime = open_runtime(bundle.variant, bundle.folder, bundle.manifest)
     manifest = bundle.manifest
-    return Engine(slot, content, manifest, Scorer(manifest, runtime), meter, WindowLayout(manifest))
+    scorer = Scorer(manifest, runtime)
+    if scorer.block is not None:
+        # By the thread that opens it, not by the scoring thread in its first row.
+        scorer.block.warm_up()
+    return Engine(slot, content, manifest, scorer, meter, WindowLayout(manifest))
 
 
 def _median(values: Sequence[float]) -> float:

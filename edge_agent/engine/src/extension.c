@@ -3,6 +3,7 @@
  * A model belongs to one caller at a time: while it is busy (the interpreter's lock may be given away, or a row's number
  * may run code of its own) every other call is refused. */
 #include "extension.h"
+#include "extension_objects.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -306,6 +307,8 @@ static PyModuleDef engine_module = {
 
 FL_PUBLIC PyObject *PyInit_fieldloop_engine(void)
 {
+    if (!fl_learn_objects())
+        return NULL;
     PyObject *module = PyModule_Create2(&engine_module, PYTHON_ABI_VERSION);
     if (module == NULL)
         return NULL;

@@ -2,7 +2,7 @@
  *
  * What is unusual in a row is left to Python: `encode` stops at such a row, and edge_agent/scoring/schema.py, which has
  * all the rules and all the words, decides it. A block is used by one thread. */
-#include "extension.h"
+#include "extension_objects.h"
 
 #include <float.h>
 #include <math.h>
@@ -27,12 +27,13 @@ typedef struct {
     fl_rows block;
     PyObject *categories; /* tuple: dict of names to indices, or None */
     uint8_t *flags;
-    double *limits; /* (n_features, 2): low, high */
+    double *low, *high; /* (n_features): what is in range */
     double *slopes, *grid;
     float *rows;    /* (capacity, n_features) */
     float *entry, *exit;
     Py_buffer kept[N_BUFFERS];
     unsigned int n_kept;
+    unsigned int knows_objects; /* whether it reads Python's objects where they lie */
     unsigned int place; /* that was being scored when it failed */
 } rows_object;
 
@@ -78,12 +79,9 @@ static bool read_text(PyObject *value, double *number)
     return true;
 }
 
+/* A value that is no float. */
 static bool read_value(PyObject *value, double *number)
 {
-    if (value->ob_type == &PyFloat_Type) {
-        *number = PyFloat_AsDouble(value);
-        return true;
-    }
     if (value->ob_type == &PyUnicode_Type)
         return read_text(value, number);
     if (value == &_Py_NoneStruct) {
@@ -113,14 +111,36 @@ static bool read_category(PyObject *value, PyObject *names, double *number)
     return true;
 }
 
+/* Look at numbers of which one is missing or out of range, each by its rule; false: Python must look at the row. */
+static bool judge(rows_object *self, uint32_t place)
+{
+    const uint32_t n = self->block.n_features;
+    const double *values = self->block.values + (size_t)place * n;
+    uint8_t *outside = self->block.outside + (size_t)place * n;
+    fl_row *row = self->block.rows + place;
+    memset(outside, 0, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (isnan(values[i])) {
+            if (self->flags[i] & REFUSES_MISSING)
+                return false;
+            row->has_missing = 1;
+        } else if (fabs(values[i]) > (double)FLT_MAX) {
+            return false;
+        } else if (values[i] < self->low[i] || values[i] > self->high[i]) {
+            if (self->flags[i] & REFUSES_OUTSIDE)
+                return false;
+            outside[i] = row->has_outside = 1;
+        }
+    }
+    return true;
+}
+
 /* Encode one row into its place; false: Python must look at it. */
 static bool take(rows_object *self, uint32_t place, PyObject *raw)
 {
     fl_rows *block = &self->block;
     const uint32_t n = block->n_features;
     double *values = block->values + (size_t)place * n;
-    float *singles = self->rows + (size_t)place * n;
-    uint8_t *outside = block->outside + (size_t)place * n;
     fl_row *row = block->rows + place;
     const bool is_list = raw->ob_type == &PyList_Type;
     row->state = FL_ROW_NONE;
@@ -129,31 +149,20 @@ static bool take(rows_object *self, uint32_t place, PyObject *raw)
         return false;
     if ((is_list ? PyList_Size(raw) : PyTuple_Size(raw)) != (Py_ssize_t)n)
         return false;
+    PyObject *const *items = self->knows_objects ? fl_items(raw, is_list) : NULL;
     for (uint32_t i = 0; i < n; i++) {
-        PyObject *value = is_list ? PyList_GetItem(raw, i) : PyTuple_GetItem(raw, i);
-        const uint8_t flags = self->flags[i];
-        double number;
-        if (flags & A_CATEGORY ? !read_category(value, PyTuple_GetItem(self->categories, i), &number)
-                               : !read_value(value, &number))
-            return false;
-        outside[i] = 0;
-        /* Two comparisons pass a good value; NaN fails them too. */
-        if (!(number >= self->limits[2 * i] && number <= self->limits[2 * i + 1])) {
-            if (isnan(number)) {
-                if (flags & REFUSES_MISSING)
-                    return false;
-                row->has_missing = 1;
-            } else if (flags & REFUSES_OUTSIDE) {
+        PyObject *value = items ? items[i] : is_list ? PyList_GetItem(raw, i) : PyTuple_GetItem(raw, i);
+        if (self->flags[i] & A_CATEGORY) {
+            if (!read_category(value, PyTuple_GetItem(self->categories, i), values + i))
                 return false;
-            } else {
-                outside[i] = row->has_outside = 1;
-            }
-        }
-        if (fabs(number) > FLT_MAX)
+        } else if (value->ob_type == &PyFloat_Type) {
+            values[i] = items ? fl_number(value) : PyFloat_AsDouble(value);
+        } else if (!read_value(value, values + i)) {
             return false;
-        values[i] = number;
-        singles[i] = (float)number;
+        }
     }
+    if (!block->ways->check(values, self->low, self->high, self->rows + (size_t)place * n, n) && !judge(self, place))
+        return false;
     row->state = FL_ROW_TAKEN;
     return true;
 }
@@ -339,11 +348,7 @@ static PyObject *rows_settle(PyObject *object, PyObject *argument)
     const Py_ssize_t n = PyLong_AsSsize_t(argument);
     if (PyErr_Occurred() != NULL || (n > 0 && !is_place(self, n - 1)))
         return NULL;
-    Py_ssize_t n_counted = 0;
-    for (Py_ssize_t place = 0; place < n; place++)
-        if (self->block.rows[place].state == FL_ROW_SCORED)
-            n_counted += fl_rows_settle(&self->block, (uint32_t)place);
-    return PyLong_FromSsize_t(n_counted);
+    return PyLong_FromSsize_t(n > 0 ? (Py_ssize_t)fl_rows_settle(&self->block, (uint32_t)n) : 0);
 }
 
 static PyObject *rows_counts(PyObject *object, PyObject *unused)
@@ -369,6 +374,21 @@ static PyObject *rows_counts(PyObject *object, PyObject *unused)
     PyTuple_SetItem(all, 2, buckets);
     fl_rows_clear(block);
     return all;
+}
+
+static PyObject *rows_portable(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    ((rows_object *)object)->block.ways = fl_rows_portable();
+    ((rows_object *)object)->knows_objects = 0;
+    return none_again();
+}
+
+static PyObject *rows_forget(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    fl_rows_clear(&((rows_object *)object)->block);
+    return none_again();
 }
 
 /* --- look ------------------------------------------------------------------------------------------------------- */
@@ -595,6 +615,8 @@ static void rows_dealloc(PyObject *object)
     free(self->block.filled);
     free(self->slopes);
     free(self->grid);
+    free(self->low);
+    free(self->high);
     free(self->block.counts);
     free(self->block.latencies);
     PyObject_Free(object);
@@ -622,18 +644,26 @@ static bool fits(const rows_object *self)
 
 static uint32_t padded(uint32_t n)
 {
-    return (n + FL_LANES - 1) / FL_LANES * FL_LANES;
+    return (n + FL_PADDING - 1) / FL_PADDING * FL_PADDING;
 }
 
-/* Lay slopes and edges as they are read fastest; false: there is no memory. */
+/* Lay limits, slopes and edges as they are read fastest; false: there is no memory. */
 static bool lay(rows_object *self)
 {
     fl_rows *block = &self->block;
-    const double *slopes = self->kept[SLOPES].buf;
+    const double *slopes = self->kept[SLOPES].buf, *limits = self->kept[LIMITS].buf;
     const uint32_t n = block->n_features, o = block->n_outputs;
+    self->low = calloc(n, sizeof(double));
+    self->high = calloc(n, sizeof(double));
+    if (self->low == NULL || self->high == NULL)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        self->low[i] = limits[2 * i];
+        self->high[i] = limits[2 * i + 1];
+    }
     block->n_padded = padded(o);
-    block->second = calloc(block->n_padded, sizeof(double));
-    block->filled = calloc(n, sizeof(double));
+    block->second = calloc(2 * (size_t)block->n_padded, sizeof(double));
+    block->filled = calloc(2 * (size_t)n, sizeof(double));
     block->slopes = self->slopes = calloc((size_t)n * block->n_padded, sizeof(double));
     if (block->second == NULL || block->filled == NULL || self->slopes == NULL)
         return false;
@@ -685,6 +715,8 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     }
     fl_rows *block = &self->block;
     const Py_buffer *kept = self->kept;
+    block->ways = fl_rows_fastest();
+    self->knows_objects = fl_knows_objects;
     block->capacity = (uint32_t)numbers[CAPACITY];
     block->n_outputs = (uint32_t)numbers[N_OUTPUTS];
     block->n_agreement = (uint32_t)numbers[N_AGREEMENT];
@@ -693,7 +725,6 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     block->n_output_edges = (uint32_t)(kept[OUTPUT_EDGES].len / (Py_ssize_t)sizeof(double));
     block->n_disagreement_edges = (uint32_t)(kept[DISAGREEMENT_EDGES].len / (Py_ssize_t)sizeof(double));
     self->flags = kept[FLAGS].buf;
-    self->limits = kept[LIMITS].buf;
     block->starts = kept[STARTS].buf;
     block->edges = kept[EDGES].buf;
     block->output_edges = kept[OUTPUT_EDGES].buf;
@@ -715,6 +746,8 @@ PyObject *fl_make_rows(PyObject *module, PyObject *const *arguments, Py_ssize_t 
     block->counts = calloc(fl_rows_counts(block), sizeof(uint64_t));
     block->latencies = calloc(FL_BUCKETS, sizeof(uint32_t));
     block->first_bucket = block->last_bucket = FL_BUCKETS;
+    /* No latency equals it. */
+    block->latency_us = (double)NAN;
     if (!lay(self) || !block->values || !block->outside || !block->rows || !block->counts || !block->latencies) {
         Py_DecRef((PyObject *)self);
         return PyErr_NoMemory();
@@ -731,6 +764,8 @@ static PyMethodDef rows_methods[] = {
     {"scored", FAST(rows_scored), "Take the rows' answers as they stand in the answers."},
     {"settle", rows_settle, METH_O, "Decide and count what was scored; return how many rows that were."},
     {"counts", rows_counts, METH_NOARGS, "Return the counts and start anew."},
+    {"portable", rows_portable, METH_NOARGS, "Use nothing that not every processor or Python has."},
+    {"forget", rows_forget, METH_NOARGS, "Forget the counts."},
     {"states", rows_states, METH_O, "Return what became of each place."},
     {"answer", rows_answer, METH_O, "Return what is known of one scored row."},
     {"outputs", rows_outputs, METH_O, "Return the numbers that the model answered for one scored row."},
@@ -742,6 +777,7 @@ static PyMethodDef rows_methods[] = {
 
 static PyMemberDef rows_members[] = {
     {"place", Py_T_UINT, offsetof(rows_object, place), Py_READONLY, NULL},
+    {"knows_objects", Py_T_UINT, offsetof(rows_object, knows_objects), Py_READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 

@@ -94,6 +94,7 @@ typedef struct _ts PyThreadState;
 extern PyTypeObject PyList_Type, PyTuple_Type, PyFloat_Type, PyLong_Type, PyUnicode_Type;
 extern PyObject *PyExc_ValueError, *PyExc_TypeError, *PyExc_RuntimeError, *PyExc_OverflowError, *PyExc_MemoryError;
 extern PyObject _Py_NoneStruct;
+extern const unsigned long Py_Version;
 
 void Py_IncRef(PyObject *);
 void Py_DecRef(PyObject *);

@@ -48,57 +48,10 @@ static uint32_t greatest(const double *numbers, uint32_t n)
     return best;
 }
 
-/* As wide as the vector registers that every processor of an architecture has. */
-typedef double lanes __attribute__((vector_size(FL_LANES * sizeof(double))));
-typedef int64_t flags __attribute__((vector_size(FL_LANES * sizeof(int64_t))));
-
-static lanes load(const double *from)
-{
-    lanes loaded;
-    memcpy(&loaded, from, sizeof loaded);
-    return loaded;
-}
-
-/* Sums of `n` neighbouring lanes of outputs; each is summed in the order of the features, as Python's sum() does. */
-static inline void sum_lanes(const fl_rows *block, const double *values, uint32_t n, uint32_t first)
-{
-    lanes sums[8] = {{0}};
-    const double *slopes = block->slopes + first;
-    for (uint32_t i = 0; i < block->n_features; i++, slopes += block->n_padded)
-        for (uint32_t k = 0; k < n; k++)
-            sums[k] += load(slopes + k * FL_LANES) * values[i];
-    memcpy(block->second + first, sums, n * sizeof *sums);
-}
-
-static void score_second(fl_rows *block, const double *values)
-{
-    /* Constants, so that the sums stay in registers. */
-    uint32_t first = 0;
-    for (; first + 6 * FL_LANES <= block->n_padded; first += 6 * FL_LANES)
-        sum_lanes(block, values, 6, first);
-    switch ((block->n_padded - first) / FL_LANES) {
-    case 5: sum_lanes(block, values, 5, first); break;
-    case 4: sum_lanes(block, values, 4, first); break;
-    case 3: sum_lanes(block, values, 3, first); break;
-    case 2: sum_lanes(block, values, 2, first); break;
-    case 1: sum_lanes(block, values, 1, first); break;
-    default: break;
-    }
-    for (uint32_t o = 0; o < block->n_outputs; o++)
-        block->second[o] += block->intercepts[o];
-}
-
-static const double *without_missing(fl_rows *block, const double *values)
-{
-    for (uint32_t i = 0; i < block->n_features; i++)
-        block->filled[i] = isnan(values[i]) ? block->means[i] : values[i];
-    return block->filled;
-}
-
-static void decide(const fl_rows *block, fl_row *row, const float *answer)
+static void decide(const fl_rows *block, fl_row *row, const float *answer, const double *second)
 {
     if (!block->is_classification) {
-        const double distance = fabs((double)answer[0] - block->second[0]);
+        const double distance = fabs((double)answer[0] - second[0]);
         row->value = (double)answer[0];
         row->confidence = 0.0;
         row->uncertainty = distance;
@@ -117,51 +70,27 @@ static void decide(const fl_rows *block, fl_row *row, const float *answer)
     row->value = label;
     row->confidence = confidence;
     row->uncertainty = 1.0 - confidence;
-    row->agrees = greatest(block->second, block->n_outputs) == label;
+    row->agrees = greatest(second, block->n_outputs) == label;
     row->agreement = row->agrees * FL_CONFIDENCE_BINS + (bin < FL_CONFIDENCE_BINS ? bin : FL_CONFIDENCE_BINS - 1);
 }
 
-/* How many of a feature's edges do not lie above a number, which is not NaN. */
-static inline uint32_t bin_in_grid(const double *edges, uint32_t width, double number)
-{
-    flags bins = {0};
-    const lanes numbers = (lanes){0} + number;
-    for (uint32_t i = 0; i < width; i += FL_LANES)
-        bins -= numbers >= load(edges + i);
-    return (uint32_t)(bins[0] + bins[1]);
-}
-
-static inline void count_in_grid(const fl_rows *block, const double *values, uint64_t *counts, uint32_t width)
-{
-    const double *edges = block->grid;
-    for (uint32_t i = 0; i < block->n_features; i++, edges += width) {
-        counts[block->starts[i] + 2 * i + bin_in_grid(edges, width, values[i])]++;
-    }
-}
-
-static void count_features(const fl_rows *block, const fl_row *row, const double *values, uint64_t *counts)
+static void count_features(const fl_rows *block, const fl_row *row, const double *values)
 {
     if (block->grid != NULL && !row->has_missing) {
-        switch (block->grid_width) { /* constants, as above */
-        case 4: count_in_grid(block, values, counts, 4); return;
-        case 8: count_in_grid(block, values, counts, 8); return;
-        case 10: count_in_grid(block, values, counts, 10); return;
-        case 12: count_in_grid(block, values, counts, 12); return;
-        case 16: count_in_grid(block, values, counts, 16); return;
-        default: count_in_grid(block, values, counts, block->grid_width); return;
-        }
+        block->ways->count(block, values);
+        return;
     }
     for (uint32_t i = 0; i < block->n_features; i++) {
         const uint32_t n_edges = block->starts[i + 1] - block->starts[i];
         const uint32_t bin = bin_of(block->edges + block->starts[i], n_edges, values[i]);
-        counts[block->starts[i] + 2 * i + (isnan(values[i]) ? n_edges + 1 : bin)]++;
+        block->counts[block->starts[i] + 2 * i + (isnan(values[i]) ? n_edges + 1 : bin)]++;
     }
 }
 
 static void count(fl_rows *block, const fl_row *row, const double *values, const uint8_t *outside)
 {
     uint64_t *counts = block->counts;
-    count_features(block, row, values, counts);
+    count_features(block, row, values);
     counts += block->starts[block->n_features] + 2 * (size_t)block->n_features;
     if (row->has_outside)
         for (uint32_t i = 0; i < block->n_features; i++)
@@ -170,7 +99,11 @@ static void count(fl_rows *block, const fl_row *row, const double *values, const
     counts[row->label]++;
     counts += block->is_classification ? block->n_outputs : block->n_output_edges + 1;
     counts[row->agreement]++;
-    const uint32_t bucket = bucket_of(row->latency_us);
+    if (row->latency_us != block->latency_us) {
+        block->latency_us = row->latency_us;
+        block->bucket = bucket_of(row->latency_us);
+    }
+    const uint32_t bucket = block->bucket;
     block->latencies[bucket]++;
     if (bucket < block->first_bucket)
         block->first_bucket = bucket;
@@ -178,19 +111,63 @@ static void count(fl_rows *block, const fl_row *row, const double *values, const
         block->last_bucket = bucket;
 }
 
-bool fl_rows_settle(fl_rows *block, uint32_t place)
+static bool is_finite(const fl_rows *block, uint32_t place)
+{
+    const float *answer = block->answers + (size_t)place * block->n_outputs;
+    bool finite = true;
+    for (uint32_t o = 0; o < block->n_outputs; o++)
+        finite = finite && isfinite(answer[o]);
+    return finite;
+}
+
+/* What the second model gets of a row: its own numbers, or for missing ones the means. */
+static const double *without_missing(const fl_rows *block, uint32_t place, double *filled)
+{
+    const double *values = block->values + (size_t)place * block->n_features;
+    if (!block->rows[place].has_missing)
+        return values;
+    for (uint32_t i = 0; i < block->n_features; i++)
+        filled[i] = isnan(values[i]) ? block->means[i] : values[i];
+    return filled;
+}
+
+static void settle_one(fl_rows *block, uint32_t place, double *second)
 {
     fl_row *row = block->rows + place;
-    const float *answer = block->answers + (size_t)place * block->n_outputs;
-    const double *values = block->values + (size_t)place * block->n_features;
     for (uint32_t o = 0; o < block->n_outputs; o++)
-        if (!isfinite(answer[o]))
-            return false;
-    score_second(block, row->has_missing ? without_missing(block, values) : values);
-    decide(block, row, answer);
-    count(block, row, values, block->outside + (size_t)place * block->n_features);
+        second[o] += block->intercepts[o];
+    decide(block, row, block->answers + (size_t)place * block->n_outputs, second);
+    count(block, row, block->values + (size_t)place * block->n_features, block->outside + (size_t)place * block->n_features);
     row->state = FL_ROW_COUNTED;
-    return true;
+}
+
+static void settle_two(fl_rows *block, uint32_t one, uint32_t other)
+{
+    double *second = block->second, *other_second = block->second + block->n_padded;
+    block->ways->score_two(block, without_missing(block, one, block->filled),
+                           without_missing(block, other, block->filled + block->n_features), second, other_second);
+    settle_one(block, one, second);
+    if (other != one)
+        settle_one(block, other, other_second);
+}
+
+uint32_t fl_rows_settle(fl_rows *block, uint32_t n)
+{
+    uint32_t n_counted = 0, waiting = n;
+    for (uint32_t place = 0; place < n; place++) {
+        if (block->rows[place].state != FL_ROW_SCORED || !is_finite(block, place))
+            continue;
+        n_counted++;
+        if (waiting == n) {
+            waiting = place;
+        } else {
+            settle_two(block, waiting, place);
+            waiting = n;
+        }
+    }
+    if (waiting < n)
+        settle_two(block, waiting, waiting);
+    return n_counted;
 }
 
 void fl_rows_clear(fl_rows *block)

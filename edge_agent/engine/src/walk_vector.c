@@ -4,9 +4,9 @@
  * tree is compared, FL_LANES trees at once; a node where the row goes right puts the leaves of its left side out of reach;
  * the first leaf that is left is the tree's answer. */
 #include "trees.h"
+#include "vectors.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,bmi,bmi2,popcnt"))), apply_to = function)
@@ -269,28 +269,11 @@ static void run_bands(const fl_trees *trees, const float *row, float *answer, vo
 #else
 #pragma GCC pop_options
 #endif
-/* By hand: the compiler's own question needs a run-time library that a shared object may come without. */
-static bool is_here(void)
-{
-    uint32_t a, b, c, d, low, high;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0 || (c & bit_AVX) == 0 || (c & bit_POPCNT) == 0)
-        return false;
-    /* The system keeps the upper halves of the registers when it changes threads. */
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if ((low & 6) != 6)
-        return false;
-    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_AVX2) != 0 && (b & bit_BMI) != 0 && (b & bit_BMI2) != 0;
-}
-#else
-static bool is_here(void)
-{
-    return true;
-}
 #endif
 
 fl_trees_runner fl_vector_runner(fl_layout_kind layout)
 {
-    if (!is_here())
+    if (!fl_has_vectors())
         return NULL;
     switch (layout) {
     case FL_BANDS:

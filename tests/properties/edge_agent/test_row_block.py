@@ -162,11 +162,13 @@ def one_by_one(manifest: Manifest, rows: Sequence[RawRow]) -> tuple[list[Predict
 
 
 def in_a_block(
-    manifest: Manifest, rows: Sequence[RawRow], *, together: bool
+    manifest: Manifest, rows: Sequence[RawRow], *, together: bool, portable: bool
 ) -> tuple[list[Prediction | str], TelemetryWindow]:
     scorer = Scorer(manifest, Echo(len(manifest.features), manifest.n_outputs))
     block = scorer.block
     assert isinstance(block, BlockScorer)
+    if portable:
+        block.block.portable()
     window = WindowBuilder(manifest, "v", 0.0, block.block)
     given = [SourceRow(number, raw) for number, raw in enumerate(rows)]
     answers: list[Prediction | str] = [""] * len(given)
@@ -191,12 +193,12 @@ def near(one: Prediction | str, other: Prediction | str) -> bool:
 
 
 @settings(deadline=None, max_examples=200)
-@given(data=st.data(), manifest=manifests(), together=st.booleans())
+@given(data=st.data(), manifest=manifests(), together=st.booleans(), portable=st.booleans())
 def test_a_block_answers_refuses_and_counts_as_the_portable_way_does(
-    *, data: st.DataObject, manifest: Manifest, together: bool
+    *, data: st.DataObject, manifest: Manifest, together: bool, portable: bool
 ):
     rows = data.draw(rows_of(len(manifest.features)))
     expected, counted = one_by_one(manifest, rows)
-    answers, window = in_a_block(manifest, rows, together=together)
+    answers, window = in_a_block(manifest, rows, together=together, portable=portable)
     assert all(map(near, answers, expected)), (answers, expected)
     assert window == counted

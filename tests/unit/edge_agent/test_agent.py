@@ -15,7 +15,7 @@ import pytest
 
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
-from edge_agent.agent import COUNTING, MAX_ADDED_S, ORDER, ScoringLoop
+from edge_agent.agent import ORDER, ScoringLoop
 from edge_agent.bundle import Inputs
 from edge_agent.engine.loading import load_row_engine
 from edge_agent.errors import RowError, SourceError
@@ -27,7 +27,9 @@ from edge_agent.scoring.scorer import Prediction, Scorer
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
 from edge_agent.sensing.sink import Sink
 from edge_agent.sensing.source import SourceRow, take_ready
+from edge_agent.tally import COUNTING
 from edge_agent.telemetry.sampler import Sampler
+from edge_agent.turn import MAX_ADDED_S
 from edge_agent.update.engine import Engine, TrialMeter
 from edge_agent.update.record import Content
 from tests.unit.edge_agent.examples import ManualClock, classification_manifest, softmax
@@ -339,6 +341,70 @@ def test_a_switch_happens_between_two_rows_and_ends_the_window(running: list[Ben
     ]
     assert [row for _, row, _ in bench.sink.answers] == list(range(50))
     assert len(bench.opened) == 1
+
+
+class OfferingRows(ListedRows):
+    """A source that has a bundle offered when it is asked for a row; it gives one row at a time."""
+
+    def __init__(self, rows: Sequence[RawRow], offers: dict[int, Engine]) -> None:
+        super().__init__(rows)
+        self.offers = offers
+        self.loop: ScoringLoop | None = None
+
+    def ready_rows(self, limit: int) -> list[SourceRow]:
+        del limit
+        row = self.next_row(0.0)
+        if row is not None and self.loop is not None and row.number in self.offers:
+            self.loop.offer(self.offers[row.number])
+        return [row] if row is not None else []
+
+
+def switching(first: Engine, offers: dict[int, Engine]) -> Bench:
+    """A loop that has taken 30 rows, with these bundles offered while it scores the rows of these numbers."""
+    bench = Bench([GOOD] * 30, first)
+    bench.source = source = OfferingRows([GOOD] * 30, offers)
+    source.loop = bench.loop
+    bench.loop.run()
+    return bench
+
+
+def test_a_bundle_that_comes_back_before_its_window_was_read_begins_a_new_one():
+    one, other = engine(3), engine(4)
+    closed = switching(one, {3: other, 7: one, 8: other}).windows()
+    assert [(c.window.bundle.version, c.window.first_row, c.window.last_row) for c in closed[:4]] == [
+        (3, 0, 3),
+        (4, 4, 7),
+        (3, 8, 8),
+        (4, 9, 18),
+    ]
+    assert [sum(c.window.predictions) for c in closed[:4]] == [4, 4, 1, 10]
+    assert [sum(n for _, n in c.window.latency) for c in closed[:4]] == [4, 4, 1, 10]
+    assert [c.cursor for c in closed[:4]] == [4, 8, 9, 19]
+
+
+def test_offering_what_scores_already_changes_nothing():
+    first = engine()
+    bench = switching(first, {3: first, 12: first})
+    closed = bench.windows()
+    assert [(c.window.rows_scored, sum(c.window.predictions)) for c in closed] == [(10, 10)] * 3
+    assert bench.opened == [(("temperature", "wind"), 0)]
+
+
+def test_a_bundle_that_is_taken_over_at_once_leaves_no_window():
+    one, other = engine(3), engine(4)
+    bench = Bench([GOOD] * 5, one)
+    bench.loop.offer(other)
+    bench.loop.offer(one)
+    bench.loop.run()
+    assert [(c.window.bundle.version, c.window.rows_scored) for c in bench.windows()] == [(3, 5)]
+
+
+def test_a_window_says_when_its_bundle_took_over_not_when_that_was_offered():
+    bench = Bench([GOOD] * 5, engine())
+    bench.clock.advance(7.0)
+    begun_utc_s = bench.clock.utc_s()
+    bench.loop.run()
+    assert bench.windows()[0].window.started_utc_s == begun_utc_s
 
 
 def test_a_bundle_with_other_features_has_the_source_opened_anew_where_it_was(running: list[Bench]):

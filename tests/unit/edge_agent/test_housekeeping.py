@@ -17,6 +17,7 @@ from broker.messages import (
     RecordKey,
     Reply,
     Resources,
+    Samples,
     Status,
     TelemetryWindow,
     encode_record,
@@ -41,6 +42,19 @@ from tests.unit.edge_agent.update.simulators import Device, Stagings
 from tests.waiting import wait_until
 
 CLOCK = SystemClock()
+
+
+@dataclass(frozen=True)
+class NothingChosen:
+    """No rows, and a state of the sampler."""
+
+    written: bytes
+
+    def samples(self) -> tuple[Samples, ...]:
+        return ()
+
+    def state(self) -> bytes:
+        return self.written
 
 
 @dataclass
@@ -120,7 +134,7 @@ class Bench:
     def close_window(self, cursor: int) -> None:
         builder = WindowBuilder(classification_manifest(), "onnx-fp32", CLOCK.utc_s())
         builder.error("for a test")
-        self.handover.put(ClosedWindow(builder.close(CLOCK.utc_s()), (), cursor, b"state %d" % cursor))
+        self.handover.put(ClosedWindow(builder.close(CLOCK.utc_s()), NothingChosen(b"state %d" % cursor), cursor))
 
     def start(self) -> None:
         self.is_started = True

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from edge_agent.engine import loading
-from edge_agent.engine.compile import sources
+from edge_agent.engine.compile import SOURCES, sources
 from edge_agent.engine.face import INTERFACE
 from edge_agent.engine.foreign import ForeignEngine
 from edge_agent.engine.library import FILE_NAME, architecture, find_library
@@ -106,6 +106,34 @@ def test_the_extension_is_written_for_the_abi_of_this_python(tmp_path: Path):
     ):
         done = subprocess.run([*command, *include], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not takes_extensions(), reason="this interpreter takes no extension module")
+def test_numbers_and_their_lists_lie_where_this_python_says(tmp_path: Path):
+    headers = Path(sysconfig.get_path("include"))
+    compiler = next((c for c in ("/usr/bin/gcc", "/usr/bin/cc", "/usr/bin/clang") if Path(c).exists()), None)
+    if compiler is None or not (headers / "Python.h").exists():
+        pytest.skip("needs a C compiler and Python.h")
+    checked = tmp_path / "checked.c"
+    checked.write_text(LAYOUT_CHECK, encoding="ascii")
+    command = [compiler, "-DFIELDLOOP_WITH_PYTHON_H", "-fsyntax-only", f"-I{headers}", f"-I{SOURCES}", str(checked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+# What is read without asking, as this Python's own headers have it.
+LAYOUT_CHECK = r"""
+#include <Python.h>
+#include <stddef.h>
+#include "extension_objects.h"
+#define SAME(a, b) _Static_assert((a) == (b), #a)
+SAME(offsetof(PyFloatObject, ob_fval), offsetof(fl_float_object, number));
+SAME(offsetof(PyVarObject, ob_size), offsetof(fl_tuple_object, size));
+SAME(offsetof(PyTupleObject, ob_item), offsetof(fl_tuple_object, items));
+SAME(offsetof(PyVarObject, ob_size), offsetof(fl_list_object, size));
+SAME(offsetof(PyListObject, ob_item), offsetof(fl_list_object, items));
+_Static_assert(PY_VERSION_HEX < 0x030f0000, "compare the objects of this Python, then raise FIRST_UNKNOWN");
+"""
 
 
 # Sizes and places of the parts, as this Python's own headers have them, against ours under other names.

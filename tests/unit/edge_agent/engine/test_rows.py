@@ -1,15 +1,21 @@
 """A block of rows takes nothing that does not fit it, and nothing that Python does to it breaks it."""
 
 import gc
+import math
+import random
 import resource
+import sys
 from array import array
 from typing import Any
 
 import pytest
 
+from edge_agent.bundle import LinearModel
 from edge_agent.engine.face import COUNTED, NOT_TAKEN, SCORED, TAKEN, RowBlock
 from edge_agent.engine.loading import load_row_engine
+from edge_agent.scoring.second_model import SecondModel
 from edge_agent.sensing.source import SourceRow
+from edge_agent.telemetry.sketches import bucket_of
 
 engine = load_row_engine()
 pytestmark = pytest.mark.skipif(engine is None, reason="there is no native engine here")
@@ -163,6 +169,78 @@ def test_a_row_goes_its_way_state_by_state():
     assert lowest > 0
     assert block.settle(3) == 0
     assert not any(block.counts()[0])
+
+
+@pytest.mark.parametrize("portable", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, 2, 4, 5, 10, 12, 13, 24, 33])
+def test_the_second_model_says_of_any_number_of_labels_what_python_says(n_outputs: int, *, portable: bool):
+    rng = random.Random(n_outputs)
+    capacity, n_features = 7, 5
+    second = LinearModel(
+        means=tuple(rng.gauss(0, 1) for _ in range(n_features)),
+        scales=(1.0,) * n_features,
+        coefficients=tuple(tuple(rng.gauss(0, 1) for _ in range(n_features)) for _ in range(n_outputs)),
+        intercepts=tuple(rng.gauss(0, 1) for _ in range(n_outputs)),
+    )
+    model = SecondModel(second)
+    answers = array("f", [0.0] * capacity * n_outputs)
+    block = block_of(
+        capacity=capacity,
+        n_outputs=n_outputs,
+        categories=(None,) * n_features,
+        flags=bytes(n_features),
+        limits=array("d", (-9, 9) * n_features),
+        starts=array("I", (0,) * (n_features + 1)),
+        edges=array("d"),
+        means=array("d", model.means),
+        slopes=array("d", [slopes[i] for i in range(n_features) for slopes in model.slopes]),
+        intercepts=array("d", model.intercepts),
+        rows=bytearray(4 * n_features * capacity),
+        answers=answers,
+        entry=bytearray(4 * n_features),
+        exit=bytearray(4 * n_outputs),
+    )
+    if portable:
+        block.portable()
+    given = [tuple(rng.choice([None, *[rng.gauss(0, 1)] * 5]) for _ in range(n_features)) for _ in range(capacity)]
+    # The third is not finite, so that those beside it are others.
+    for place, row in enumerate(given):
+        scores = model.score([math.nan if value is None else value for value in row], has_missing=True)
+        answers[place * n_outputs + scores.index(max(scores))] = 1.0
+    answers[2 * n_outputs] = math.nan
+    assert block.encode(rows(*given), 0) == capacity
+    block.scored(capacity, 1.0)
+    assert block.settle(capacity) == capacity - 1
+    assert [block.answer(place)[3] for place in range(capacity) if place != 2] == [1] * (capacity - 1)
+
+
+def test_numbers_are_read_where_they_lie_unless_every_python_shall_do():
+    block = block_of()
+    # Later versions are compared first: test_loading.py.
+    assert block.knows_objects == (sys.version_info < (3, 15))
+    block.portable()
+    assert block.knows_objects == 0
+
+
+def test_latencies_are_counted_each_in_its_bucket():
+    block = block_of()
+    for latency_us in (1.0, 1.0, 1000.0, 1.0):
+        block.encode(rows((1.0, "a")), 0)
+        block.scored(1, latency_us)
+        block.settle(1)
+    _, lowest, buckets = block.counts()
+    found = {lowest + at: count for at, count in enumerate(array("I", buckets)) if count}
+    assert found == {bucket_of(1.0): 3, bucket_of(1000.0): 1}
+
+
+def test_what_was_counted_can_be_forgotten():
+    block = block_of()
+    block.encode(rows((1.0, "a"), (2.0, "b")), 0)
+    block.scored(2, 7.0)
+    assert block.settle(2) == 2
+    block.forget()
+    counts, _, buckets = block.counts()
+    assert (any(counts), any(buckets)) == (False, False)
 
 
 def test_a_row_on_which_the_runtime_fails_is_told_by_its_place_and_the_next_goes_on():

@@ -95,13 +95,49 @@ def test_answers_that_can_never_be_written_are_bounded_and_counted(tmp_path: Pat
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [2, 3, 4]
 
 
-class EmptiedMeanwhile(deque[bytes]):
-    """A queue that the other thread empties just after its length was asked for."""
+def test_lines_that_come_together_are_bounded_and_counted_as_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 5)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    for first in (0, 2, 4):
+        sink.write_lines(b'{"row": %d}\n{"row": %d}\n' % (first, first + 1), 2)
+    assert sink.lost == 2
+    sink.flush()
+    # There is room again for as many.
+    sink.write_lines(b"".join(b'{"row": %d}\n' % row for row in range(6, 11)), 5)
+    sink.close()
+    assert sink.lost == 2
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == list(range(2, 11))
 
-    def __len__(self) -> int:
-        length = super().__len__()
+
+def test_lines_that_a_disk_refuses_for_long_are_bounded_and_the_one_that_stands_in_part_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 5)
+    path = tmp_path / "answers.jsonl"
+    sink = JsonLinesSink(path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    # The disk takes half a line.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
+    try:
+        for first in (0, 2, 4, 6):
+            sink.write_lines(b'{"row": %d}\n{"row": %d}\n' % (first, first + 1), 2)
+            with pytest.raises(OSError, match="large"):
+                sink.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert sink.lost == 3
+    sink.close()
+    assert [line["row"] for line in lines(path)] == [0, 4, 5, 6, 7]
+
+
+class EmptiedMeanwhile(deque[tuple[bytes, int]]):
+    """A queue that the other thread has just emptied, and did not say so yet."""
+
+    def popleft(self) -> tuple[bytes, int]:
         self.clear()
-        return length
+        return super().popleft()
 
 
 def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
@@ -109,7 +145,8 @@ def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
 ):
     monkeypatch.setattr(json_lines_sink, "MAX_WAITING_LINES", 1)
     sink = JsonLinesSink(tmp_path / "answers.jsonl")
-    sink._waiting = EmptiedMeanwhile([b"{}\n"])
+    sink._waiting = EmptiedMeanwhile([(b"{}\n", 1)])
+    sink._put = 1
     write(sink, 7)
     sink._waiting = deque(sink._waiting)
     sink.close()
@@ -117,7 +154,7 @@ def test_a_flush_that_empties_a_full_queue_meanwhile_does_not_stop_an_answer(
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [7]
 
 
-class ShortenedMeanwhile(deque[bytes]):
+class ShortenedMeanwhile(deque[tuple[bytes, int]]):
     """A queue off which the other thread takes one just after its length was asked for."""
 
     def __len__(self) -> int:
@@ -129,7 +166,7 @@ class ShortenedMeanwhile(deque[bytes]):
 
 def test_a_full_queue_that_loses_an_answer_meanwhile_does_not_stop_a_flush(tmp_path: Path):
     sink = JsonLinesSink(tmp_path / "answers.jsonl")
-    sink._waiting = ShortenedMeanwhile(b'{"row": %d}\n' % n for n in range(4))
+    sink._waiting = ShortenedMeanwhile((b'{"row": %d}\n' % n, 1) for n in range(4))
     sink.flush()
     sink.close()
     assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == [1, 2, 3]

@@ -261,6 +261,18 @@ def test_rows_offered_together_answer_an_ask():
 def test_a_window_s_records_are_written_by_whoever_asks_for_them_later():
     sampler = Sampler(random.Random(1), 3, 1.0)
     offer_block(sampler, range(10))
-    write = sampler.end_window(RAIN)
+    chosen = sampler.end_window(RAIN)
     offer_block(sampler, range(10, 20))
-    assert {int(row.prediction_id.removeprefix("d.")) < 10 for record in write() for row in record.rows} == {True}
+    rows = [row for record in chosen.samples() for row in record.rows]
+    assert {int(row.prediction_id.removeprefix("d.")) < 10 for row in rows} == {True}
+
+
+def test_the_state_that_goes_with_a_window_is_that_of_its_end():
+    sampler = Sampler(random.Random(1), 3, 1.0)
+    offer_block(sampler, range(10))
+    chosen = sampler.end_window(RAIN)
+    expected = sampler.state()
+    sampler.ask(AskLabels("ask", 5))
+    offer_block(sampler, range(10, 20))
+    sampler.end_window(RAIN)
+    assert chosen.state() == expected != sampler.state()

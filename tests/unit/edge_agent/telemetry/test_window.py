@@ -150,19 +150,23 @@ class Block:
     """Counts of the example's two features: bins and missing, out of range, predictions, agreement; one bucket."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.forgotten = 0
 
     def counts(self) -> tuple[bytes, int, bytes]:
-        self.asked += 1
         counts = [1, 0, 2, 0, 4] + [3, 4, 0] + [5, 6] + [3, 4] + [0] * 19 + [7]
         return array("Q", counts).tobytes(), 100, array("I", [3, 0, 4]).tobytes()
+
+    def forget(self) -> None:
+        self.forgotten += 1
 
 
 def test_rows_counted_in_a_block_and_one_by_one_are_added():
     block = Block()
-    builder = WindowBuilder(classification_manifest(), "onnx-fp32", 100.0, block)
+    builder = WindowBuilder(classification_manifest(), "onnx-fp32", 0.0, block)
+    assert block.forgotten == 0
     # What was there before is no row of this window.
-    assert block.asked == 1
+    builder.begin(100.0)
+    assert block.forgotten == 1
     builder.refuse(12, RowError("missing", "", 1))
     builder.count_block(10, 17, 7)
     builder.count(18, encoded(10.0, 4.9), prediction_of(1.0, 0.95), 12.0)
@@ -176,6 +180,12 @@ def test_rows_counted_in_a_block_and_one_by_one_are_added():
     assert (window.agreement[18], window.agreement[19]) == (0, 8)
     assert (window.first_row, window.last_row, window.rows_scored) == (10, 18, 8)
     assert window.latency == ((100, 3), (102, 4), (bucket_of(12.0), 1))
+
+
+def test_a_window_that_is_finished_is_built_later_and_no_other_is_begun(builder: WindowBuilder):
+    builder.count(0, encoded(1.0, 2.0), prediction_of(), 1.0)
+    window = builder.finish(160.0)()
+    assert (window.rows_scored, window.ended_utc_s) == (1, 160.0)
 
 
 def test_a_window_that_ended_is_built_later_and_stays_as_it_was(builder: WindowBuilder):
