@@ -281,7 +281,8 @@ class Agent:
                 break
         try:
             upkeep = self._join()
-            # What is loaded by now stays; what comes is looked through.
+            # Rubbish of the imports goes, what they loaded stays, and only what comes is looked through from now on.
+            gc.collect()
             gc.freeze()
             gc.enable()
             upkeep.start()
