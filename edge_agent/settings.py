@@ -5,7 +5,6 @@ Defaults stand beside their fields. Paths are relative to the settings file. Wha
 """
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -364,6 +363,8 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
 
 
 def _enrolment_here(enrolment: EnrolmentSettings) -> list[str]:
+    import shutil  # noqa: PLC0415 - where something enrols
+
     problems: list[str] = []
     if not os.access(enrolment.ca, os.R_OK):
         problems.append(f"key 'enrolment.ca': {enrolment.ca} cannot be read; copy the fleet's ca.pem there")

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ class TlsBroker:
 
     Attributes:
         plain: a second listener without TLS, for whoever stands at the server.
+        pid: of its process.
     """
 
     endpoint: Endpoint
@@ -30,6 +32,7 @@ class TlsBroker:
     ca: Path
     certificate: Path
     key: Path
+    pid: int
 
 
 def why_not() -> str | None:
@@ -67,8 +70,11 @@ def running_tls_broker(folder: Path) -> Iterator[TlsBroker]:
                 folder / "ca.pem",
                 folder / "device.pem",
                 folder / "device.key",
+                process.pid,
             )
         finally:
+            # It may have been stopped, and would not end then.
+            process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait()
 
