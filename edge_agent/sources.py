@@ -15,7 +15,7 @@ from edge_agent.clock import Clock
 from edge_agent.errors import SettingsError, SourceError
 from edge_agent.sensing.sink import NoSink, Sink, Sinks
 from edge_agent.sensing.source import Source
-from edge_agent.settings import STDIN, SinkSettings, SourceSettings
+from edge_agent.settings import STDIN, AgentSettings, SinkSettings, SourceSettings
 
 if TYPE_CHECKING:
     from edge_agent.sensing.inlet import Decode, Inlet
@@ -303,6 +303,24 @@ class SourceOpener:
         except OSError as error:
             raise SourceError(f"{folder}: accepted rows cannot be kept there: {error.strerror or error}") from error
         return Inlet(journal, decode, cursor, settings.max_waiting_rows)
+
+
+def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
+    """List what is wrong with the user's code that the settings name: it is imported, and not started."""
+    from edge_agent.sensing.plugin import SINKS, SOURCES, load_factory
+
+    problems: list[str] = []
+    source, sink = settings.source, settings.sink
+    for key, kind, group, factory in (
+        ("source.factory", source.kind, SOURCES, source.factory),
+        ("sink.factory", sink.kind, SINKS, sink.factory),
+    ):
+        if kind == "python":
+            try:
+                load_factory(group, factory or "", key)
+            except SettingsError as error:
+                problems.append(str(error))
+    return tuple(problems)
 
 
 def with_answers(sink: Sink, answers: Sink | None) -> Sink:
