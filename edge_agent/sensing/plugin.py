@@ -57,8 +57,7 @@ def _imported(module_name: str, attribute: str, name: str, key: str) -> Any:  # 
         for part in attribute.split("."):
             found = getattr(found, part)
     except AttributeError as error:
-        # Seldom needed, and a device's memory is dear.
-        import difflib
+        import difflib  # noqa: PLC0415 - seldom needed, and a device's memory is dear
 
         there = [each for each, value in vars(found).items() if callable(value) and not each.startswith("_")]
         near = difflib.get_close_matches(attribute, there, 1)
