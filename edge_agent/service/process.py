@@ -15,6 +15,7 @@ from edge_agent.errors import AgentError, SettingsError
 from edge_agent.service.heartbeat import Heartbeat
 from edge_agent.service.notify import Notifier
 from edge_agent.settings import AgentSettings, load_settings, problems_here
+from edge_agent.sources import problems_of_code
 from edge_agent.wiring import Agent, KeptSource
 
 # What only a reload needs is imported then: a device that starts scores first.
@@ -151,7 +152,10 @@ class Service:
         from edge_agent.service.reload import change_between
 
         fixed = change_between(self._settings, new).fixed
-        problems = [f"key {key!r}: takes a restart of the agent" for key in fixed] or list(problems_here(new))
+        problems = [f"key {key!r}: takes a restart of the agent" for key in fixed] or [
+            *problems_here(new),
+            *problems_of_code(new),
+        ]
         if problems:
             raise SettingsError("\n".join(f"{self._path}: {problem}" for problem in problems))
         return new

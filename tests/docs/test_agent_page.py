@@ -11,7 +11,7 @@ from tests.docs.blocks import parse_page
 # Keys whose default is None, or whose shown value is an example.
 _EXAMPLES = {
     *("ca", "certificate", "key", "end_row", "prefer", "trial_max_memory_bytes"),
-    *("port", "topic", "username", "password_env", "factory", "keep"),
+    *("port", "topic", "username", "password_env", "password_file", "factory", "keep"),
 }
 _COMMENTED = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
 _SHOWN_DEFAULT = re.compile(r"^# ([a-z_]+) = ", re.MULTILINE)

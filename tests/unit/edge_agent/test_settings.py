@@ -1,5 +1,6 @@
 """The agent's settings: what is read, what is refused, and in which words."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,56 @@ def test_files_of_tls_are_relative_to_the_settings_file_and_looked_for(tmp_path:
     assert settings.broker.key == str(tmp_path / "d.key")
     missing = [problem for problem in problems_here(settings) if "'broker." in problem]
     assert [problem.split("'")[1] for problem in missing] == ["broker.ca", "broker.certificate", "broker.key"]
+
+
+MQTT = GOOD.replace('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "rows"\nusername = "press"\n%s')
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('password_file = "p"\npassword_env = "P"', "key 'source.password_env': source.password_file is there too"),
+        ('certificate = "c"', "key 'source.certificate': it and source.key belong together"),
+        ('certificate = "c"\nkey = "k"', "key 'source.ca': missing"),
+    ],
+)
+def test_half_an_identity_at_a_local_broker_is_refused(tmp_path: Path, lines: str, told: str):
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        load(tmp_path, MQTT % lines)
+
+
+@pytest.mark.parametrize("line", ['username = "press"', 'ca = "ca.pem"'])
+def test_nobody_is_left_to_believe_that_http_is_secured(tmp_path: Path, line: str):
+    with pytest.raises(SettingsError, match="the source 'http' has no TLS and no password"):
+        load(tmp_path, GOOD.replace('kind = "csv"\npath = "rows.csv"', f'kind = "http"\n{line}'))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (b"secret\n", 0o600, None),
+        (b"secret\n", 0o604, "everybody may read"),
+        (b"\n", 0o600, "is empty"),
+        (b"\xff\xfe", 0o600, "holds no text"),
+        (None, 0o600, "No such file"),
+    ],
+)
+def test_a_password_s_file_is_looked_at_before_it_is_needed(
+    tmp_path: Path, content: bytes | None, mode: int, told: str | None
+):
+    (tmp_path / "root.json").touch()
+    if content is not None:
+        (tmp_path / "p").write_bytes(content)
+        (tmp_path / "p").chmod(mode)
+    problems = problems_here(load(tmp_path, MQTT % 'password_file = "p"'))
+    assert len(problems) == (told is not None)
+    if told is not None:
+        assert "source.password_file" in problems[0]
+        assert told in problems[0]
+        assert "secret" not in problems[0]
+
+
+def test_files_of_a_local_broker_are_relative_to_the_settings_file(tmp_path: Path):
+    source = load(tmp_path, MQTT % 'ca = "ca.pem"\npassword_file = "p"').source
+    assert (source.ca, source.password_file) == (str(tmp_path / "ca.pem"), str(tmp_path / "p"))
+    assert source.certificate is None
