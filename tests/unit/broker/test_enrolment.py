@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.enrolment import MAX_REFUSED_PER_TOKEN, Enrolment, EnrolmentRules, Granted, RefusedError
 from broker.enrolment_limits import Budget, Limits
@@ -93,7 +94,7 @@ def test_a_token_gets_a_device_a_certificate_with_the_names_and_uses_that_are_ou
     constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints).value
     assert not constraints.ca
     uses = list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    assert uses == [x509.ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert uses == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert leaf.serial_number.bit_length() == 128
     assert leaf.not_valid_after_utc.timestamp() == world.now_s + 30 * DAY_S
     assert leaf.not_valid_before_utc.timestamp() == world.now_s - 3600

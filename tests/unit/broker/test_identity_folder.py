@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.identity import Identity, IdentityError, Role
 from broker.identity_authority import make_request
@@ -78,7 +79,7 @@ def test_the_servers_certificate_holds_every_host_and_is_for_servers_only(fleet:
     assert names.get_values_for_type(x509.DNSName) == ["broker.example"]
     assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["10.0.0.5"]
     uses = list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    assert uses == [x509.ExtendedKeyUsageOID.SERVER_AUTH]
+    assert uses == [ExtendedKeyUsageOID.SERVER_AUTH]
 
 
 def test_nothing_that_is_signed_outlives_the_intermediate(fleet: FleetFolder):
