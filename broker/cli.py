@@ -1,17 +1,24 @@
 """The commands ``fieldloop broker`` and ``fieldloop wire``."""
 
+import contextlib
 import json
 import signal
 import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from broker import server_cli
 from broker.errors import BrokerError
 from broker.topics import Channel
+
+if TYPE_CHECKING:
+    from broker.broker_process import LocalBroker
+
+_LOCAL_PORT: Final = 1883
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 broker_app = typer.Typer(no_args_is_help=True, help="Run an MQTT broker on this machine.")
@@ -25,12 +32,13 @@ class BrokerKind(StrEnum):
 
     AUTO = "auto"
     MOSQUITTO = "mosquitto"
+    UNPACKED = "unpacked"
     AMQTT = "amqtt"
 
 
 @broker_app.callback()
 def _broker() -> None:
-    """Keep `up` a command of its own."""
+    """Run an MQTT broker on this machine."""
 
 
 @wire_app.callback()
@@ -40,42 +48,67 @@ def _wire() -> None:
 
 @broker_app.command("up")
 def up(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on loopback; 0 picks a free one.")] = 1883,
-    kind: Annotated[BrokerKind, typer.Option(help="auto: Mosquitto where it is installed, else amqtt.")] = (
-        BrokerKind.AUTO
-    ),
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="0 picks a free one; default: 1883, or the fleet's.")
+    ] = None,
+    kind: Annotated[
+        BrokerKind, typer.Option(help="auto: Mosquitto that is installed, else one unpacked without root, else amqtt.")
+    ] = BrokerKind.AUTO,
     folder: Annotated[
         Path | None, typer.Option(help="Keeps configuration, log and retained messages; default: a temporary one.")
     ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; without --fleet, loopback only.")] = None,
+    fleet: server_cli.FleetFolderOption = None,
     *,
+    exact: server_cli.ExactOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a sentence.")] = False,
 ) -> None:
-    """Start a broker on loopback, print where it listens, and run it until Ctrl-C."""
-    from broker.local import start_local_broker
+    """Start a broker, print where it listens, and run it until Ctrl-C.
 
-    with tempfile.TemporaryDirectory(prefix="fieldloop-broker-") as temporary:
-        # SIGTERM ends it as Ctrl-C does, so that the broker is stopped and the temporary folder goes.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    Without --fleet it listens on loopback only, and anybody on this machine may use it. With --fleet it is a Mosquitto
+    that lets in who has a certificate of the fleet, and follows the fleet's identities while it runs.
+    """
+    # SIGTERM ends it as Ctrl-C does, so that the broker is stopped and the temporary folder goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.ExitStack() as closing:
         try:
-            broker = start_local_broker(folder or Path(temporary), port=port, kind=kind.value)
+            if fleet is not None:
+                running = server_cli.start(closing, fleet, folder, host=host, port=port, exact=exact)
+            else:
+                running = _start_local(closing, folder, host=host, port=port, kind=kind)
+            _say(running.broker, as_json=as_json)
+            code = running.wait()
         except BrokerError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
-        try:
-            if as_json:
-                host, listening = broker.endpoint.host, broker.endpoint.port
-                facts = {"host": host, "port": listening, "kind": broker.kind, "pid": broker.pid}
-                typer.echo(json.dumps(facts | {"log": str(broker.log)}))
-            else:
-                typer.echo(f"{broker.kind} listens on {broker.endpoint}, process {broker.pid}; Ctrl-C ends it")
-            sys.stdout.flush()
-            code = broker.process.wait()
         except KeyboardInterrupt:
             return
-        finally:
-            broker.stop()
-        typer.echo(f"error: the broker ended by itself with code {code}; see {broker.log}", err=True)
-        raise typer.Exit(1)
+    typer.echo(f"error: the broker ended by itself with code {code}; see {running.broker.log}", err=True)
+    raise typer.Exit(1)
+
+
+broker_app.command("render")(server_cli.render)
+
+
+def _start_local(
+    closing: contextlib.ExitStack, folder: Path | None, *, host: str | None, port: int | None, kind: BrokerKind
+) -> server_cli.Running:
+    from broker.local import start_local_broker, verify_local
+
+    verify_local(host)
+    place = folder or Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="fieldloop-broker-")))
+    broker = start_local_broker(place, port=_LOCAL_PORT if port is None else port, kind=kind.value)
+    closing.callback(broker.stop)
+    return server_cli.Running(broker, broker.process.wait)
+
+
+def _say(broker: "LocalBroker", *, as_json: bool) -> None:
+    if as_json:
+        facts = {"host": broker.endpoint.host, "port": broker.endpoint.port, "kind": broker.kind, "pid": broker.pid}
+        typer.echo(json.dumps(facts | {"log": str(broker.log)}))
+    else:
+        typer.echo(f"{broker.kind} listens on {broker.endpoint}, process {broker.pid}; Ctrl-C ends it")
+    sys.stdout.flush()
 
 
 @wire_app.command("decode")

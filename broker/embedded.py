@@ -6,7 +6,6 @@ clients without a certificate) and forgets absent clients, so any interface but 
 
 import argparse
 import asyncio
-import ipaddress
 import logging
 import signal
 import sys
@@ -17,6 +16,7 @@ from amqtt.broker import Broker
 from amqtt.errors import BrokerError as AmqttError
 
 from broker.errors import BrokerStartError
+from broker.loopback import verify_loopback
 from broker.messages import MAX_PACKET_BYTES, MessageTooLargeError
 
 logger = logging.getLogger(__name__)
@@ -46,19 +46,6 @@ class BoundedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
     ) -> None:
         """Serve one client."""
         await self._client_connected(listener_name, BoundedReader(reader), StreamWriterAdapter(writer))
-
-
-def verify_loopback(host: str) -> None:
-    """Raise BrokerStartError unless ``host`` is an address that only this machine reaches."""
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise BrokerStartError(
-            f"the embedded broker listens on loopback only, not on {host!r}: it cannot tell clients apart. "
-            "Use 127.0.0.1, or a Mosquitto with certificates for other machines"
-        )
 
 
 async def serve(host: str, port: int) -> None:

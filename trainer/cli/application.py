@@ -26,6 +26,7 @@ PARTS: Final = (
     Part("broker", "Run an MQTT broker on this machine.", "broker.cli"),
     Part("monitor", "Store what devices send, and drive the loop: ask, confirm, mend.", "trainer.cli.fleet"),
     Part("rollout", "Order a bundle to the fleet, ring by ring.", "trainer.cli.fleet"),
+    Part("audit", "See which orders were given, by whom and when.", "broker.audit_cli"),
     Part("devices", "List devices with bundle, rows and estimated quality.", "trainer.cli.fleet"),
     Part(
         "shadow",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.cli.link import CaOption, CertOption, KeyOption, giver_of_orders, tls_files
 from trainer.cli.options import JsonOption, ProjectOption, VersionArgument
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from broker.messages import BundleRef
     from broker.topics import DeviceId
     from trainer.continuous.books import StoryEvent
-    from trainer.continuous.station import Places
+    from trainer.continuous.station import Places, TlsFiles
     from trainer.monitoring.fleet import DeviceState
     from trainer.project import LoadedProject
 
@@ -37,11 +38,15 @@ def monitor(
     broker: BrokerOption = "127.0.0.1:1883",
     database: DatabaseOption = None,
     *,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Receive what the fleet sends, notice losses, and mend them; until Ctrl-C.
 
-    Prints one line for each turn of the story. A monitor that was ended goes on where it was.
+    Prints one line for each turn of the story. A monitor that was ended goes on where it was. At a broker with
+    identities it needs one of the role trainer.
     """
     import random
     import threading
@@ -50,7 +55,7 @@ def monitor(
     from trainer.continuous.station import Station
     from trainer.monitoring.store import StoreUnavailableError
 
-    loaded, places = load_places(project, broker, database)
+    loaded, places = load_places(project, broker, database, tls_files(ca, cert, key))
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -84,6 +89,9 @@ def rollout(  # noqa: PLR0913 - each is an option
     reason: Annotated[str, typer.Option(help="Why; devices and the audit keep it.")] = "by hand",
     patience_s: Annotated[float, typer.Option(min=1, help="Excuse a device that is silent for so long.")] = 900.0,
     *,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     everywhere: Annotated[bool, typer.Option("--all", help="To the whole fleet at once, without rings.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -91,10 +99,10 @@ def rollout(  # noqa: PLR0913 - each is an option
 
     A monitor must be running: it stores what devices prove. Ended early, the rollout is carried on by the monitor.
     """
-    import getpass
     import random
     import threading
 
+    from broker.audit import AuditedPublisher, AuditLog
     from broker.client import WireClient
     from broker.topics import FleetId
     from edge_agent.clock import SystemClock
@@ -104,7 +112,7 @@ def rollout(  # noqa: PLR0913 - each is an option
 
     if everywhere and device:
         raise typer.BadParameter("--all and --device exclude each other")
-    loaded, places = load_places(project, broker, database)
+    loaded, places = load_places(project, broker, database, tls_files(ca, cert, key))
     names = [parse_device_argument(name) for name in device] if device else None
     clock = SystemClock()
     fleet = FleetId(loaded.project.fleet)
@@ -117,11 +125,15 @@ def rollout(  # noqa: PLR0913 - each is an option
         on_delivery=lambda _: None,
         rng=random.Random(),
         clean_session=True,
+        tls=places.link.context() if places.link else None,
     )
     client.start()
-    operator = RolloutOperator(
-        store, fleet, lambda topic, payload: client.publish_and_wait(topic, payload, _CONNECT_S), clock
+    publish = AuditedPublisher(
+        lambda topic, payload: client.publish_and_wait(topic, payload, _CONNECT_S),
+        AuditLog(places.audit, clock.utc_s),
+        places.by,
     )
+    operator = RolloutOperator(store, fleet, publish, clock)
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -129,7 +141,7 @@ def rollout(  # noqa: PLR0913 - each is an option
         state = operator.start(
             bundle,
             order_id=f"{bundle.name}-{bundle.version}-{int(clock.utc_s())}",
-            by=getpass.getuser(),
+            by=places.by,
             reason=reason,
             shares=(1.0,) if everywhere or names else loaded.project.rollout.rings,
             rules=RolloutRules(loaded.project.rollout.max_failures, patience_s),
@@ -243,7 +255,9 @@ def _print_story(event: "StoryEvent", *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def load_places(project: Path, broker: str, database: str | None) -> "tuple[LoadedProject, Places]":
+def load_places(
+    project: Path, broker: str, database: str | None, link: "TlsFiles | None" = None
+) -> "tuple[LoadedProject, Places]":
     """Load a project, and return it with the places that its fleet's commands work with."""
     from dataclasses import replace
 
@@ -253,7 +267,8 @@ def load_places(project: Path, broker: str, database: str | None) -> "tuple[Load
     loaded = load_project(project)
     places = usual_places(loaded, _endpoint(broker))
     loaded.state.mkdir(parents=True, exist_ok=True)
-    return loaded, places if database is None else replace(places, database=database)
+    by = giver_of_orders(link)
+    return loaded, replace(places, database=database or places.database, link=link, by=by)
 
 
 def parse_device_argument(name: str) -> "DeviceId":

@@ -14,10 +14,13 @@ from trainer.cli.fleet import (
     print_table,
     published_bundle,
 )
+from trainer.cli.link import CaOption, CertOption, KeyOption, tls_files
 from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
 
 if TYPE_CHECKING:
     from broker.messages import StartShadow, StopShadow
+    from trainer.continuous.station import Places
+    from trainer.project import LoadedProject
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,7 +35,7 @@ TimeoutOption = Annotated[
 
 
 @app.command("start")
-def start(
+def start(  # noqa: PLR0913 - each is an option
     device: DeviceArgument,
     version: VersionArgument,
     project: ProjectOption = Path(),
@@ -40,14 +43,17 @@ def start(
     rows: Annotated[int, typer.Option(min=0, help="End after so many compared rows; 0: when told to.")] = 0,
     timeout_s: TimeoutOption = 60.0,
     *,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have a device fetch and prove a published bundle, and score its rows with it too; nobody sees these answers."""
     from broker.messages import StartShadow
 
-    loaded, places = load_places(project, broker, None)
+    loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
     bundle = published_bundle(loaded, places, version)
-    _ask(project, broker, device, StartShadow(bundle, rows), timeout_s)
+    _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
     told = f"{device} takes {bundle} into the shadow; see how far it differs with: fieldloop shadow show {device}"
     typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows}) if as_json else told)
 
@@ -59,12 +65,16 @@ def end(
     broker: BrokerOption = "127.0.0.1:1883",
     timeout_s: TimeoutOption = 60.0,
     *,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have no bundle score in a device's shadow any more."""
     from broker.messages import StopShadow
 
-    _ask(project, broker, device, StopShadow(), timeout_s)
+    loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
+    _ask(loaded, places, device, StopShadow(), timeout_s)
     typer.echo(json.dumps({"device": device}) if as_json else f"{device} has ended its shadow")
 
 
@@ -109,23 +119,27 @@ def show(
         print_table(rows, nothing="no shadow was reported yet; a monitor must be running to hear of one")
 
 
-def _ask(project: Path, broker: str, device: str, order: "StartShadow | StopShadow", timeout_s: float) -> None:
-    import getpass
+def _ask(
+    loaded: "LoadedProject", places: "Places", device: str, order: "StartShadow | StopShadow", timeout_s: float
+) -> None:
     import random
 
+    from broker.audit import AuditLog
     from broker.topics import FleetId
     from edge_agent.clock import SystemClock
     from trainer.rollout.commanding import ask_device
 
-    loaded, places = load_places(project, broker, None)
+    clock = SystemClock()
     ask_device(
         places.endpoint,
         FleetId(loaded.project.fleet),
         parse_device_argument(device),
         order,
-        by=getpass.getuser(),
+        by=places.by,
         timeout_s=timeout_s,
-        clock=SystemClock(),
+        clock=clock,
+        log=AuditLog(places.audit, clock.utc_s),
+        tls=places.link.context() if places.link else None,
         # Names of a client and a command must differ from those of every other run.
         rng=random.SystemRandom(),
     )

@@ -1,7 +1,9 @@
 """Joins what watches over one fleet: database, receiver, alerts, loop. The only place that knows all of them."""
 
+import getpass
 import logging
 import random
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Final
 
 import msgspec
 
+from broker.audit import AUDIT_NAME, AuditedPublisher, AuditLog
 from broker.client import Endpoint
 from broker.messages import BundleRef
 from broker.topics import FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
+from edge_agent.link import open_tls
 from exporter.repository.listing import is_repository
 from exporter.repository.refresh import Waiting, refresh_timestamp
 from exporter.repository.repository import load_listed_manifest, publish_bundle
@@ -22,6 +26,8 @@ from trainer.continuous.loop import Loop, Surroundings
 from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
 from trainer.continuous.story import Story
 from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
+from trainer.monitoring.floods import FloodReports
+from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 from trainer.pipeline.runs import RunOverview, list_runs, run_folder
@@ -38,6 +44,19 @@ _REFRESH_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Certificate of the fleet's root; certificate and key of who connects."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return how a broker is known, and who this is; raise LinkError when a file is not what it should be."""
+        return open_tls(str(self.ca), str(self.certificate), str(self.key))
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """Where the parts of one fleet are.
 
@@ -45,18 +64,25 @@ class Places:
         endpoint: of the broker.
         repository, keys: folders of the update repository and of its keys.
         database: URI of the fleet's database.
+        audit: the audit log of orders.
+        link: how the broker is known, and who this is to it; None: a broker on this machine, that asks nobody.
+        by: who gives orders here: the identity in the certificate, or the user of this machine.
     """
 
     endpoint: Endpoint
     repository: Path
     keys: Path
     database: str
+    audit: Path
+    link: TlsFiles | None = None
+    by: str = ""
 
 
 def usual_places(loaded: LoadedProject, endpoint: Endpoint) -> Places:
     """Return the places in the project's state folder, where everything is unless something else is said."""
     state = loaded.state
-    return Places(endpoint, state / REPOSITORY_NAME, state / KEYS_NAME, store_uri(state / STORE_NAME))
+    database = store_uri(state / STORE_NAME)
+    return Places(endpoint, state / REPOSITORY_NAME, state / KEYS_NAME, database, state / AUDIT_NAME)
 
 
 class Station:
@@ -90,7 +116,19 @@ class Station:
         self._waiting: tuple[Waiting, ...] = ()
         loaded.state.mkdir(parents=True, exist_ok=True)
         self.store: Store = open_store(places.database)
-        self._monitor = Monitor(places.endpoint, FleetId(loaded.project.fleet), self.store, clock=clock, rng=rng)
+        self._monitor = Monitor(
+            places.endpoint,
+            FleetId(loaded.project.fleet),
+            self.store,
+            clock=clock,
+            rng=rng,
+            tls=places.link.context() if places.link else None,
+            limit=RateLimit(),
+        )
+        self._publish = AuditedPublisher(
+            self._publish_and_wait, AuditLog(places.audit, clock.utc_s), places.by or getpass.getuser()
+        )
+        self._floods = FloodReports(self.store, clock)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
             loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
@@ -123,6 +161,9 @@ class Station:
             self._refresh_due_s = now_s + _REFRESH_S
             if is_repository(self._places.repository):  # nothing was published yet
                 self._refresh()
+        if self._monitor.receiver.rates is not None:
+            for alert in self._floods.report(self._monitor.receiver.rates.take_over_rate()):
+                self._alerts.send(alert)
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:
@@ -148,7 +189,7 @@ class Station:
                 logger.warning("%s", waiting)
         self._waiting = refreshed.waiting
 
-    def _publish(self, topic: Topic, payload: bytes) -> None:
+    def _publish_and_wait(self, topic: Topic, payload: bytes) -> None:
         self._monitor.client.publish_and_wait(topic, payload, _PUBLISH_S)
 
 

@@ -9,6 +9,7 @@ sends it again; a label is tried again while its delivery waits.
 
 import logging
 import random
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from broker.messages import Epoch, Stored, encode
 from broker.topics import SHARDS, Channel, FleetId, Shard, Topic, fleet_filter, shard_filter
 from edge_agent.clock import Clock
 from trainer.monitoring.intake import CHANNELS, Intake, IntakeCounts, Mark
+from trainer.monitoring.rates import RateLimit, Rates
 from trainer.monitoring.store import Store, StoreUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -60,8 +62,16 @@ class _Queued:
 class Receiver:
     """The queue and its writer thread; knows no network: deliveries come in by `deliver`, marks go out by `publish`."""
 
-    def __init__(self, store: Store, fleet: FleetId, publish: Callable[[Topic, bytes], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        fleet: FleetId,
+        publish: Callable[[Topic, bytes], None],
+        clock: Clock,
+        limit: RateLimit | None = None,
+    ) -> None:
         self._intake = Intake(store, clock)
+        self.rates = None if limit is None else Rates(limit, clock.monotonic_s)
         self._fleet = fleet
         self._publish = publish
         self._clock = clock
@@ -95,6 +105,9 @@ class Receiver:
 
         From `drain` on it waits until `close`: what is not taken in must not be acknowledged.
         """
+        if self.rates is not None and not self.rates.takes(delivery.topic, len(delivery.payload)):
+            # No mark will cover it: a device that means well still has it, and sends it again later.
+            return
         item = _Queued(delivery, threading.Event() if delivery.topic.channel is Channel.LABELS else None)
         while not self._is_queued(item):
             if self._closed.is_set():
@@ -227,6 +240,8 @@ class Monitor:
         clock: Clock,
         rng: random.Random,
         shards: Sequence[Shard] = SHARDS,
+        tls: ssl.SSLContext | None = None,
+        limit: RateLimit | None = None,
     ) -> None:
         """Describe the monitor; nothing is connected before `start`.
 
@@ -237,6 +252,8 @@ class Monitor:
             clock: for the times of reception.
             rng: for the waits between attempts to connect.
             shards: those that this process owns; monitors of one fleet own disjoint ones.
+            tls: how the broker is known, and who this is to it; None: nothing is encrypted.
+            limit: what one device may send; None: as much as it likes.
         """
         self.client = WireClient(
             endpoint,
@@ -245,8 +262,9 @@ class Monitor:
             on_delivery=self._deliver,
             rng=rng,
             max_queued=100_000,
+            tls=tls,
         )
-        self.receiver = Receiver(store, fleet, self.client.publish, clock)
+        self.receiver = Receiver(store, fleet, self.client.publish, clock, limit)
 
     def start(self) -> None:
         """Start to receive; the broker need not be there yet."""

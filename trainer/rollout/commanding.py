@@ -2,10 +2,12 @@
 
 import queue
 import random
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Final
 
+from broker.audit import AuditedPublisher, AuditLog
 from broker.client import Delivery, Endpoint, WireClient
 from broker.errors import WireError
 from broker.messages import (
@@ -43,7 +45,7 @@ class OrderRefusedError(TrainerError):
     exit_code = 12
 
 
-def ask_device(
+def ask_device(  # noqa: PLR0913 - each is named by its caller
     endpoint: Endpoint,
     fleet: FleetId,
     device: DeviceId,
@@ -52,7 +54,9 @@ def ask_device(
     by: str,
     timeout_s: float,
     clock: Clock,
+    log: AuditLog,
     rng: random.Random,
+    tls: ssl.SSLContext | None = None,
 ) -> Reply:
     """Send one command, and return the device's reply to it, which accepts it.
 
@@ -64,9 +68,12 @@ def ask_device(
         by: who asks; the device logs it.
         timeout_s: how long to wait for the reply. A device that hears of the command later than that ignores it.
         clock: UTC for the command's expiry.
+        log: where the command is written down before it is sent.
         rng: chance, for names that are used once.
+        tls: how the broker is known, and who this is to it; None: nothing is encrypted.
 
     Raises:
+        AuditError: the command cannot be written down; it is not sent.
         LinkError: the broker does not take the command.
         NoReplyError: no reply came in time.
         OrderRefusedError: the device refused.
@@ -82,12 +89,14 @@ def ask_device(
         on_link=lambda is_up: up.set() if is_up else up.clear(),
         rng=rng,
         clean_session=True,
+        tls=tls,
     )
+    publish = AuditedPublisher(lambda topic, payload: client.publish_and_wait(topic, payload, CONNECT_S), log, by)
     client.start()
     try:
         up.wait(CONNECT_S)
         command = Command(command_id, clock.utc_s() + timeout_s, by[:128], order)
-        client.publish_and_wait(Topic(fleet, device, Channel.COMMAND), encode(command), CONNECT_S)
+        publish(Topic(fleet, device, Channel.COMMAND), encode(command))
         try:
             reply = replies.get(timeout=timeout_s)
         except queue.Empty:

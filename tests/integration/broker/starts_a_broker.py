@@ -7,8 +7,10 @@ from pathlib import Path
 from broker.local import start_local_broker
 
 if __name__ == "__main__":
-    kind = sys.argv[2]
-    assert kind in {"mosquitto", "amqtt"}
-    broker = start_local_broker(Path(sys.argv[1]), kind="mosquitto" if kind == "mosquitto" else "amqtt")
+    match sys.argv[2]:
+        case "mosquitto" | "unpacked" | "amqtt" as kind:
+            broker = start_local_broker(Path(sys.argv[1]), kind=kind)
+        case other:
+            raise SystemExit(f"unknown kind {other}")
     print(broker.pid, broker.endpoint.port, flush=True)  # noqa: T201
     threading.Event().wait()

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,25 +15,37 @@ from typing import Literal
 
 import pytest
 
-from broker import local
+from broker import broker_process, local
 from broker.client import Delivery, Endpoint, WireClient
 from broker.errors import BrokerStartError
 from broker.local import LOG_NAME, start_local_broker
 from broker.mosquitto import find_mosquitto
 from broker.topics import Channel, Topic, fleet_filter, parse_device, parse_fleet
+from broker.unpacked import cache_folder, find_unpacked, unpack_mosquitto
 from tests.waiting import wait_until
 
 FLEET = parse_fleet("stations")
 DESIRED = Topic(FLEET, parse_device("station-07"), Channel.DESIRED)
-Kind = Literal["mosquitto", "amqtt"]
+Kind = Literal["mosquitto", "unpacked", "amqtt"]
 
 
-@pytest.fixture(params=[pytest.param("mosquitto", marks=pytest.mark.mosquitto), "amqtt"])
+@pytest.fixture(params=[pytest.param("mosquitto", marks=pytest.mark.mosquitto), "unpacked", "amqtt"])
 def kind(request) -> Kind:
     found: Kind = request.param
     if found == "mosquitto" and find_mosquitto() is None:
         pytest.skip("no mosquitto is installed: apt-get install mosquitto")
+    if found == "unpacked":
+        skip_without_unpacked(cache_folder())
     return found
+
+
+def skip_without_unpacked(cache: Path) -> None:
+    """Unpack one unless it was before; skip where apt is not at hand, or reaches nothing."""
+    try:
+        if find_unpacked(cache) is None:
+            unpack_mosquitto(cache)
+    except BrokerStartError as error:
+        pytest.skip(f"no mosquitto can be unpacked here: {error}")
 
 
 def client_of(endpoint: Endpoint, name: str, inbox: list[Delivery]) -> WireClient:
@@ -114,17 +128,65 @@ def test_what_fails_to_start_is_shown_with_the_last_lines_of_its_log(tmp_path, m
 
 
 def test_auto_falls_back_to_the_embedded_broker_when_the_installed_one_does_not_start(tmp_path, monkeypatch, caplog):
-    broken = tmp_path / "bin" / "mosquitto"
-    broken.parent.mkdir()
-    broken.write_text("#!/bin/sh\nexit 127\n", encoding="ascii")
-    broken.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{broken.parent}:{os.environ['PATH']}")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("mosquitto", "apt-get", "apt-cache"):
+        broken = programs / name
+        broken.write_text("#!/bin/sh\necho 'no network' >&2\nexit 127\n", encoding="ascii")
+        broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
 
-    broker = start_local_broker(tmp_path / "run")
+    with caplog.at_level("INFO"):
+        broker = start_local_broker(tmp_path / "run", cache=tmp_path / "cache")
     broker.stop()
 
     assert broker.kind == "amqtt"
-    assert "the embedded broker is used" in caplog.text
+    assert "no broker of kind mosquitto, the next one is tried" in caplog.text
+    assert "no broker of kind unpacked" in caplog.text
+    assert "no network" in caplog.text
+    assert not list((tmp_path / "cache").iterdir()), "what was begun is taken away"
+
+
+def test_auto_unpacks_a_mosquitto_where_none_is_installed(tmp_path, monkeypatch):
+    skip_without_unpacked(cache_folder())
+    monkeypatch.setattr("broker.mosquitto.find_mosquitto", lambda: None)
+    broker = start_local_broker(tmp_path)
+    try:
+        assert broker.kind == "unpacked"
+        program = Path(f"/proc/{broker.pid}/exe").resolve()
+        assert program.is_relative_to(cache_folder().resolve())
+    finally:
+        broker.stop()
+
+
+@pytest.mark.slow
+def test_libraries_that_the_machine_has_not_are_unpacked_too_and_loaded_from_there(tmp_path, monkeypatch):
+    real = shutil.which("dpkg-query")
+    skip_without_unpacked(cache_folder())
+    hiding = tmp_path / "bin" / "dpkg-query"
+    hiding.parent.mkdir()
+    hiding.write_text(f'#!/bin/sh\n{real} "$@" | grep -v -e libcjson -e libdlt2\n', encoding="ascii")
+    hiding.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{hiding.parent}:{os.environ['PATH']}")
+
+    broker = start_local_broker(tmp_path / "run", kind="unpacked", cache=tmp_path / "cache")
+    try:
+        loaded = Path(f"/proc/{broker.pid}/maps").read_text(encoding="ascii")
+    finally:
+        broker.stop()
+    assert re.search(rf"{tmp_path}/cache/mosquitto/usr/lib/\S+/libdlt", loaded)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.name != "mosquitto"]
+
+
+def test_an_unpacked_one_that_runs_no_longer_is_made_anew(tmp_path):
+    skip_without_unpacked(cache_folder())
+    program = tmp_path / "mosquitto" / "usr" / "sbin" / "mosquitto"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+    program.chmod(0o755)
+    assert find_unpacked(tmp_path) is None
+    assert unpack_mosquitto(tmp_path).program == program
+    assert find_unpacked(tmp_path) is not None
 
 
 def test_a_broker_that_never_becomes_ready_is_ended_and_told(tmp_path, monkeypatch):
@@ -133,7 +195,7 @@ def test_a_broker_that_never_becomes_ready_is_ended_and_told(tmp_path, monkeypat
     silent.write_text("#!/bin/sh\necho starting; exec sleep 60\n", encoding="ascii")
     silent.chmod(0o755)
     monkeypatch.setenv("PATH", f"{silent.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(local, "_START_S", 0.5)
+    monkeypatch.setattr(broker_process, "_START_S", 0.5)
     before = children()
 
     with pytest.raises(BrokerStartError, match=r"not ready after 0\.5 s:\nstarting"):
@@ -202,6 +264,7 @@ def test_the_command_prints_the_endpoint_and_ends_its_broker_on_ctrl_c(broker_up
     assert broker_up.stdout is not None
     facts = json.loads(broker_up.stdout.readline())
     assert facts["kind"] == kind
+    assert facts["host"] == "127.0.0.1"
     assert facts["log"] == str(tmp_path / LOG_NAME)
     with socket.create_connection((facts["host"], facts["port"]), 10):
         broker_up.send_signal(how)

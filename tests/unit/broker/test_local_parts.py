@@ -3,8 +3,9 @@
 import pytest
 
 from broker import local
-from broker.embedded import main, verify_loopback
+from broker.embedded import main
 from broker.errors import BrokerStartError
+from broker.loopback import verify_loopback
 from broker.messages import MAX_PACKET_BYTES
 from broker.mosquitto import find_mosquitto, render_config
 
@@ -48,6 +49,9 @@ def test_a_broker_that_is_not_installed_is_named_with_the_way_to_mend_it(tmp_pat
     monkeypatch.setattr("broker.mosquitto.find_mosquitto", lambda: None)
     with pytest.raises(BrokerStartError, match="apt-get install mosquitto"):
         local.start_local_broker(tmp_path, kind="mosquitto")
+    monkeypatch.setattr("shutil.which", lambda *_args, **_options: None)
+    with pytest.raises(BrokerStartError, match="where apt-get and dpkg are"):
+        local.start_local_broker(tmp_path, kind="unpacked", cache=tmp_path / "cache")
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(BrokerStartError, match="pip install"):
-        local.start_local_broker(tmp_path, kind="auto")
+        local.start_local_broker(tmp_path, kind="auto", cache=tmp_path / "cache")
