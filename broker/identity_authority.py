@@ -142,7 +142,7 @@ class Issuer:
         if len(identity.name) > MAX_NAME_CHARACTERS:
             raise IdentityError(f"{identity.name}: a certificate holds names of {MAX_NAME_CHARACTERS} characters")
         subject = _name(identity.name, identity.role.value, self._fleet)
-        return self._sign(request.public, subject, now_s, days, ExtendedKeyUsageOID.CLIENT_AUTH, ())
+        return self._sign(request.public, subject, now_s, days, [ExtendedKeyUsageOID.CLIENT_AUTH], ())
 
     def issue_server(self, hosts: Sequence[str], now_s: float, days: float = SERVER_DAYS) -> tuple[bytes, Issued]:
         """Make a key and sign a certificate for broker and enrolment endpoint; return the key's PEM beside it.
@@ -160,7 +160,29 @@ class Issuer:
         key = ec.generate_private_key(_CURVE())
         names = tuple(_host(host) for host in hosts)
         subject = _name(hosts[0][:64], "server", self._fleet)
-        issued = self._sign(key.public_key(), subject, now_s, days, ExtendedKeyUsageOID.SERVER_AUTH, names)
+        issued = self._sign(key.public_key(), subject, now_s, days, [ExtendedKeyUsageOID.SERVER_AUTH], names)
+        return private_pem(key), issued
+
+    def issue_node(
+        self, name: str, hosts: Sequence[str], now_s: float, days: float = SERVER_DAYS
+    ) -> tuple[bytes, Issued]:
+        """Make a key and sign a certificate for a node of a cluster: a server, and a client of the other nodes.
+
+        Its common name, ``node:<name>``, is that of no identity: as a client of a broker it may nothing.
+
+        Args:
+            name: of the node.
+            hosts: names and addresses under which clients and nodes reach it.
+            now_s: UTC seconds.
+            days: how long it is good.
+
+        Raises:
+            IdentityError: a host is none, or the intermediate has ended.
+        """
+        key = ec.generate_private_key(_CURVE())
+        subject = _name(f"node:{name}", "server", self._fleet)
+        uses = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        issued = self._sign(key.public_key(), subject, now_s, days, uses, tuple(_host(host) for host in hosts))
         return private_pem(key), issued
 
     def _sign(
@@ -169,7 +191,7 @@ class Issuer:
         subject: x509.Name,
         now_s: float,
         days: float,
-        use: x509.ObjectIdentifier,
+        uses: Sequence[x509.ObjectIdentifier],
         hosts: tuple[x509.GeneralName, ...],
     ) -> Issued:
         now = _utc(now_s)
@@ -186,7 +208,7 @@ class Issuer:
             .not_valid_after(ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(_issuer_key(self._certificate), critical=False)
         )

@@ -44,20 +44,28 @@ def render(  # noqa: PLR0913 - each is an option
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the fleet's.")] = None,
     max_connections: Annotated[int, typer.Option(min=1, help="Links at a time; one more is refused.")] = 10_000,
     user: Annotated[str | None, typer.Option(help="Whom systemd shall run it as; default: the folder's owner.")] = None,
+    nats: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=HOST[:PORT]", help="A node of a NATS cluster instead; thrice.")
+    ] = None,
     *,
     exact: ExactOption = False,
     syslog: Annotated[bool, typer.Option("--syslog", help="Log to syslog instead of standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write Mosquitto's configuration, the access rules, and a drop-in for systemd.
+    """Write Mosquitto's configuration, the access rules, and a drop-in for systemd; or the same for a NATS cluster.
 
-    Run it again when identities have changed, and reload Mosquitto: the rules are read anew without a restart.
+    Run it again when identities have changed, and reload the broker: the rules are read anew without a restart.
     """
     from broker.fleet_broker import write_server_files
     from broker.identity_files import write_file
     from broker.mosquitto import find_mosquitto
     from broker.mosquitto_server import DROP_IN_NAME, render_drop_in
 
+    if nats is not None:
+        from broker.nats_cluster import render_cluster
+
+        render_cluster(fleet, folder, nats, max_connections=max_connections, as_json=as_json)
+        return
     try:
         about, plan = _plan_of(fleet, folder, host=host, port=port)
         plan = replace(plan, max_connections=max_connections, log="syslog" if syslog else "stderr")
