@@ -138,7 +138,9 @@ def bench_what_an_update_leaves_in_memory(tmp_path, record_ratio) -> None:
     stations = [fleet.station(name, n_rows=100_000, source="rows_per_second = 10") for name in ("updated", "left")]
     try:
         for station in stations:
-            install_bundle(SmallBundle(updates.work / "v1", manifest, np.zeros((0, 0))), station.folder / "state")
+            install_bundle(
+                SmallBundle(updates.work / "v1", manifest, np.zeros((0, 0), dtype=np.float32)), station.folder / "state"
+            )
             station.start()
         pids = [station.process.pid for station in stations if station.process is not None]
         fleet.order(stations[0], update)

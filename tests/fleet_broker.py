@@ -93,7 +93,7 @@ class TestFleet:
             running.stop()
 
 
-def link(  # noqa: PLR0913 - each is an option of MQTT's CONNECT
+def link(
     broker: FleetBroker,
     who: Credentials,
     client_id: str = "x",

@@ -85,7 +85,9 @@ def _is_healthy(node: Node) -> bool:
 
 
 @contextlib.contextmanager
-def running_nodes(fleet: TestFleet, hosts: tuple[str, str, str] = (HOST,) * 3, limits: Limits | None = None) -> Iterator[Nodes]:
+def running_nodes(
+    fleet: TestFleet, hosts: tuple[str, str, str] = (HOST,) * 3, limits: Limits | None = None
+) -> Iterator[Nodes]:
     """Run three nodes until the block ends.
 
     Args:
@@ -110,10 +112,10 @@ def running_nodes(fleet: TestFleet, hosts: tuple[str, str, str] = (HOST,) * 3, l
         cluster.stop()
 
 
-def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):
     """Return a resolver that knows a name of several addresses, as a name server does."""
 
-    def resolve(host, wanted, *others, **options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN202
+    def resolve(host, wanted, *others, **options):
         if host != name or wanted != port:
             return real(host, wanted, *others, **options)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]

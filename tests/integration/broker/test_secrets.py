@@ -100,10 +100,15 @@ def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Pa
             try:
                 wait_until(lambda: b'"port"' in (logs / "endpoint.log").read_bytes(), 30)
                 enrol = [sys.executable, "-m", "edge_agent", "enrol", "--token-file", "token", "--json", "--verbose"]
-                path = f"{traced_openssl.parent / 'bin'}:{os.environ['PATH']}"
+                search_path = f"{traced_openssl.parent / 'bin'}:{os.environ['PATH']}"
                 for _ in range(2):
                     done = subprocess.run(
-                        enrol, cwd=work, env=environment() | {"PATH": path}, capture_output=True, text=True, check=False
+                        enrol,
+                        cwd=work,
+                        env=environment() | {"PATH": search_path},
+                        capture_output=True,
+                        text=True,
+                        check=False,
                     )
                     said.append(done.stdout + done.stderr)
                 assert json.loads(said[-2])["device"] == "press-1", said[-2]

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from broker.extensions import takes_extensions
 from edge_agent.engine import loading
 from edge_agent.engine.compile import SOURCES, sources
 from edge_agent.engine.face import INTERFACE
 from edge_agent.engine.foreign import ForeignEngine
 from edge_agent.engine.library import FILE_NAME, architecture, find_library
-from edge_agent.engine.loading import load_engine, load_row_engine, takes_extensions
+from edge_agent.engine.loading import load_engine, load_row_engine
 
 
 @pytest.mark.parametrize(
