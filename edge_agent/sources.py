@@ -18,6 +18,8 @@ from edge_agent.sensing.source import Source
 from edge_agent.settings import STDIN, AgentSettings, SinkSettings, SourceSettings, read_password
 
 if TYPE_CHECKING:
+    from edge_agent.raw_signal import Signal
+    from edge_agent.sensing.given_windows import GivenWindows
     from edge_agent.sensing.inlet import Decode, Inlet
     from edge_agent.sensing.mqtt_link import MqttPlace
     from edge_agent.sensing.windowed import Windowed
@@ -73,6 +75,8 @@ class SourceOpener:
         self._begin: Callable[[], None] | None = None
         # What the source refused of those who bring rows, by word.
         self._count_refused: Callable[[], dict[str, int]] = dict
+        # Of a source whose rows may be whole windows.
+        self._open_windows: Callable[[Signal, int], Source] | None = None
         with contextlib.ExitStack() as opened:
             self._open_live = self._prepare(opened)
             self._opened = opened.pop_all()
@@ -144,14 +148,18 @@ class SourceOpener:
         else:
             self._columns(inputs)
         if inputs.signal is not None:
-            self._windows()
+            _window_sources()
 
     def _open(self, inputs: Inputs, cursor: int) -> Source:
         columns = self._columns(inputs)
         if inputs.signal is None:
             return self._open_columns(columns, cursor)
-        windowed = self._windows()
-        return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+        windowed, given = _window_sources()
+        if self._open_windows is None:
+            return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+        source = given(self._open_windows(inputs.signal, cursor), inputs.signal)
+        self._begin_once()
+        return source
 
     def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
@@ -177,19 +185,6 @@ class SourceOpener:
 
         marks = self._around.state / SOURCE_FOLDER / "followed.json"
         return JsonLines(path, columns, cursor=cursor, follow=settings.follow, marks=marks)
-
-    def _windows(self) -> "type[Windowed]":
-        if self.answers is not None:
-            raise SourceError(
-                f"the bundle takes windows of raw readings, and source.kind {self._settings.kind!r} answers each row: "
-                "send readings by another kind of source"
-            )
-        try:
-            # A device whose bundles take features as they come needs no numpy.
-            from edge_agent.sensing.windowed import Windowed
-        except ImportError as error:
-            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
-        return Windowed
 
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         columns, wanted = self._settings.columns, inputs.columns
@@ -269,6 +264,7 @@ class SourceOpener:
             "refused_requests": server.refused_requests,
         }
         self._begin = server.start
+        self._open_windows = server.open_windows
         return server.open
 
     def _prepare_python(self, opened: contextlib.ExitStack) -> _Open:
@@ -304,6 +300,17 @@ class SourceOpener:
         except OSError as error:
             raise SourceError(f"{folder}: accepted rows cannot be kept there: {error.strerror or error}") from error
         return Inlet(journal, decode, cursor, settings.max_waiting_rows)
+
+
+def _window_sources() -> "tuple[type[Windowed], type[GivenWindows]]":
+    """Return what makes windows of readings that come one by one, and of readings that come a window at a time."""
+    try:
+        # A device whose bundles take features as they come needs no numpy.
+        from edge_agent.sensing.given_windows import GivenWindows
+        from edge_agent.sensing.windowed import Windowed
+    except ImportError as error:
+        raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+    return Windowed, GivenWindows
 
 
 def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
