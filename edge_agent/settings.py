@@ -17,6 +17,7 @@ from broker.errors import WireError
 from broker.topics import DeviceId, FleetId, parse_device, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from edge_agent.errors import SettingsError
+from edge_agent.machine_name import name_of_this_machine
 
 STDIN = "-"
 
@@ -241,7 +242,8 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one agent.
 
     Attributes:
-        device, fleet: who this is; the names stand in topics.
+        device, fleet: who this is; the names stand in topics. A ``*`` in the device's stands for ten hex digits that
+            are this machine's own, so that many cards can be written alike.
         state: folder of everything that the agent keeps: spool, slots, update metadata. One agent a folder.
     """
 
@@ -277,6 +279,10 @@ def load_settings(path: Path) -> AgentSettings:
         settings = load_toml(path, AgentSettings)
     except ConfigurationError as error:
         raise SettingsError(str(error)) from error
+    try:
+        settings = msgspec.structs.replace(settings, device=name_of_this_machine(settings.device))
+    except SettingsError as error:
+        raise SettingsError(f"{path}: key 'device': {error}") from error
     problems = problems_of(settings)
     if problems:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))

@@ -126,16 +126,18 @@ def test_a_device_scores_before_it_is_enrolled_and_then_enrols_by_itself(world: 
 def test_renewals_while_it_runs_lose_no_row(world: World):
     world.put_token()
     # Renewed every few seconds, while four thousand rows are scored.
-    station = world.station(more="renew_at = 0.1\n", source="rows_per_second = 250")
+    station = world.station(more="renew_at = 0.1\n", source="rows_per_second = 160")
     install_a_bundle(world, station)
     with running_endpoint(world.fleet, port=world.enrolment_port, rules=EnrolmentRules(device_days=20 / 86_400)):
         station.start()
         try:
-            wait_until(lambda: world.receiver.rows("one") >= N_ROWS, 60, "all rows are stored")
+            wait_until(lambda: world.receiver.rows("one") >= N_ROWS, 90, "all rows are stored")
+            wait_until(lambda: len(world.receiver.events("one", "certificate")) >= 3, 60, "it renewed twice")
         finally:
             station.stop()
     assert world.receiver.rows("one") == N_ROWS
-    assert len(world.receiver.events("one", "certificate")) >= 3
+    _, renewal, *_ = world.receiver.events("one", "certificate")
+    assert renewal.at_utc_s < world.receiver.windows("one")[-1].ended_utc_s
     links = world.broker.log.read_text().count("New client connected from 127.0.0.1")
     assert links >= 3
     register = world.fleet.open_register()
