@@ -85,7 +85,9 @@ def _is_healthy(node: Node) -> bool:
 
 
 @contextlib.contextmanager
-def running_nodes(fleet: TestFleet, hosts: tuple[str, str, str] = (HOST,) * 3, limits: Limits | None = None) -> Iterator[Nodes]:
+def running_nodes(
+    fleet: TestFleet, hosts: tuple[str, str, str] = (HOST,) * 3, limits: Limits | None = None
+) -> Iterator[Nodes]:
     """Run three nodes until the block ends.
 
     Args:
