@@ -35,11 +35,12 @@ class ClusterFiles:
 
     Attributes:
         configs: of each node.
-        users: how many identities each node lets in.
+        active, revoked: how many identities the nodes let in, and refuse.
     """
 
     configs: tuple[Path, ...]
-    users: int
+    active: int
+    revoked: int
 
 
 def write_cluster(
@@ -66,7 +67,7 @@ def write_cluster(
         configs = tuple(_write_node(fleet, folder, node, nodes, secret, users, limits, now_s) for node in nodes)
     except OSError as error:
         raise BrokerStartError(f"{folder} cannot be written: {error}") from error
-    return ClusterFiles(configs, users.count("{user: "))
+    return ClusterFiles(configs, len(view.active), len(view.revoked))
 
 
 def render_cluster(
@@ -83,11 +84,12 @@ def render_cluster(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
-        typer.echo(json.dumps({"configs": [str(config) for config in written.configs], "active": written.users}))
+        facts = {"configs": list(map(str, written.configs)), "active": written.active, "revoked": written.revoked}
+        typer.echo(json.dumps(facts))
         return
     for config in written.configs:
         typer.echo(f"{config}: nats-server -c {config}")
-    typer.echo(f"{written.users} identities are let in; after a change render again and reload each node")
+    typer.echo(f"{written.active} identities active, {written.revoked} revoked; after a change render again and reload")
 
 
 def _write_node(
