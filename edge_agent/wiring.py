@@ -439,8 +439,9 @@ def _memory_bytes(state: Path) -> int | None:
 
 def _remove_leftovers(state: Path) -> None:
     """Remove what a cut left of files that were being replaced (`edge_agent.durable` names them after the file)."""
-    for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME):
-        for path in state.glob(f".{name}.*"):
+    beginnings = tuple(f".{name}." for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME))
+    for path in state.iterdir():
+        if path.name.startswith(beginnings):
             path.unlink(missing_ok=True)
 
 
