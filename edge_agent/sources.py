@@ -315,7 +315,7 @@ def _window_sources() -> "tuple[type[Windowed], type[GivenWindows]]":
 
 def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
     """List what is wrong with the user's code that the settings name: it is imported, and not started."""
-    from edge_agent.sensing.plugin import SINKS, SOURCES, load_factory
+    from edge_agent.sensing.plugin import SINKS, SOURCES, verify_factory
 
     problems: list[str] = []
     source, sink = settings.source, settings.sink
@@ -325,7 +325,7 @@ def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
     ):
         if kind == "python":
             try:
-                load_factory(group, factory or "", key)
+                verify_factory(group, factory or "", key)
             except SettingsError as error:
                 problems.append(str(error))
     return tuple(problems)

@@ -8,10 +8,10 @@ import math
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from edge_agent.scoring.schema import RawValue
 
@@ -42,8 +42,7 @@ class TensorError(Exception):
     """A tensor is not what it says; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """One tensor, flat in row-major order; in ``values`` None stands for missing, true and false are words."""
 
     name: str
