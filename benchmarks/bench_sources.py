@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -66,7 +67,12 @@ def bench_http_against_a_minimal_server(bundle, tmp_path, record_ratio) -> None:
         ports = {name: _free_port() for name in names}
         pids = {
             keep: running.enter_context(
-                _agent(bundle, tmp_path / keep, f'kind = "http"\nport = {ports[keep]}\nkeep = "{keep}"')
+                _agent(
+                    bundle,
+                    tmp_path / keep,
+                    f'kind = "http"\nport = {ports[keep]}\nkeep = "{keep}"',
+                    sink='kind = "none"',
+                )
             ).pid
             for keep in ("process", "power")
         }
@@ -76,7 +82,7 @@ def bench_http_against_a_minimal_server(bundle, tmp_path, record_ratio) -> None:
         clients = {name: running.enter_context(_client(ports[name])) for name in names}
         bodies = [_body(row) for row in bundle.rows[:REQUESTS].tolist()]
         for name in names:
-            _wait(lambda name=name: _is_answered(clients[name], bodies[0]), f"{name} answers")
+            _wait(partial(_is_answered, clients[name], bodies[0]), f"{name} answers")
             _ask(clients[name], bodies, pids[name])
         taken: dict[str, list[Asked]] = {name: [] for name in names}
         for turn in range(ROUNDS):
@@ -186,7 +192,13 @@ def open_rows(options):
 
 @contextlib.contextmanager
 def _agent(
-    bundle: SmallBundle, folder: Path, source: str, *, window_s: float = 0.5, **environment: str
+    bundle: SmallBundle,
+    folder: Path,
+    source: str,
+    *,
+    window_s: float = 0.5,
+    sink: str = 'kind = "json_lines"\npath = "answers.jsonl"',
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     folder.mkdir(parents=True, exist_ok=True)
     install_bundle(bundle, folder / "state")
@@ -206,8 +218,7 @@ model = "{bundle.manifest.name}"
 [source]
 {source}
 [sink]
-kind = "json_lines"
-path = "answers.jsonl"
+{sink}
 [telemetry]
 max_window_s = {window_s}
 """,

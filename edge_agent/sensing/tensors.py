@@ -82,7 +82,15 @@ def decode_json(name: str, datatype: str, shape: tuple[int, ...], data: bytes, l
     values = list(_flat(content, 0)) if isinstance(content, list) else []
     if len(values) != size:
         raise TensorError(f"input {name!r}: {len(values)} values, its shape {list(shape)} has {size}")
-    return Tensor(name, datatype, shape, [_checked(name, datatype, value) for value in values])
+    # Most are floats for a datatype of floats, and need no closer look.
+    takes_floats = datatype.startswith("FP")
+    checked = [
+        value
+        if takes_floats and type(value) is float and abs(value) <= sys.float_info.max
+        else _checked(name, datatype, value)
+        for value in values
+    ]
+    return Tensor(name, datatype, shape, checked)
 
 
 def decode_bytes(name: str, datatype: str, shape: tuple[int, ...], data: bytes, limit: int) -> Tensor:
