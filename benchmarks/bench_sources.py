@@ -6,7 +6,7 @@ with the same engine and the same model, and neither check rows, nor keep them, 
 HTTP: one client on one connection asks both in turn, a row a request. Its wait is by the wall's clock; the time of the
 processor is that of the server's whole process, from ``/proc``. ``keep = "process"`` is compared, since the peer keeps
 nothing; what a sync for each request costs stands beside it, against the agent without. With windows of 50 rows, the
-default, a busy client has a window made durable each twentieth of a second; windows of 5,000 rows show the request alone.
+default, a busy client has many windows a second made durable; windows of 5,000 rows show the request alone.
 
 Lines: a writer writes as fast as they are taken, until the last one is answered in a file. Rows a second of the
 processor's time is what does not hang on what else the machine does.
