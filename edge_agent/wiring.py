@@ -23,7 +23,8 @@ from edge_agent.lock import StateLock
 from edge_agent.parts import Parts
 from edge_agent.sensing.sink import Sink
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
+from edge_agent.sinks import open_sink, with_answers
+from edge_agent.sources import SourceOpener, Surroundings
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.sampler import SAMPLER_NOTE, Sampler
 from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
