@@ -9,8 +9,9 @@ from typer.testing import CliRunner, Result
 
 from broker.identity import IdentityError
 from broker.identity_authority import make_request
-from broker.identity_cli import app, read_passphrase
+from broker.identity_cli import app
 from broker.identity_folder import FleetFolder
+from broker.identity_options_cli import read_passphrase
 from tests.fleet_server import make_fleet
 
 RUN = CliRunner()
