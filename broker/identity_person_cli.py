@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from broker.identity import IdentityError
 from broker.identity_listing_cli import print_list, revoke
 from broker.identity_options_cli import (
     DEFAULT_FOLDER,
@@ -29,7 +30,9 @@ def person_add(
     folder: FolderOption = DEFAULT_FOLDER,
     days: Annotated[float, typer.Option(min=0.001, help="How long the certificate is good.")] = 90.0,
     *,
-    again: Annotated[bool, typer.Option("--again", help="A new certificate for one who is known already.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="For one who is known; one who was revoked gets a new name.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and a certificate for a person or a service."""
@@ -41,20 +44,26 @@ def person_add(
     key, request = make_request()
     issuer = fleet.open_issuer()
     stem = f"{identity.role.value}-{identity.owner}"
+    # Before anything is signed, and asked again when it is written.
+    if not again and (out / f"{stem}.key").exists():
+        raise IdentityError(f"{out / stem}.key is there already; --again replaces it, or name another folder")
     make_private_folder(out)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
-        if not again:
-            registrar.add(identity)
-        # The key first: a certificate without one would be of no use.
-        write_file(out / f"{stem}.key", key, is_secret=True, replaces=again)
+        identity = registrar.let_back(identity) if again else registrar.add(identity)
         issued = registrar.sign(issuer, request, identity, days)
+    # A cut between the two leaves a pair that does not fit, which every program refuses; --again mends it.
+    write_file(out / f"{stem}.key", key, is_secret=True, replaces=again)
     write_file(out / f"{stem}.pem", issued.chain, is_secret=False, replaces=again)
     write_file(out / "ca.pem", fleet.ca.read_bytes(), is_secret=False, replaces=True)
     if as_json:
-        print_json({"name": name, "certificate": str(out / f"{stem}.pem"), "not_after_utc_s": issued.not_after_utc_s})
+        print_json(
+            {"name": identity.name, "certificate": str(out / f"{stem}.pem"), "not_after_utc_s": issued.not_after_utc_s}
+        )
     else:
-        typer.echo(f"wrote {out / stem}.key and .pem, and ca.pem: {name}, good until {day_of(issued.not_after_utc_s)}")
+        typer.echo(
+            f"wrote {out / stem}.key and .pem, and ca.pem: {identity.name}, good until {day_of(issued.not_after_utc_s)}"
+        )
 
 
 @person_app.command("list")

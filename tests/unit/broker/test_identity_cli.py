@@ -115,8 +115,13 @@ def test_a_person_gets_a_key_of_her_own_and_a_new_one_only_when_asked(fleet: Fle
     told(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")
     assert key.read_bytes() != before
     told(fleet, "person", "revoke", "operator:anna")
-    refused = run(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")
-    assert "is revoked" in str(refused.exception)
+    # What was signed for her before must not come back with her.
+    assert told(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")["name"] == "operator:anna.1"
+    register = fleet.open_register()
+    view = register.view()
+    register.close()
+    assert ([identity.name for identity in view.active], view.revoked) == (["operator:anna.1"], ("operator:anna",))
+    assert "not known" in str(run(fleet, "person", "add", "reader:eve", "--out", str(out), "--again").exception)
 
 
 def test_a_folder_that_is_no_fleets_says_what_makes_one(tmp_path: Path):
