@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from broker.identity import IdentityError
-from broker.identity_listing_cli import print_list, revoke
+from broker.identity_listing_cli import print_list, revoke, write_down
 from broker.identity_options_cli import (
     DEFAULT_FOLDER,
     FolderOption,
@@ -50,6 +50,7 @@ def person_add(
     make_private_folder(out)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
+        write_down(fleet, "certificate again" if again else "certificate", identity, f"for {days:g} days")
         identity = registrar.let_back(identity) if again else registrar.add(identity)
         issued = registrar.sign(issuer, request, identity, days)
     # A cut between the two leaves a pair that does not fit, which every program refuses; --again mends it.

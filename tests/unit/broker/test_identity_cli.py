@@ -110,7 +110,9 @@ def test_a_person_gets_a_key_of_her_own_and_a_new_one_only_when_asked(fleet: Fle
     assert (key.stat().st_mode & 0o777, out.stat().st_mode & 0o777) == (0o600, 0o700)
     serialization.load_pem_private_key(key.read_bytes(), None)
     before = key.read_bytes()
-    assert "known already" in str(run(fleet, "person", "add", "operator:anna", "--out", str(out)).exception)
+    assert "is there already" in str(run(fleet, "person", "add", "operator:anna", "--out", str(out)).exception)
+    elsewhere = ("--out", str(tmp_path / "elsewhere"))
+    assert "known already" in str(run(fleet, "person", "add", "operator:anna", *elsewhere).exception)
     assert key.read_bytes() == before
     told(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")
     assert key.read_bytes() != before
