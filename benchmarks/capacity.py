@@ -1,4 +1,4 @@
-"""What a fleet needs, from what one device costs: the sheet in docs/scale.md, which ``python -m benchmarks.capacity`` writes.
+"""What a fleet needs, from what one device costs: the sheet in docs/scale.md (``python -m benchmarks.capacity``).
 
 The costs were measured by bench_wire.py and bench_telemetry.py; this module only multiplies.
 """
