@@ -53,6 +53,12 @@ class Nodes:
             folder=folder,
         )
 
+    def connected(self, node: Node) -> bytes:
+        """Return what a node tells of its clients."""
+        with urllib.request.urlopen(f"http://{HOST}:{node.health_port}/connz?limit=1000", timeout=5) as answer:
+            told: bytes = answer.read()
+            return told
+
     def kill(self, node: Node) -> None:
         process = self.running.pop(node.name).process
         process.kill()
@@ -112,10 +118,10 @@ def running_nodes(
         cluster.stop()
 
 
-def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):  # type: ignore[no-untyped-def]
     """Return a resolver that knows a name of several addresses, as a name server does."""
 
-    def resolve(host, wanted, *others, **options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN202
+    def resolve(host, wanted, *others, **options):  # type: ignore[no-untyped-def]
         if host != name or wanted != port:
             return real(host, wanted, *others, **options)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
