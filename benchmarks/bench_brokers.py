@@ -2,7 +2,7 @@
 
 Both as `fieldloop broker render` configures them, with the same certificates, on this one machine: the three nodes of
 the cluster share its cores, so the ratios are those of the work, not of three machines. ``FIELDLOOP_BENCH_LINKS``
-bounds the devices (500).
+bounds the devices (250).
 """
 
 import os
@@ -27,8 +27,8 @@ from tests.fleet_broker import Credentials, TestFleet
 from tests.nats_nodes import Nodes, running_nodes
 
 FLEET: Final = FleetId("plant")
-LINKS: Final = int(os.environ.get("FIELDLOOP_BENCH_LINKS", "500"))
-MESSAGES: Final = 2000
+LINKS: Final = int(os.environ.get("FIELDLOOP_BENCH_LINKS", "250"))
+MESSAGES: Final = 1000
 IN_FLIGHT: Final = 100
 ROUNDS: Final = 3
 ALONE: Final = 20

@@ -118,10 +118,10 @@ def running_nodes(
         cluster.stop()
 
 
-def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):  # type: ignore[no-untyped-def]
+def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.getaddrinfo):
     """Return a resolver that knows a name of several addresses, as a name server does."""
 
-    def resolve(host, wanted, *others, **options):  # type: ignore[no-untyped-def]
+    def resolve(host, wanted, *others, **options):
         if host != name or wanted != port:
             return real(host, wanted, *others, **options)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]

@@ -5,7 +5,7 @@ import random
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -67,7 +67,7 @@ def cluster(fleet) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def link(fleet, cluster) -> Iterator:
+def link(fleet, cluster) -> Iterator[Callable[..., BareClient]]:
     """Connect as somebody to one node after the other; every link has a name of its own unless it is given one."""
     opened: list[BareClient] = []
 

@@ -129,6 +129,12 @@ def linked(endpoint: Endpoint, client_id: str, who: Credentials, *, clean: bool 
     return clients[0]
 
 
+def heard(client: BareClient) -> bool:
+    """Whether anything has come by now."""
+    client.ping()
+    return bool(client.received)
+
+
 def node_of(cluster: Nodes, client_id: str) -> Node:
     """Return the node that a client is linked to, as the nodes' logs tell."""
     for node in cluster.nodes:
@@ -207,11 +213,11 @@ def test_retained_messages_outlive_their_node_and_the_wills_of_its_clients_do_no
     cluster.kill(cluster.nodes[0])
     late = linked(third, "late", issued["press-0"])
     late.subscribe(desired, 0)
-    wait_until(lambda: late.ping() or late.received, 20)
+    wait_until(lambda: heard(late), 20)
     assert [(received.payload, received.retained) for received in late.received] == [(b"order", True)]
     # What came before this message has come.
     late.publish(status, b"I am here", qos=0)
-    wait_until(lambda: eye.ping() or eye.received, 20)
+    wait_until(lambda: heard(eye), 20)
     assert [received.payload for received in eye.received] == [b"I am here"]
 
 
