@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shlex
 import signal
 import statistics
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import edge_agent.service
 from benchmarks.small_bundles import SmallBundle
 from broker.client import Endpoint
 from edge_agent.bundle import MANIFEST_NAME
@@ -22,12 +24,18 @@ from edge_agent.update.slots import SlotStore, empty_slot
 from tests.tls_broker import TlsBroker
 
 ROWS_PER_SECOND: Final = 10
-# What a service may set: bytecode without docstrings and positions of columns; one heap for all threads.
-LEAN: Final = ("-OO", "-X", "no_debug_ranges")
-ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+UNIT: Final = Path(edge_agent.service.__file__).parent / "fieldloop-agent.service"
+_ENVIRONMENT: Final = "Environment="
 FILE_SINK: Final = 'kind = "json_lines"\npath = "answers.jsonl"\n'
 STDOUT_SINK: Final = 'kind = "stdout"\n'
 _START_S: Final = 30.0
+
+
+def unit_environment() -> dict[str, str]:
+    """Return the variables that the service's unit sets: what is weighed is what is started on a device."""
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    texts = (line.removeprefix(_ENVIRONMENT) for line in lines if line.startswith(_ENVIRONMENT))
+    return dict(each.split("=", 1) for text in texts for each in shlex.split(text))
 
 
 def install_bundle(bundle: SmallBundle, state: Path) -> None:

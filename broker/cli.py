@@ -13,7 +13,7 @@ import typer
 
 from broker import server_cli
 from broker.errors import BrokerError
-from broker.topics import Channel
+from broker.topics import Channel, parse_fleet
 
 if TYPE_CHECKING:
     from broker.broker_process import LocalBroker
@@ -39,11 +39,6 @@ class BrokerKind(StrEnum):
 @broker_app.callback()
 def _broker() -> None:
     """Run an MQTT broker on this machine."""
-
-
-@wire_app.callback()
-def _wire() -> None:
-    """Keep `decode` a command of its own."""
 
 
 @broker_app.command("up")
@@ -128,3 +123,44 @@ def decode(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(json.dumps(readable, indent=None if compact else 2, ensure_ascii=False))
+
+
+@wire_app.command("watch")
+def watch(  # noqa: PLR0913, PLR0917 - options of a command
+    broker: Annotated[str, typer.Argument(help="HOST:PORT of the broker.")],
+    fleet: Annotated[str, typer.Option(help="The fleet whose traffic is shown.")] = "main",
+    channel: Annotated[list[Channel] | None, typer.Option(help="Only this channel; may be given again.")] = None,
+    device: Annotated[str, typer.Option(help="Only devices whose name fits; * and ? as in a shell.")] = "*",
+    contains: Annotated[str, typer.Option(help="Only lines with this text in them.")] = "",
+    count: Annotated[int, typer.Option(min=0, help="End after so many lines; 0: never.")] = 0,
+    ca: Annotated[Path | None, typer.Option(help="Certificate of the fleet's authority: the link is by TLS.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Certificate of who watches.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
+) -> None:
+    """Show what travels in a fleet, as it comes, until Ctrl-C; what the broker retains comes first."""
+    from broker.watching import Wanted, WatchError, open_tls, parse_endpoint
+    from broker.watching import watch as watch_fleet
+
+    try:
+        lines = watch_fleet(
+            parse_endpoint(broker),
+            parse_fleet(fleet),
+            Wanted(frozenset(channel or ()), device, contains),
+            tls=None if ca is None else open_tls(ca, certificate, key),
+            as_json=as_json,
+            on_link=lambda is_up: typer.echo("watching" if is_up else "the link is lost, trying again", err=True),
+        )
+    except (BrokerError, WatchError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    try:
+        for shown, line in enumerate(lines, start=1):
+            typer.echo(line)
+            if shown == count:
+                return
+    except KeyboardInterrupt:
+        return
+    finally:
+        lines.close()

@@ -8,9 +8,10 @@ so that all machines agree to the bit.
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import cache
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from broker.errors import WireError
 
@@ -57,8 +58,7 @@ class Chance:
         self.set_4096 = min(max(self.set_4096, _LEAST), _FLAG_ONE - _LEAST)
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """Frequencies of symbols 0, 1, …: symbol i owns ``[starts[i], starts[i + 1])`` of 2**15.
 
     Attributes:

@@ -287,6 +287,7 @@ def device_rotate(
     expires_s = _seconds(expires)
     with _register(fleet) as register:
         registrar = _registrar(register, fleet)
+        _write_down(fleet, "rotate", _device(device), reason)
         new = registrar.rotate(_device(device), reason)
         _give_token(registrar, new, expires_s, out, as_json=as_json)
 
@@ -393,11 +394,19 @@ def _is_of(row: "IdentityRow", identity: Identity) -> bool:
 def _revoke(folder: Path, identity: Identity, reason: str, *, as_json: bool) -> None:
     fleet = _open(folder)
     with _register(fleet) as register:
+        _write_down(fleet, "revoke", identity, reason)
         row = _registrar(register, fleet).revoke(identity, reason)
     if as_json:
         _print_json({"name": row.identity.name, "state": row.state, "reason": row.reason})
     else:
         typer.echo(f"{row.identity.name} is revoked")
+
+
+def _write_down(fleet: "FleetFolder", what: str, identity: Identity, reason: str) -> None:
+    from broker.audit import AUDIT_NAME, AuditLog
+
+    log = AuditLog(fleet.path / AUDIT_NAME, utc_s)
+    log.append(by=getpass.getuser(), what=what, device=identity.device or "", detail=f"{identity.name}: {reason}")
 
 
 def _list(folder: Path, *, as_json: bool, of_devices: bool) -> None:

@@ -167,20 +167,21 @@ def init_fleet(folder: Path, about: FleetFile, passphrase: bytes, now_s: float) 
         raise IdentityError(str(error)) from error
     if len(passphrase) < MIN_PASSPHRASE_BYTES:
         raise IdentityError(f"the passphrase is shorter than {MIN_PASSPHRASE_BYTES} bytes: it guards the whole fleet")
-    # The order matters: fleet.json comes last, so that a folder that was not finished is none.
-    if (folder / "fleet.json").exists() or (folder / "offline").exists():
+    if any((folder / name).exists() for name in ("fleet.json", "ca.pem", "offline")):
         raise IdentityError(f"{folder} holds a fleet already, or the rest of one; name another folder")
+    # All of it is made before anything is written: what cannot be made leaves no half of a fleet.
+    sealed, root = make_root(fleet, now_s, passphrase)
+    key, intermediate = make_intermediate(fleet, sealed, root, passphrase, now_s)
+    server_key, server = Issuer(key, intermediate, fleet).issue_server(about.hosts, now_s)
     make_private_folder(folder)
     make_private_folder(folder / "offline")
-    sealed, root = make_root(fleet, now_s, passphrase)
     write_file(folder / "offline" / "ca.key", sealed, is_secret=True)
     write_file(folder / "ca.pem", root, is_secret=False)
-    key, intermediate = make_intermediate(fleet, sealed, root, passphrase, now_s)
     write_file(folder / "intermediate.key", key, is_secret=True)
     write_file(folder / "intermediate.pem", intermediate, is_secret=False)
-    server_key, server = Issuer(key, intermediate, fleet).issue_server(about.hosts, now_s)
     write_file(folder / "server.key", server_key, is_secret=True)
     write_file(folder / "server.pem", server.chain, is_secret=False)
     create_register(folder / "register.db")
+    # The order matters: it comes last, so that a folder that was not finished is none.
     write_file(folder / "fleet.json", msgspec.json.format(msgspec.json.encode(about)), is_secret=False)
     return FleetFolder(folder)

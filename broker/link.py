@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import ssl
-from typing import Final
+from typing import Final, cast
 
 from broker.errors import LinkError
 
@@ -31,13 +31,14 @@ class Link:
         Raises:
             OSError: no connection, or not to whom it should be.
         """
-        plain = socket.create_connection((host, port), _CONNECT_S)
+        name = _plain(host)
+        plain = socket.create_connection((name, port), _CONNECT_S)
         try:
             _bound_silence(plain)
             # What is sent is collected here: the kernel need not wait for more.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.settimeout(_HANDSHAKE_S)
-            self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=host)
+            self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=name)
         except BaseException:
             plain.close()
             raise
@@ -122,3 +123,11 @@ def _bound_silence(link: socket.socket) -> None:
     if option is not None:
         with contextlib.suppress(OSError):
             link.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)
+
+
+def _plain(host: str) -> str:
+    """Return a name of ASCII characters as bytes, which sockets and TLS take too.
+
+    For a text they load the tables of Unicode's names, half a megabyte on a device.
+    """
+    return cast("str", host.encode()) if host.isascii() else host

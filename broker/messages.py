@@ -37,7 +37,12 @@ class Wire(Struct, frozen=True, array_like=True):
 
 
 class BundleRef(Wire, frozen=True, order=True):
-    """A bundle by name and version; the version is that of the model in the registry."""
+    """A bundle by name and version; the version is that of the model in the registry.
+
+    Attributes:
+        name: the model's, as the registry has it.
+        version: whole number from 1, never used twice for a name.
+    """
 
     name: Name
     version: Annotated[int, Meta(ge=1, le=2**31)]
@@ -66,7 +71,15 @@ class RecordKey(Wire, frozen=True):
 
 
 class Facts(Wire, frozen=True):
-    """What a device is; sizes in bytes."""
+    """What a device is; sizes in bytes.
+
+    Attributes:
+        board: its model, as the board tells it; empty where it tells nothing.
+        architecture: as ``broker.extensions.architecture`` names it, for example ``aarch64``.
+        runtimes: libraries that are installed and could score.
+        memory_bytes: all memory of the board.
+        free_disk_bytes: on the disk that holds the agent's state.
+    """
 
     board: ShortText
     architecture: ShortText
@@ -79,10 +92,14 @@ class Status(Wire, frozen=True):
     """Channel ``status``, retained: whether a device is there, and what it runs. Its last will says ``online=False``.
 
     Attributes:
+        online: whether the device is there; its last will says False.
+        at_utc_s: UTC seconds since 1970 by the device's clock; of a last will, of its connect.
+        boot_id: changes with each start of the agent.
+        agent_version: of the agent's program.
         bundle: the bundle that scores now; None before the first.
         variant: the variant of it that runs.
         update_state: state of the update table (``edge_agent/update/states.py``).
-        boot_id: changes with each start of the agent.
+        facts: what the device is; None in a last will.
     """
 
     online: bool
@@ -99,7 +116,13 @@ class Status(Wire, frozen=True):
 
 
 class FeatureCounts(Wire, frozen=True):
-    """One feature in one window: a histogram over the manifest's edges (open-ended first and last bin)."""
+    """One feature in one window: a histogram over the manifest's edges (open-ended first and last bin).
+
+    Attributes:
+        counts: rows by bin, in the order of the edges.
+        missing: rows without a value.
+        out_of_range: rows whose value is outside of the manifest's range, or a category that it does not name.
+    """
 
     counts: Counts
     missing: Count = 0
@@ -110,6 +133,10 @@ class Resources(Wire, frozen=True):
     """The agent's process and its board at the end of a window; None where the board does not tell.
 
     Attributes:
+        rss_bytes: resident memory of the agent's process.
+        cpu_s: processor time of the process since its start, seconds.
+        free_disk_bytes: on the disk that holds the agent's state.
+        temperature_c: of the processor, degrees Celsius.
         throttled: whether the board slows itself down now, or has since its start: too warm, or too little voltage.
     """
 
@@ -124,6 +151,10 @@ class TelemetryWindow(Wire, frozen=True):
     """Channel ``telemetry``, spooled: one stretch of scoring by one bundle, as counts that can be added.
 
     Attributes:
+        bundle: what scored.
+        variant: the variant of it that ran.
+        started_utc_s: UTC seconds since 1970 by the device's clock.
+        ended_utc_s: UTC seconds since 1970 of the window's end, by the same clock.
         first_row: number of the window's first source row; windows of one source never overlap.
         last_row: number of its last source row.
         rows_scored: rows that got a prediction.
@@ -134,6 +165,7 @@ class TelemetryWindow(Wire, frozen=True):
             manifest's disagreement bins.
         latency: (bucket, rows) of a logarithmic sketch of microseconds, see ``edge_agent/telemetry/sketches.py``.
         errors: (kind, times) of failures inside the agent.
+        resources: None where they were not read.
     """
 
     bundle: BundleRef
@@ -159,10 +191,13 @@ class Sample(Wire, frozen=True):
     """One scored row that is worth a label.
 
     Attributes:
+        prediction_id: unique in the fleet: a label names it.
+        scored_utc_s: UTC seconds since 1970 by the device's clock.
         features: the row as the model got it, in the manifest's order; None where missing. Categories travel as their
             index.
         prediction: index of the label (classification) or the value (regression).
         confidence: probability of the predicted label; 0 for regression.
+        agrees: whether the second model gave the same label, or a value in the same output bin.
         reason: ``background`` (reservoir), ``uncertain`` or ``asked``.
         ask_id: the ask that this row answers, if any.
     """
@@ -178,14 +213,25 @@ class Sample(Wire, frozen=True):
 
 
 class Samples(Wire, frozen=True):
-    """Channel ``samples``, spooled: rows worth labelling or training on, each scored by ``bundle``."""
+    """Channel ``samples``, spooled: rows worth labelling or training on, each scored by ``bundle``.
+
+    Attributes:
+        bundle: what scored them.
+        rows: 1 to 1,024, in the order of scoring.
+    """
 
     bundle: BundleRef
     rows: Annotated[tuple[Sample, ...], Meta(min_length=1, max_length=1024)]
 
 
 class Label(Wire, frozen=True):
-    """The truth about one prediction: a label's name or a value, and when it became known."""
+    """The truth about one prediction: a label's name or a value, and when it became known.
+
+    Attributes:
+        prediction_id: the sample's.
+        label: name of the label (classification) or the value (regression, in the unit of the model's output).
+        known_utc_s: UTC seconds since 1970 at which the truth was known.
+    """
 
     prediction_id: ShortText
     label: Annotated[str, Meta(max_length=128)] | float
@@ -193,7 +239,12 @@ class Label(Wire, frozen=True):
 
 
 class Labels(Wire, frozen=True):
-    """Channel ``labels``: truths about predictions of the device in the topic, told by ``source``."""
+    """Channel ``labels``: truths about predictions of the device in the topic, told by ``source``.
+
+    Attributes:
+        source: who tells them, for people.
+        rows: one truth each, 1 to 1,024.
+    """
 
     source: ShortText
     rows: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=1024)]
@@ -206,14 +257,15 @@ class ShadowReport(Wire, frozen=True):
     """How far a bundle that scores in the shadow differed from the one that counts, since the report before.
 
     Attributes:
-        bundle, variant: what scores in the shadow.
+        bundle: what scores in the shadow.
+        variant: the variant of it that runs.
         against: the bundle that counts.
         rows: rows that both scored.
         disagreements: of these, classification: with another label; regression: in another of the shadow's output bins.
         difference_sum: regression: of |difference| over these rows; 0 for classification.
         refused: rows that the one that counts scored, and the shadow refused or failed on.
         dropped: rows that the shadow never saw, because it was too slow.
-        median_latency_us: of one row in the shadow's own process; 0 before the first.
+        median_latency_us: microseconds of one row in the shadow's own process; 0 before the first.
     """
 
     bundle: BundleRef
@@ -233,7 +285,11 @@ class Event(Wire, frozen=True):
     Attributes:
         kind: for example ``fetched``, ``refused``, ``activated``, ``committed``, ``rolled_back``, ``shadow`` or
             ``error``.
+        at_utc_s: UTC seconds since 1970 by the device's clock.
         severity: ``info``, ``warning`` or ``error``.
+        reason: in words, for people.
+        bundle: the bundle that it is about, if any.
+        order_id: the order that it answers, if any.
         shadow: what a bundle in the shadow did; with kind ``shadow``.
     """
 
@@ -253,6 +309,13 @@ class Desired(Wire, frozen=True):
     """Channel ``desired``, retained: the bundle that a device should run, by whose order and why.
 
     A new ``order_id`` lets a device try again a bundle that it once rolled back.
+
+    Attributes:
+        bundle: what to run.
+        order_id: of the order that events answer to.
+        issued_utc_s: UTC seconds since 1970.
+        by: who ordered it: a person or a service.
+        reason: for people and the audit log.
     """
 
     bundle: BundleRef
@@ -263,7 +326,13 @@ class Desired(Wire, frozen=True):
 
 
 class Stored(Wire, frozen=True):
-    """Channel ``stored``, retained: every record of ``epoch`` up to ``sequence`` is in the monitor's database."""
+    """Channel ``stored``, retained: every record of ``epoch`` up to ``sequence`` is in the monitor's database.
+
+    Attributes:
+        epoch: of the device's spool.
+        sequence: of the last record up to which none is missing.
+        at_utc_s: UTC seconds since 1970 of the commit.
+    """
 
     epoch: Unsigned32
     sequence: Count
@@ -274,8 +343,11 @@ class AskLabels(Wire, frozen=True, tag="ask_labels"):
     """Choose ``rows`` of the rows scored from now on and send them as samples, in at most ``max_bytes``.
 
     Attributes:
-        uncertain_share: share of them that is chosen for being the least certain; the others are chosen at random.
-            Rows to judge a model by must all be chosen at random; rows to learn from need not.
+        ask_id: chosen by who asks; each sample that answers carries it.
+        rows: how many, 1 to 1,024.
+        max_bytes: of all samples that answer, 1 to 1,048,576.
+        uncertain_share: share of them that is chosen for being the least certain; the others are chosen at random. Rows
+            to judge a model by must all be chosen at random; rows to learn from need not.
     """
 
     ask_id: ShortText
@@ -289,13 +361,21 @@ class ReportStatus(Wire, frozen=True, tag="report_status"):
 
 
 class RollBack(Wire, frozen=True, tag="roll_back"):
-    """Go back to the previous bundle."""
+    """Go back to the previous bundle.
+
+    Attributes:
+        reason: for people and the audit log.
+    """
 
     reason: Text
 
 
 class ScoreRow(Wire, frozen=True, tag="score_row"):
-    """Score one row, in the manifest's order, outside of telemetry."""
+    """Score one row, in the manifest's order, outside of telemetry.
+
+    Attributes:
+        features: ``(n_features,)``, as in `Sample`.
+    """
 
     features: Annotated[tuple[float | None, ...], Meta(max_length=4096)]
 
@@ -308,6 +388,10 @@ class StartShadow(Wire, frozen=True, tag="start_shadow"):
     """Have a second bundle score the same rows, in a process of its own; only how far it differs is reported.
 
     It ends by ``StopShadow``, by an update, or after ``rows`` compared rows (0: never).
+
+    Attributes:
+        bundle: what is to score in the shadow.
+        rows: compared rows after which it ends; 0: none.
     """
 
     bundle: BundleRef
@@ -319,7 +403,14 @@ class StopShadow(Wire, frozen=True, tag="stop_shadow"):
 
 
 class Command(Wire, frozen=True):
-    """Channel ``command``: ask a device for something; ignored after ``expires_utc_s``."""
+    """Channel ``command``: ask a device for something; ignored after ``expires_utc_s``.
+
+    Attributes:
+        command_id: chosen by who asks; its reply carries it.
+        expires_utc_s: UTC seconds since 1970 after which it is ignored.
+        by: who asks: a person or a service.
+        order: what is asked, by its ``type``.
+    """
 
     command_id: ShortText
     expires_utc_s: Seconds
@@ -331,6 +422,9 @@ class Reply(Wire, frozen=True):
     """Channel ``reply``: the answer to the command of the same id.
 
     Attributes:
+        command_id: the command's.
+        accepted: whether the device does, or did, what was asked.
+        reason: why not, in words; or what is to be known.
         scores: answer to ``ScoreRow``: probabilities by label, or one value.
         report: answer to ``Diagnose``: JSON text.
     """

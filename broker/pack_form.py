@@ -7,8 +7,10 @@ the second on. This is the description, and what `broker/codec` is held to, to t
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
+from msgspec import Struct
 
 from broker.counts import code_histogram
 from broker.entropy import Chances, Coder, DamagedStreamError, Reader, Writer, code_integer, code_signed
@@ -61,13 +63,12 @@ def read_records(stream: memoryview) -> list[Record]:
     return records
 
 
-@dataclass(slots=True)
-class _Before:
+class _Before(Struct):
     """What the next window is coded with in view."""
 
     window: TelemetryWindow
     duration_ms: int = 0
-    bins: dict[int, list[int]] = field(default_factory=dict)
+    bins: dict[int, list[int]] = msgspec.field(default_factory=dict)
     counts_left: int = MAX_COUNTS
 
 

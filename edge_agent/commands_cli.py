@@ -51,9 +51,10 @@ def _explain(options: argparse.Namespace) -> int:
 def _check_config(options: argparse.Namespace) -> int:
     """Name every problem of the settings; exit code 2 if there is any."""
     from edge_agent.settings import load_settings, problems_here
+    from edge_agent.sources import problems_of_code
 
     settings = load_settings(options.settings)
-    problems = problems_here(settings)
+    problems = problems_here(settings) + problems_of_code(settings)
     if problems:
         raise SettingsError("\n".join(f"{options.settings}: {problem}" for problem in problems))
     sys.stdout.write(f"{options.settings}: good; device {settings.device} of fleet {settings.fleet}\n")

@@ -189,6 +189,10 @@ class Housekeeping:
         """Report an event of the agent itself."""
         self._events.append(event)
 
+    def record_now(self) -> None:
+        """Make durable what was handed over until now, as far as the disk takes it; for `on_round`."""
+        self._do("recording", self._record_all)
+
     def reply(self, reply: Reply) -> None:
         """Answer a command, as soon as there is a link."""
         self._replies.append(reply)

@@ -12,6 +12,7 @@ import msgspec
 
 from broker.messages import Event, Resources, encode_body
 from broker.topics import Channel
+from edge_agent.errors import SpoolError
 from edge_agent.facts import read_resources
 from edge_agent.handover import Answer, ClosedWindow, Handover, Item
 from edge_agent.live import LastWindow, in_short
@@ -38,6 +39,7 @@ class Recorder:
     Attributes:
         rows_scored, rows_refused, windows: of the windows made durable.
         last_window: the last of them.
+        refusal: why the disk took nothing when it was asked last; empty: it took all.
     """
 
     def __init__(self, spool: Spool, sink: Sink, handover: Handover, state: Path) -> None:
@@ -48,6 +50,7 @@ class Recorder:
         self._state = state
         self._items: list[Item] = []
         self._is_sink_refusing = False
+        self.refusal = ""
         self.rows_scored = 0
         self.rows_refused = 0
         self.windows = 0
@@ -63,8 +66,13 @@ class Recorder:
             self._items = self._handover.take(timeout_s)
         if not self._items:
             return ()
+        self.refusal = ""
         self._flush_sink()
-        self._put(self._items)
+        try:
+            self._put(self._items)
+        except SpoolError as error:
+            self.refusal = str(error)
+            raise
         windows = [item for item in self._items if isinstance(item, ClosedWindow)]
         answers = tuple(item for item in self._items if isinstance(item, Answer))
         self._items = []
@@ -76,6 +84,12 @@ class Recorder:
         if windows:
             self.last_window = in_short(windows[-1].window)
         return answers
+
+    def hand_back(self) -> tuple[Item, ...]:
+        """Return what was not kept, in order, for another recorder; called when this one is done."""
+        items = (*self._items, *self._handover.take(0.0))
+        self._items = []
+        return items
 
     @property
     def is_behind(self) -> bool:
@@ -136,6 +150,7 @@ class Recorder:
             level = logging.DEBUG if self._is_sink_refusing else logging.ERROR
             logger.log(level, "answers cannot be written now, they wait in memory: %s", error)
             self._is_sink_refusing = True
+            self.refusal = f"answers cannot be written: {error}"
         else:
             self._is_sink_refusing = False
 

@@ -1,6 +1,5 @@
 """What an agent says of itself, to the broker and to people at the device: read from its parts; it keeps nothing."""
 
-import json
 import os
 import platform
 from typing import Protocol
@@ -78,6 +77,8 @@ def live_of(parts: Parts, recorded: Recorded, *, is_connected: bool, refused_mes
 
 def diagnosis_of(parts: Parts, recorded: Recorded, sent: Sent) -> str:
     """Tell as JSON what the agent knows of itself; its settings hold no secrets."""
+    import json  # noqa: PLC0415 - msgspec is what all else is written with
+
     record, scoring = parts.updater.record, parts.updater.scoring
     facts = read_facts(parts.state)
     report = {

@@ -5,7 +5,7 @@ Defaults stand beside their fields. Paths are relative to the settings file. Wha
 """
 
 import os
-import shutil
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from broker.errors import WireError
 from broker.topics import DeviceId, FleetId, parse_device, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from edge_agent.errors import SettingsError
+from edge_agent.machine_name import name_of_this_machine
 
 STDIN = "-"
 
@@ -124,9 +125,11 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
         rows_per_second: ``csv``: pace of the replay; absent: as fast as rows can be scored.
         follow: ``json_lines``: the file still grows, its end is no end.
         at_end: ``wait`` stays online for orders and labels when the file has ended, ``stop`` ends the agent.
-        host, port: ``mqtt``: the local broker (1883); ``http``: where to listen (8000).
+        host, port: ``mqtt``: the local broker (1883, with TLS 8883); ``http``: where to listen (8000).
         topic: ``mqtt``: what to subscribe to; wildcards are allowed.
-        username, password_env: ``mqtt``: who we are, and the environment variable that holds the password.
+        username, password_file, password_env: ``mqtt``: who we are, and the file or the environment variable with the
+            password: no setting, no argument and no log ever has it.
+        ca, certificate, key: ``mqtt``: as of the fleet's broker.
         factory: ``python``: ``module:factory``, or the name of an entry point of the group ``fieldloop.sources``.
         options: ``python``: what the factory is called with.
         keep: what accepted rows survive until they are counted: ``power`` a power cut (a sync each time), ``process``
@@ -150,7 +153,11 @@ class SourceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port | None = None
     topic: MqttTopic | None = None
     username: MqttName | None = None
+    password_file: FilePath | None = None
     password_env: MqttName | None = None
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
     factory: Factory | None = None
     options: dict[str, bool | int | float | str] = {}
     keep: Literal["power", "process"] | None = None
@@ -170,7 +177,7 @@ class SinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
         path: ``json_lines``: the file.
         max_file_bytes: ``json_lines``: size at which a new file is begun; the old one becomes ``<path>.1``, and so on.
         kept_files: ``json_lines``: old files that are kept.
-        host, port, topic, username, password_env: ``mqtt``: as of the source.
+        host, port, topic, username, password_file, password_env, ca, certificate, key: ``mqtt``: as of the source.
         factory, options: ``python``: as of the source; the group is ``fieldloop.sinks``.
     """
 
@@ -182,7 +189,11 @@ class SinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port | None = None
     topic: MqttTopic | None = None
     username: MqttName | None = None
+    password_file: FilePath | None = None
     password_env: MqttName | None = None
+    ca: FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
     factory: Factory | None = None
     options: dict[str, bool | int | float | str] = {}
 
@@ -231,7 +242,8 @@ class AgentSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of one agent.
 
     Attributes:
-        device, fleet: who this is; the names stand in topics.
+        device, fleet: who this is; the names stand in topics. A ``*`` in the device's stands for ten hex digits that
+            are this machine's own, so that many cards can be written alike.
         state: folder of everything that the agent keeps: spool, slots, update metadata. One agent a folder.
     """
 
@@ -267,6 +279,10 @@ def load_settings(path: Path) -> AgentSettings:
         settings = load_toml(path, AgentSettings)
     except ConfigurationError as error:
         raise SettingsError(str(error)) from error
+    try:
+        settings = msgspec.structs.replace(settings, device=name_of_this_machine(settings.device))
+    except SettingsError as error:
+        raise SettingsError(f"{path}: key 'device': {error}") from error
     problems = problems_of(settings)
     if problems:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
@@ -285,7 +301,7 @@ def problems_of(settings: AgentSettings) -> tuple[str, ...]:
         problems.append(f"key 'repository.url': {settings.repository.url!r} is not an http:// or https:// address")
     if settings.repository.retry_min_s > settings.repository.retry_max_s:
         problems.append("key 'repository.retry_min_s': greater than repository.retry_max_s")
-    problems += _problems_of_broker(settings.broker)
+    problems += _problems_of_tls("broker", settings.broker)
     if settings.enrolment is not None:
         problems += _problems_of_enrolment(settings.enrolment, settings.broker)
     problems += _problems_of_place("source", settings.source.kind, settings.source)
@@ -309,12 +325,12 @@ def _is_web_address(text: str) -> bool:
     return url.scheme in {"http", "https"} and bool(url.netloc)
 
 
-def _problems_of_broker(broker: BrokerSettings) -> list[str]:
+def _problems_of_tls(section: str, place: BrokerSettings | SourceSettings | SinkSettings) -> list[str]:
     problems: list[str] = []
-    if (broker.certificate is None) != (broker.key is None):
-        problems.append("key 'broker.certificate': it and broker.key belong together; give both or neither")
-    if broker.certificate is not None and broker.ca is None:
-        problems.append("key 'broker.ca': missing; a certificate is only shown to a broker that is known itself")
+    if (place.certificate is None) != (place.key is None):
+        problems.append(f"key '{section}.certificate': it and {section}.key belong together; give both or neither")
+    if place.certificate is not None and place.ca is None:
+        problems.append(f"key '{section}.ca': missing; a certificate is only shown to a broker that is known itself")
     return problems
 
 
@@ -339,23 +355,22 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
     problems: list[str] = []
     if not os.access(settings.repository.root, os.R_OK):
         problems.append(f"key 'repository.root': {settings.repository.root} cannot be read; copy root.json there")
+    source, sink = settings.source, settings.sink
     problems += [
-        f"key 'broker.{key}': {path} cannot be read"
-        for key, path in _tls_files(settings.broker).items()
+        f"key '{section}.{key}': {path} cannot be read"
+        for section, place in (("broker", settings.broker), ("source", source), ("sink", sink))
+        for key, path in _tls_files(place).items()
         if path is not None and not os.access(path, os.R_OK)
     ]
     if settings.enrolment is not None:
         problems += _enrolment_here(settings.enrolment)
-    source, sink = settings.source, settings.sink
     if source.path not in {None, STDIN}:
         path = Path(source.path or "")
         if source.kind == "socket" and not _can_be_written(path.parent):
             problems.append(f"key 'source.path': the folder of {path} cannot be made or written")
         if source.kind != "socket" and not os.access(path, os.R_OK):
             problems.append(f"key 'source.path': {path} cannot be read")
-    for section, password_env in (("source", source.password_env), ("sink", sink.password_env)):
-        if password_env is not None and password_env not in os.environ:
-            problems.append(f"key '{section}.password_env': there is no variable {password_env} in the environment")
+    problems += _problems_of_password("source", source) + _problems_of_password("sink", sink)
     if not _can_be_written(Path(settings.state)):
         problems.append(f"key 'state': folder {settings.state} cannot be made or written")
     if settings.sink.path is not None and not _can_be_written(Path(settings.sink.path).parent):
@@ -364,6 +379,8 @@ def problems_here(settings: AgentSettings) -> tuple[str, ...]:
 
 
 def _enrolment_here(enrolment: EnrolmentSettings) -> list[str]:
+    import shutil  # noqa: PLC0415 - where something enrols
+
     problems: list[str] = []
     if not os.access(enrolment.ca, os.R_OK):
         problems.append(f"key 'enrolment.ca': {enrolment.ca} cannot be read; copy the fleet's ca.pem there")
@@ -372,8 +389,34 @@ def _enrolment_here(enrolment: EnrolmentSettings) -> list[str]:
     return problems
 
 
-def _tls_files(broker: BrokerSettings) -> dict[str, str | None]:
-    return {"ca": broker.ca, "certificate": broker.certificate, "key": broker.key}
+def read_password(path: Path) -> str:
+    """Return the password that a file holds, without the end of its line; raise OSError if it holds none."""
+    try:
+        password = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise OSError("holds no text; write the password alone into it") from error
+    if not password:
+        raise OSError("is empty; write the password into it")
+    return password
+
+
+def _problems_of_password(section: str, place: SourceSettings | SinkSettings) -> list[str]:
+    problems: list[str] = []
+    name, file = place.password_env, place.password_file
+    if name is not None and name not in os.environ:
+        problems.append(f"key '{section}.password_env': there is no variable {name} in the environment")
+    if file is not None:
+        try:
+            read_password(Path(file))
+            if Path(file).stat().st_mode & stat.S_IRWXO:
+                problems.append(f"key '{section}.password_file': everybody may read {file}; chmod 600 {file}")
+        except OSError as error:
+            problems.append(f"key '{section}.password_file': {file}: {error.strerror or error}")
+    return problems
+
+
+def _tls_files(place: BrokerSettings | SourceSettings | SinkSettings) -> dict[str, str | None]:
+    return {"ca": place.ca, "certificate": place.certificate, "key": place.key}
 
 
 def _can_be_written(folder: Path) -> bool:
@@ -396,12 +439,17 @@ _NEEDED = {
 
 def _problems_of_place(section: str, kind: str, place: SourceSettings | SinkSettings) -> list[str]:
     """List what a source or a sink of this kind lacks."""
-    problems: list[str] = []
+    problems = _problems_of_tls(section, place)
     key, what = _NEEDED.get((section, kind), ("kind", ""))
     if getattr(place, key) is None:
         problems.append(f"key '{section}.{key}': missing; the {section} {kind!r} needs {what}")
-    if place.password_env is not None and place.username is None:
+    passwords = [key for key in ("password_env", "password_file") if getattr(place, key) is not None]
+    if passwords and place.username is None:
         problems.append(f"key '{section}.username': missing; a password alone says nothing")
+    if len(passwords) > 1 and kind == "mqtt":
+        problems.append(f"key '{section}.password_env': {section}.password_file is there too; give one of them")
+    if kind == "http" and (place.ca is not None or place.username is not None):
+        problems.append(f"key '{section}.ca': the source 'http' has no TLS and no password; see who may ask it")
     return problems
 
 
@@ -414,9 +462,16 @@ def _is_filter(topic: str) -> bool:
 def _anchored(settings: AgentSettings, folder: Path) -> AgentSettings:
     """Return the settings with paths that no longer depend on the working directory."""
     replace = msgspec.structs.replace
-    source, sink = settings.source.path, settings.sink.path
-    anchored = source if source is None or source == STDIN else str(folder / source)
-    tls = {key: None if path is None else str(folder / path) for key, path in _tls_files(settings.broker).items()}
+
+    def below(path: str | None) -> str | None:
+        return path if path is None or path == STDIN else str(folder / path)
+
+    def files_of(place: BrokerSettings | SourceSettings | SinkSettings) -> dict[str, str | None]:
+        files = _tls_files(place)
+        if not isinstance(place, BrokerSettings):
+            files |= {"path": place.path, "password_file": place.password_file}
+        return {key: below(path) for key, path in files.items()}
+
     enrolment = settings.enrolment
     if enrolment is not None:
         token = enrolment.token_file
@@ -426,9 +481,9 @@ def _anchored(settings: AgentSettings, folder: Path) -> AgentSettings:
     return replace(
         settings,
         enrolment=enrolment,
-        broker=replace(settings.broker, **tls),
+        broker=replace(settings.broker, **files_of(settings.broker)),
         state=str(folder / settings.state),
         repository=replace(settings.repository, root=str(folder / settings.repository.root)),
-        source=replace(settings.source, path=anchored),
-        sink=replace(settings.sink, path=None if sink is None else str(folder / sink)),
+        source=replace(settings.source, **files_of(settings.source)),
+        sink=replace(settings.sink, **files_of(settings.sink)),
     )

@@ -11,13 +11,15 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.bundle import Inputs, Manifest
-from edge_agent.clock import Clock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import SettingsError, SourceError
 from edge_agent.sensing.sink import NoSink, Sink, Sinks
 from edge_agent.sensing.source import Source
-from edge_agent.settings import STDIN, SinkSettings, SourceSettings
+from edge_agent.settings import STDIN, AgentSettings, SinkSettings, SourceSettings, read_password
 
 if TYPE_CHECKING:
+    from edge_agent.raw_signal import Signal
+    from edge_agent.sensing.given_windows import GivenWindows
     from edge_agent.sensing.inlet import Decode, Inlet
     from edge_agent.sensing.mqtt_link import MqttPlace
     from edge_agent.sensing.windowed import Windowed
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 SOURCE_FOLDER: Final = "source"
 MQTT_PORT: Final = 1883
+MQTT_TLS_PORT: Final = 8883
 HTTP_PORT: Final = 8000
 
 _Open = Callable[[Sequence[str], int], Source]
@@ -72,6 +75,8 @@ class SourceOpener:
         self._begin: Callable[[], None] | None = None
         # What the source refused of those who bring rows, by word.
         self._count_refused: Callable[[], dict[str, int]] = dict
+        # Of a source whose rows may be whole windows.
+        self._open_windows: Callable[[Signal, int], Source] | None = None
         with contextlib.ExitStack() as opened:
             self._open_live = self._prepare(opened)
             self._opened = opened.pop_all()
@@ -143,14 +148,18 @@ class SourceOpener:
         else:
             self._columns(inputs)
         if inputs.signal is not None:
-            self._windows()
+            _window_sources()
 
     def _open(self, inputs: Inputs, cursor: int) -> Source:
         columns = self._columns(inputs)
         if inputs.signal is None:
             return self._open_columns(columns, cursor)
-        windowed = self._windows()
-        return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+        windowed, given = _window_sources()
+        if self._open_windows is None:
+            return windowed(self._open_columns(columns, cursor), inputs.signal, self._around.clock)
+        source = given(self._open_windows(inputs.signal, cursor), inputs.signal)
+        self._begin_once()
+        return source
 
     def _open_columns(self, columns: tuple[str, ...], cursor: int) -> Source:
         settings = self._settings
@@ -176,19 +185,6 @@ class SourceOpener:
 
         marks = self._around.state / SOURCE_FOLDER / "followed.json"
         return JsonLines(path, columns, cursor=cursor, follow=settings.follow, marks=marks)
-
-    def _windows(self) -> "type[Windowed]":
-        if self.answers is not None:
-            raise SourceError(
-                f"the bundle takes windows of raw readings, and source.kind {self._settings.kind!r} answers each row: "
-                "send readings by another kind of source"
-            )
-        try:
-            # A device whose bundles take features as they come needs no numpy.
-            from edge_agent.sensing.windowed import Windowed
-        except ImportError as error:
-            raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
-        return Windowed
 
     def _columns(self, inputs: Inputs) -> tuple[str, ...]:
         columns, wanted = self._settings.columns, inputs.columns
@@ -236,7 +232,7 @@ class SourceOpener:
 
         inlet = self._make_inlet(parse_kept, is_acknowledged=True)
         place = _mqtt_place(self._settings, "source", f"{self._around.name}-rows")
-        link = MqttLink(place, random.Random(), self._settings.topic, MqttRows(inlet).receive)
+        link = MqttLink(place, random.Random(), self._around.clock, self._settings.topic, MqttRows(inlet).receive)
         self._begin = link.start
         self._count_refused = lambda: {"cut_links": link.cut}
         return self._joined(opened, inlet, link.close)
@@ -268,6 +264,7 @@ class SourceOpener:
             "refused_requests": server.refused_requests,
         }
         self._begin = server.start
+        self._open_windows = server.open_windows
         return server.open
 
     def _prepare_python(self, opened: contextlib.ExitStack) -> _Open:
@@ -305,6 +302,35 @@ class SourceOpener:
         return Inlet(journal, decode, cursor, settings.max_waiting_rows)
 
 
+def _window_sources() -> "tuple[type[Windowed], type[GivenWindows]]":
+    """Return what makes windows of readings that come one by one, and of readings that come a window at a time."""
+    try:
+        # A device whose bundles take features as they come needs no numpy.
+        from edge_agent.sensing.given_windows import GivenWindows
+        from edge_agent.sensing.windowed import Windowed
+    except ImportError as error:
+        raise SourceError(f"the bundle takes windows of raw readings, which need numpy: {error}") from error
+    return Windowed, GivenWindows
+
+
+def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
+    """List what is wrong with the user's code that the settings name: it is imported, and not started."""
+    from edge_agent.sensing.plugin import SINKS, SOURCES, load_factory
+
+    problems: list[str] = []
+    source, sink = settings.source, settings.sink
+    for key, kind, group, factory in (
+        ("source.factory", source.kind, SOURCES, source.factory),
+        ("sink.factory", sink.kind, SINKS, sink.factory),
+    ):
+        if kind == "python":
+            try:
+                load_factory(group, factory or "", key)
+            except SettingsError as error:
+                problems.append(str(error))
+    return tuple(problems)
+
+
 def with_answers(sink: Sink, answers: Sink | None) -> Sink:
     """Return a sink that also gives the answers back to a source that wants them; each is closed by who opened it."""
     if answers is None:
@@ -339,7 +365,7 @@ def open_sink(settings: SinkSettings, name: str) -> Sink:
             from edge_agent.sensing.mqtt_sink import MqttAnswers
             from edge_agent.sensing.outlet import Outlet
 
-            link = MqttLink(_mqtt_place(settings, "sink", f"{name}-answers"), random.Random())
+            link = MqttLink(_mqtt_place(settings, "sink", f"{name}-answers"), random.Random(), SystemClock())
             return Outlet(MqttAnswers(link, settings.topic or ""), f"topic {settings.topic}")
         case "python":
             from edge_agent.sensing.outlet import Outlet
@@ -359,12 +385,35 @@ def open_sink(settings: SinkSettings, name: str) -> Sink:
 def _mqtt_place(settings: SourceSettings | SinkSettings, section: str, client_id: str) -> "MqttPlace":
     from edge_agent.sensing.mqtt_link import MqttPlace
 
-    password = None
-    if settings.password_env is not None:
-        password = os.environ.get(settings.password_env)
-        if password is None:
+    tls = None
+    if settings.ca is not None:
+        from broker.errors import LinkError
+        from edge_agent.link import open_tls
+
+        try:
+            tls = open_tls(settings.ca, settings.certificate, settings.key)
+        except LinkError as error:
+            raise SettingsError(f"key '{section}.ca': {error}") from error
+    port = settings.port
+    if port is None:
+        port = MQTT_PORT if tls is None else MQTT_TLS_PORT
+    return MqttPlace(settings.host, port, client_id, settings.username, _password_of(settings, section), tls)
+
+
+def _password_of(settings: SourceSettings | SinkSettings, section: str) -> str | None:
+    """Return the password; it is kept nowhere but in memory, and no message has it."""
+    if settings.password_file is not None:
+        try:
+            return read_password(Path(settings.password_file))
+        except OSError as error:
             raise SettingsError(
-                f"key '{section}.password_env': there is no variable {settings.password_env} in the environment"
-            )
-    port = MQTT_PORT if settings.port is None else settings.port
-    return MqttPlace(settings.host, port, client_id, settings.username, password)
+                f"key '{section}.password_file': {settings.password_file}: {error.strerror or error}"
+            ) from error
+    if settings.password_env is None:
+        return None
+    password = os.environ.get(settings.password_env)
+    if password is None:
+        raise SettingsError(
+            f"key '{section}.password_env': there is no variable {settings.password_env} in the environment"
+        )
+    return password

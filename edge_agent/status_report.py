@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from edge_agent.enrolment.identity_file import read_held
 from edge_agent.errors import SpoolError
 from edge_agent.live import SPOOL_NAME, Live, read_live
 from edge_agent.lock import is_in_use
@@ -58,6 +59,16 @@ class Shadow(Struct, frozen=True):
     ends_after_rows: int
 
 
+class Certificate(Struct, frozen=True):
+    """What this device is known by, where it enrols.
+
+    Attributes:
+        until_utc_s: when it ends; None: there is none yet, or none that who asks may read.
+    """
+
+    until_utc_s: float | None
+
+
 class Report(Struct, frozen=True):
     """The state of one agent.
 
@@ -68,6 +79,7 @@ class Report(Struct, frozen=True):
         spool: by channel; empty before the first start.
         live: what the agent wrote about itself last; None before the first start.
         shadow: what scores in the shadow; None: nothing.
+        certificate: None: this device does not enrol.
     """
 
     device: str
@@ -84,6 +96,7 @@ class Report(Struct, frozen=True):
     live: Live | None
     stands_in_for: str | None = None
     shadow: Shadow | None = None
+    certificate: Certificate | None = None
 
 
 def read_report(settings: AgentSettings) -> Report:
@@ -116,7 +129,13 @@ def read_report(settings: AgentSettings) -> Report:
         live=live,
         stands_in_for=stands_in_for,
         shadow=_shadow_of(record),
+        certificate=None if settings.enrolment is None else _certificate(state),
     )
+
+
+def _certificate(state: Path) -> Certificate:
+    held = read_held(state)
+    return Certificate(None if held is None else held.not_after_utc_s)
 
 
 def as_json(report: Report) -> str:
@@ -137,6 +156,9 @@ def as_text(report: Report) -> str:
     ]
     if report.shadow is not None:
         lines.append(f"shadow     {_in_words(report.shadow)}")
+    if report.certificate is not None:
+        until = report.certificate.until_utc_s
+        lines.append(f"identity   {'none yet that can be read' if until is None else f'good until {_at(until)}'}")
     lines += [f"refused    {refused.bundle}: {refused.reason}" for refused in report.refused[-3:]]
     lines += [
         f"spool      {channel}: {counts.waiting} waiting, {counts.stored} stored, "

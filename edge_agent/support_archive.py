@@ -4,6 +4,7 @@ No file of the device is put into it as it is, but for the end of a log: what go
 it passes `redaction`. Keys, certificates, models and rows stay where they are.
 """
 
+import contextlib
 import io
 import os
 import platform
@@ -23,7 +24,7 @@ from edge_agent.errors import StorageError
 from edge_agent.facts import read_facts
 from edge_agent.mailbox import DiagnoseAsk
 from edge_agent.redaction import is_secret_key, redacted, redacted_text, secrets_in
-from edge_agent.settings import AgentSettings
+from edge_agent.settings import AgentSettings, read_password
 from edge_agent.status_report import as_json, as_text, read_report
 from edge_agent.update.slots import read_record
 
@@ -64,7 +65,7 @@ def write_archive(settings: AgentSettings, target: Path | None, log: Path | None
     place = target or Path(f"fieldloop-{settings.device}-{clock.utc_s():.0f}.tar.gz")
     plain = msgspec.to_builtins(settings)
     named = {name: value for name, value in os.environ.items() if is_secret_key(name)}
-    secrets = secrets_in(plain) | secrets_in(named)
+    secrets = secrets_in(plain) | secrets_in(named) | _passwords_of(settings)
     try:
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -78,6 +79,16 @@ def write_archive(settings: AgentSettings, target: Path | None, log: Path | None
     except OSError as error:
         raise StorageError(f"{place}: cannot be written: {error.strerror or error}") from error
     return Archive(str(place), place.stat().st_size, tuple(members), told is not None)
+
+
+def _passwords_of(settings: AgentSettings) -> frozenset[str]:
+    """Return the passwords that lie in files, so that they are found wherever somebody logged them."""
+    found: set[str] = set()
+    for place in (settings.source, settings.sink):
+        if place.password_file is not None:
+            with contextlib.suppress(OSError):
+                found.add(read_password(Path(place.password_file)))
+    return secrets_in({"password": sorted(found)})
 
 
 def _gather(settings: AgentSettings, plain: object, lines: str, told: str | None, clock: Clock) -> dict[str, str]:

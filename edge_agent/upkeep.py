@@ -30,6 +30,7 @@ from edge_agent.update.shadow_messages import ShadowOrder
 
 if TYPE_CHECKING:
     from edge_agent.enrolment.keeper import CertificateKeeper
+    from edge_agent.handover import Item
 
 
 class Upkeep:
@@ -121,6 +122,19 @@ class Upkeep:
         is_finished = self._housekeeping.stop(finish_s)
         self._link.close(close_s)
         return is_finished
+
+    def hand_back(self) -> "tuple[Item, ...]":
+        """Return what did not become durable; called when it has stopped."""
+        return self._recorder.hand_back()
+
+    def record_now(self) -> None:
+        """Make durable what was scored until now; for `on_round`."""
+        self._housekeeping.record_now()
+
+    @property
+    def refusal(self) -> str:
+        """Why the disk did not take what was scored last; empty: it did."""
+        return self._recorder.refusal
 
     def flush(self) -> None:
         """Send what waits to be sent together with something that is still to come."""

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from edge_agent.agent import OpenedSource, ScoringLoop
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, SettingsError, SourceError, StorageError
-from edge_agent.handover import Handover
+from edge_agent.handover import ClosedWindow, Handover, Item
 from edge_agent.live import LIVE_NAME, SPOOL_NAME
 from edge_agent.lock import StateLock
 from edge_agent.parts import Parts
+from edge_agent.sensing.sink import Sink
 from edge_agent.settings import AgentSettings
 from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
@@ -49,6 +51,8 @@ FINISH_S: Final = 1.4
 CLOSE_S: Final = 0.3
 # Another agent goes on in this process: it needs the spool and the source whole, and nobody waits for an end.
 HAND_OVER_S: Final = 30.0
+# Free on the disk before that: the last windows, the pages that they take in the spool, the answers that wait.
+LEAVE_BYTES: Final = 1 << 20
 # Where the source's end is the agent's end: longest wait for the monitor's word about the last records.
 SEND_REST_S: Final = 10.0
 LOOK_S: Final = 0.05
@@ -59,16 +63,42 @@ FIRST_ROUND_S: Final = 10.0
 FIRST_LOOK_S: Final = 0.005
 
 
+class Unkept(Struct, frozen=True):
+    """What the disk refused when an agent left: the next one, with the same settings, goes on with it in memory.
+
+    Attributes:
+        items: windows and answers to orders, the oldest first.
+        sink: with the answers that wait in it.
+        reason: the disk's.
+    """
+
+    items: tuple[Item, ...]
+    sink: Sink
+    reason: str
+
+    @property
+    def cursor(self) -> int | None:
+        """Number of the first row that is in none of the windows; None: there is no window."""
+        return next((item.cursor for item in reversed(self.items) if isinstance(item, ClosedWindow)), None)
+
+    @property
+    def sampler_state(self) -> bytes | None:
+        """What the sampler must not forget; None: nothing new."""
+        return next((item.sampler_state for item in reversed(self.items) if item.sampler_state is not None), None)
+
+
 class KeptSource(Struct, frozen=True):
     """What one agent leaves to the next one in this process: a live source goes on listening, a file stays open.
 
     Attributes:
         opener: what listens, or opens.
         opened: the source at the row where scoring stands; None: no bundle opened one.
+        unkept: what is not durable; None: everything is.
     """
 
     opener: SourceOpener
     opened: OpenedSource | None
+    unkept: Unkept | None = None
 
 
 class Agent:
@@ -99,7 +129,7 @@ class Agent:
         self._clock = clock
         self._on_round = on_round
         self._left_source = source.opened if source is not None else None
-        self._is_leaving = self._is_wired = False
+        self._is_leaving = self._is_wired = self._is_finished = False
         self._is_source_lent = source is not None
         self._state = Path(settings.state)
         self._upkeep: Upkeep | None = None
@@ -107,6 +137,9 @@ class Agent:
         # What kept the upkeep from being joined.
         self._failure: Exception | None = None
         self._is_over = threading.Event()
+        self._unkept: Unkept | None = None
+        sink_path = settings.sink.path
+        self._sink_folders = () if sink_path is None else (Path(sink_path).parent,)
         with contextlib.ExitStack() as opened:
             self._parts = self._open(settings, source, opened)
             if source is not None:
@@ -129,7 +162,7 @@ class Agent:
         Raises:
             SourceError: the source cannot be read.
             SettingsError: the files that the link to the broker needs cannot be used.
-            StorageError: what was scored did not become durable in time for the agent that goes on after `leave`.
+            StorageError: housekeeping hangs while another agent waits for the state folder.
         """
         beside = threading.Thread(target=self._begin_upkeep, name="upkeep", daemon=True)
         beside.start()
@@ -145,9 +178,8 @@ class Agent:
             is_durable = self._end_upkeep()
         if self._failure is not None:
             raise self._failure
-        # The source has gone on: what the spool lacks, nobody would score again in this process.
         if self._is_leaving and not is_durable:
-            raise StorageError(f"{self._state}: what was scored last did not become durable; start the agent anew")
+            self._unkept = self._hand_back()
 
     def stop(self) -> None:
         """End `run` soon; may be called by a signal's handler."""
@@ -162,7 +194,20 @@ class Agent:
     @property
     def kept_source(self) -> KeptSource | None:
         """The source that `leave` left open."""
-        return KeptSource(self._parts.source, self._parts.loop.kept_source) if self._is_leaving else None
+        if not self._is_leaving:
+            return None
+        return KeptSource(self._parts.source, self._parts.loop.kept_source, self._unkept)
+
+    def why_not_leave(self) -> str:
+        """Say why the disk may not take what `leave` has to make durable; empty: it does. Asked by housekeeping."""
+        refusal = ""
+        if self._upkeep is not None:
+            self._upkeep.record_now()
+            refusal = self._upkeep.refusal
+        free_bytes = min(_free_bytes(folder) for folder in (self._state, *self._sink_folders))
+        if not refusal and free_bytes < LEAVE_BYTES:
+            refusal = f"{free_bytes >> 10} KiB of the disk are free, and {LEAVE_BYTES >> 10} KiB are needed"
+        return refusal
 
     def close(self) -> None:
         """Give back the state folder."""
@@ -198,10 +243,17 @@ class Agent:
             self._source = source.opener
             self._source.move_to(around)
         opened.callback(self._close_source)
-        own_sink = open_sink(settings.sink, name)
-        opened.callback(own_sink.close)
+        unkept = source.unkept if source is not None else None
+        own_sink = self._own_sink = open_sink(settings.sink, name) if unkept is None else unkept.sink
+        opened.callback(self._close_sink)
         sink = with_answers(own_sink, self._source.answers)
         store, handover, shadow_rows = SlotStore(state), Handover(), ShadowQueue()
+        cursor, sampler_state = spool.cursor(), spool.note(SAMPLER_NOTE)
+        if unkept is not None:
+            for item in unkept.items:
+                handover.put(item)
+            cursor = cursor if unkept.cursor is None else unkept.cursor
+            sampler_state = unkept.sampler_state or sampler_state
         updater = Updater(
             settings.repository,
             settings.scoring.prefer,
@@ -218,15 +270,13 @@ class Agent:
             settings.device_id,
             open_source=self._source.open,
             sink=sink,
-            sampler=Sampler(
-                random.Random(), telemetry.background_rows, telemetry.max_label_share, spool.note(SAMPLER_NOTE)
-            ),
+            sampler=Sampler(random.Random(), telemetry.background_rows, telemetry.max_label_share, sampler_state),
             handover=handover,
             clock=clock,
             max_window_s=telemetry.max_window_s,
             stop_at_end=settings.source.at_end == "stop",
             engine=updater.start(),
-            cursor=spool.cursor(),
+            cursor=cursor,
             source=self._left_source,
             shadow=shadow_rows,
             max_batch_rows=settings.scoring.max_batch_rows,
@@ -257,6 +307,18 @@ class Agent:
         else:
             self._source.close()
 
+    def _close_sink(self) -> None:
+        # One that answers wait in is left to the next agent.
+        if self._unkept is None:
+            self._own_sink.close()
+
+    def _hand_back(self) -> Unkept:
+        """Return what the disk refused; the source has gone on, so nobody would score these rows again."""
+        upkeep = self._upkeep
+        if upkeep is None or not self._is_finished:
+            raise StorageError(f"{self._state}: housekeeping hangs, and what was scored last is not durable")
+        return Unkept(upkeep.hand_back(), self._own_sink, upkeep.refusal)
+
     def _open_engine(self, slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
         try:
             # A source that is broken for every bundle is told by the loop; only a trial is judged by it.
@@ -281,7 +343,8 @@ class Agent:
                 break
         try:
             upkeep = self._join()
-            # What is loaded by now stays; what comes is looked through.
+            # Rubbish of the imports goes, what they loaded stays, and only what comes is looked through from now on.
+            gc.collect()
             gc.freeze()
             gc.enable()
             upkeep.start()
@@ -303,7 +366,7 @@ class Agent:
         if self._upkeep is None or self._failure is not None:
             return False
         finish_s, close_s = (HAND_OVER_S, HAND_OVER_S) if self._is_leaving else (FINISH_S, CLOSE_S)
-        is_finished = self._upkeep.stop(finish_s, close_s)
+        is_finished = self._is_finished = self._upkeep.stop(finish_s, close_s)
         if not is_finished:
             logger.warning("housekeeping did not finish in time; what is not durable will be scored again")
         return is_finished and self._parts.handover.is_durable
@@ -379,3 +442,8 @@ def _remove_leftovers(state: Path) -> None:
     for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME):
         for path in state.glob(f".{name}.*"):
             path.unlink(missing_ok=True)
+
+
+def _free_bytes(folder: Path) -> int:
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize

@@ -42,9 +42,9 @@ class TestFleet:
 
     __test__ = False
 
-    def __init__(self, folder: Path, name: str = "plant") -> None:
+    def __init__(self, folder: Path, name: str = "plant", hosts: tuple[str, ...] = (HOST, "localhost")) -> None:
         self.path = folder / name
-        about = FleetFile(name, (HOST, "localhost"), 8883, 8884)
+        about = FleetFile(name, hosts, 8883, 8884)
         self.folder: FleetFolder = init_fleet(self.path, about, PASSPHRASE, CLOCK.utc_s())
         self.register = self.folder.open_register()
         self.registrar = Registrar(self.register, self.folder.fleet, "test", CLOCK.utc_s)
@@ -93,7 +93,7 @@ class TestFleet:
             running.stop()
 
 
-def link(  # noqa: PLR0913 - each is an option of MQTT's CONNECT
+def link(
     broker: FleetBroker,
     who: Credentials,
     client_id: str = "x",

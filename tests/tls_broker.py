@@ -3,9 +3,10 @@
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class TlsBroker:
 
     Attributes:
         plain: a second listener without TLS, for whoever stands at the server.
+        pid: of its process.
     """
 
     endpoint: Endpoint
@@ -30,6 +32,7 @@ class TlsBroker:
     ca: Path
     certificate: Path
     key: Path
+    pid: int
 
 
 def why_not() -> str | None:
@@ -40,8 +43,13 @@ def why_not() -> str | None:
 
 
 @contextlib.contextmanager
-def running_tls_broker(folder: Path) -> Iterator[TlsBroker]:
-    """Run one until the block ends; its certificates hold for a day."""
+def running_tls_broker(folder: Path, users: Mapping[str, str] | None = None) -> Iterator[TlsBroker]:
+    """Run one until the block ends; its certificates hold for a day.
+
+    Args:
+        folder: for its files.
+        users: names with passwords: whoever has one is let in under TLS, instead of whoever has a certificate.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _openssl(folder, "req", "-x509", *_KEY, "-keyout", "ca.key", "-out", "ca.pem", "-days", "1", "-subj", "/CN=test CA")
     for name, subject in (("broker", "/CN=127.0.0.1"), ("device", "/CN=station-1")):
@@ -56,6 +64,8 @@ def running_tls_broker(folder: Path) -> Iterator[TlsBroker]:
         f"listener {tls_port} 127.0.0.1\nallow_anonymous true\ncafile {folder}/ca.pem\ncertfile {folder}/broker.pem\n"
         f"keyfile {folder}/broker.key\nrequire_certificate true\nlog_dest stderr\n"
     )
+    if users is not None:
+        _let_in_by_password(config, users)
     log = folder / "mosquitto.log"
     with log.open("wb") as output:
         process = subprocess.Popen([str(find_mosquitto()), "-c", str(config)], stderr=output)
@@ -67,10 +77,23 @@ def running_tls_broker(folder: Path) -> Iterator[TlsBroker]:
                 folder / "ca.pem",
                 folder / "device.pem",
                 folder / "device.key",
+                process.pid,
             )
         finally:
+            # It may have been stopped, and would not end then.
+            process.send_signal(signal.SIGCONT)
             process.terminate()
             process.wait()
+
+
+def _let_in_by_password(config: Path, users: Mapping[str, str]) -> None:
+    passwords = config.parent / "passwords"
+    passwords.touch(0o600)
+    for user, password in users.items():
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, password], check=True, capture_output=True)
+    text = config.read_text().replace("require_certificate true", f"password_file {passwords}")
+    plain, _, secured = text.rpartition("allow_anonymous true")
+    config.write_text(f"per_listener_settings true\n{plain}allow_anonymous false{secured}")
 
 
 def _openssl(folder: Path, *arguments: str) -> None:

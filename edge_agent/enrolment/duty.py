@@ -81,6 +81,9 @@ class EnrolmentDuty:
         self._failures = 0
         now_s = clock.monotonic_s()
         self._look_at_s = now_s
+        self._retry_at_s = now_s
+        # The token that lay there when a step failed: another one need not wait for the pause to end.
+        self._failed_with: str | None = None
         self._up_at_s = now_s
         # What was reported last: the same again is not told.
         self._told = ""
@@ -104,7 +107,10 @@ class EnrolmentDuty:
         if now_s < self._look_at_s:
             return
         self._look_at_s = now_s + LOOK_EVERY_S
-        step = next_step(self._known(now_s))
+        known = self._known(now_s)
+        if now_s < self._retry_at_s and known.token == self._failed_with:
+            return
+        step = next_step(known)
         if step is not None:
             self._begin(step)
 
@@ -166,7 +172,8 @@ class EnrolmentDuty:
             return
         self._failures += 1
         refused = report.outcome == "refused"
-        self._look_at_s = self._clock.monotonic_s() + self._pause_s(is_long=refused)
+        self._retry_at_s = self._clock.monotonic_s() + self._pause_s(is_long=refused)
+        self._failed_with = self._token()
         self._tell_once(f"{self._step} of the certificate {'refused' if refused else 'failed'}: {report.detail}")
 
     def _take_over(self, report: EnrolmentReport) -> None:

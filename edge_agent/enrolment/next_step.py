@@ -46,7 +46,8 @@ def next_step(known: Known) -> Step | None:
     if known.held is None:
         return None
     if known.now_s >= known.renews_at_s:
-        return "renew"
+        # A clock that is ahead makes every certificate look old.
+        return "renew" if known.is_time_sure else "time"
     if not known.is_time_sure and (known.is_clock_behind or known.link_down_s >= LINK_PATIENCE_S):
         return "time"
     return None
@@ -60,5 +61,6 @@ def renewal_time_s(held: Held, share: float, chance: float) -> float:
         share: of its life that passes before.
         chance: 0 to 1; a fleet that enrolled together must not renew together: up to a quarter of the rest later.
     """
-    life_s = held.not_after_utc_s - held.not_before_utc_s
-    return held.not_before_utc_s + life_s * (share + (1.0 - share) * 0.25 * chance)
+    # Not from the beginning that the certificate names: that is set back for clocks that are behind.
+    life_s = held.not_after_utc_s - held.at_utc_s
+    return held.at_utc_s + life_s * (share + (1.0 - share) * 0.25 * chance)

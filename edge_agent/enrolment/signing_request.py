@@ -52,8 +52,8 @@ def make_request(key: Path, device: str) -> bytes:
     return _openssl("req", "-new", "-key", str(key), "-subj", f"/CN={device}", "-config", "/dev/null")
 
 
-def verify_answer(chain: bytes, ca: Path, device: str, fleet: str) -> None:
-    """Look whether a chain is signed by the fleet's root and names this device; dates are the server's affair.
+def verify_answer(chain: bytes, ca: Path, key: Path, device: str, fleet: str) -> None:
+    """Look whether a chain is signed by the fleet's root, for this key and device; dates are the server's affair.
 
     Raises:
         AnswerError: it is not.
@@ -67,6 +67,8 @@ def verify_answer(chain: bytes, ca: Path, device: str, fleet: str) -> None:
             _openssl(*_VERIFY, "-CAfile", str(ca), "-untrusted", str(file), str(file))
         except OpensslError as error:
             raise AnswerError(f"the certificate that came is not signed by {ca}: {error}") from error
+        if _openssl("x509", "-in", str(file), "-noout", "-pubkey") != _openssl("pkey", "-in", str(key), "-pubout"):
+            raise AnswerError("the certificate that came and the device's key do not belong together")
         told = _openssl("x509", "-in", str(file), "-noout", "-subject", "-nameopt", "multiline,-align").decode()
     names = dict(line.strip().split(" = ", 1) for line in told.splitlines() if " = " in line)
     whose, of_fleet = names.get("commonName", ""), names.get("organizationName", "")

@@ -64,7 +64,7 @@ def _take(order: EnrolmentOrder) -> EnrolmentReport:
     chain = answer.chain.encode()
     if (answer.device, answer.fleet) != (order.device, order.fleet):
         raise UnreachableError(f"the answer is for {answer.device} of fleet {answer.fleet}")
-    verify_answer(chain, Path(order.ca), order.device, order.fleet)
+    verify_answer(chain, Path(order.ca), state / NEXT_KEY_NAME, order.device, order.fleet)
     label = token.label if token is not None else held.token if held is not None else ""
     new = Held(
         device=order.device,

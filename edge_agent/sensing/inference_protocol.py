@@ -1,7 +1,9 @@
 """The Open Inference Protocol v2 as this agent speaks it: what a request asks, what an answer says.
 
 Rows come in one of two forms. One tensor ``rows``, ``(n_rows, n_features)`` in the manifest's order; or one tensor a
-feature, named as it, ``(n_rows,)`` or ``(n_rows, 1)``, categories as texts (BYTES). It does no I/O, and scores nothing.
+feature, named as it, ``(n_rows,)`` or ``(n_rows, 1)``, categories as texts (BYTES). Where the bundle makes its features
+of raw readings, a row is a window of them: one tensor ``windows``, ``(n_rows, size, n_channels)``. It does no I/O, and
+scores nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,11 +15,15 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.bundle import Manifest
+from edge_agent.raw_signal import Signal
 from edge_agent.scoring.schema import RawRow, Unreadable
 from edge_agent.sensing.http_message import HttpError, Response
 from edge_agent.sensing.tensors import BYTES, DATATYPES, Tensor, TensorError, decode_bytes, decode_json, encode_bytes
 
 ROWS: Final = "rows"
+WINDOWS: Final = "windows"
+# What an inlet is opened for where its rows are windows; the name of no feature.
+WHOLE_WINDOW: Final = ("\0window",)
 # Of the binary extension: where the JSON of a body ends and its tensors begin.
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 
@@ -31,8 +37,9 @@ _DATATYPES: Final = {
     "refused": BYTES,
 }
 
+_Payload = dict[str, float | str | None] | list[float | str | None]
 _PAYLOADS: Final = msgspec.msgpack.Encoder()
-_ROW: Final = msgspec.msgpack.Decoder(dict[str, float | str | None])
+_ROW: Final = msgspec.msgpack.Decoder(dict[str, float | str | None] | list[float | None])
 
 
 class _Parameters(Struct, frozen=True):
@@ -102,16 +109,21 @@ class Inference:
 def parse_payload(payload: bytes, features: Sequence[str]) -> RawRow:
     """Return the values of ``features`` of one row of a request.
 
-    A row that lacks one was meant for a bundle of other features, that scored when it came: it is `Unreadable`.
+    A window is a row of all its readings. A row that lacks a feature, or is not what it shall be, was meant for another
+    bundle, that scored when it came: it is `Unreadable`.
     """
     try:
         content = _ROW.decode(payload)
+        if isinstance(content, list):
+            return list(content) if tuple(features) == WHOLE_WINDOW else Unreadable()
         return [content[name] for name in features]
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
         return Unreadable()
 
 
-def parse_inference(body: bytes, json_length: str | None, features: Sequence[str], max_rows: int) -> Inference:
+def parse_inference(
+    body: bytes, json_length: str | None, features: Sequence[str], max_rows: int, signal: Signal | None = None
+) -> Inference:
     """Take apart the body of an inference request.
 
     Args:
@@ -119,6 +131,7 @@ def parse_inference(body: bytes, json_length: str | None, features: Sequence[str
         json_length: what `LENGTH_HEADER` says; None where all is JSON.
         features: ``(n_features,)`` names that a row has.
         max_rows: most rows of one request.
+        signal: what a window is; None: rows are features.
 
     Raises:
         HttpError: it is no such request; the message says what is wrong with it.
@@ -126,8 +139,13 @@ def parse_inference(body: bytes, json_length: str | None, features: Sequence[str
     json_part, binary_part = _divided(body, json_length)
     try:
         request = _REQUEST.decode(json_part)
-        tensors = _tensors_of(request, binary_part, max_rows * len(features))
-        rows = _rows_of(tensors, tuple(features), max_rows)
+        rows: Sequence[_Payload]
+        if signal is None:
+            tensors = _tensors_of(request, binary_part, max_rows * len(features))
+            rows = _rows_of(tensors, tuple(features), max_rows)
+        else:
+            shape = (signal.size, len(signal.channels))
+            rows = _windows_of(_tensors_of(request, binary_part, max_rows * shape[0] * shape[1]), shape, max_rows)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(f"not a request of the Open Inference Protocol: {error} (NaN is written null)") from error
     except TensorError as error:
@@ -187,9 +205,12 @@ def inference_response(inference: Inference, scored: Sequence[Scored], manifest:
 
 
 def model_metadata(manifest: Manifest, features: Sequence[str]) -> Mapping[str, object]:
-    """Return what the protocol tells of a model: one tensor of rows, or one a feature where there are categories."""
+    """Return what the protocol tells of a model: a tensor of rows or windows, or one a feature with categories."""
     is_category = [feature.dtype == "category" for feature in manifest.features]
-    if len(is_category) == len(features) and any(is_category):
+    signal = manifest.inputs.signal
+    if signal is not None:
+        inputs = [{"name": WINDOWS, "datatype": "FP32", "shape": [-1, signal.size, len(signal.channels)]}]
+    elif len(is_category) == len(features) and any(is_category):
         inputs = [
             {"name": name, "datatype": BYTES if words else "FP32", "shape": [-1, 1]}
             for name, words in zip(features, is_category, strict=True)
@@ -264,6 +285,23 @@ def _rows_of(
     if not 1 <= n_rows <= max_rows:
         raise TensorError(f"{n_rows} rows; 1 to {max_rows} are taken at once")
     return [dict(zip(features, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _windows_of(tensors: Sequence[Tensor], shape: tuple[int, int], max_rows: int) -> list[list[float | str | None]]:
+    """Return the readings of each window, ``(size * n_channels,)``."""
+    size, n_channels = shape
+    if [tensor.name for tensor in tensors] != [WINDOWS] or not tensors[0].datatype.startswith(("FP", "INT", "UINT")):
+        raise TensorError(f"the model takes windows of raw readings: send one input {WINDOWS!r} of numbers")
+    (whole,) = tensors
+    if whole.shape[1:] != shape:
+        raise TensorError(
+            f"input {WINDOWS!r}: shape {list(whole.shape)}, a window has {size} readings of {n_channels} channels: "
+            f"[n, {size}, {n_channels}]"
+        )
+    n_rows, width = whole.shape[0], size * n_channels
+    if not 1 <= n_rows <= max_rows:
+        raise TensorError(f"{n_rows} windows; 1 to {max_rows} are taken at once")
+    return [whole.values[at : at + width] for at in range(0, n_rows * width, width)]
 
 
 def _verify_names(named: Mapping[str, Tensor], features: tuple[str, ...]) -> None:

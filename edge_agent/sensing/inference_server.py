@@ -18,11 +18,13 @@ from broker.messages import BundleRef
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
+from edge_agent.raw_signal import Signal, columns_of
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.http_message import Head, HttpError, Response
 from edge_agent.sensing.http_server import HttpBounds, HttpServer
 from edge_agent.sensing.inference_protocol import (
     LENGTH_HEADER,
+    WHOLE_WINDOW,
     Scored,
     inference_response,
     model_metadata,
@@ -81,6 +83,7 @@ class InferenceServer:
         self._scoring = scoring
         self._answer_timeout_s = answer_timeout_s
         self._features: tuple[str, ...] = ()
+        self._signal: Signal | None = None
         # By number of the row. Entered before the scoring thread can see a row, taken out by its answer.
         self._pending: dict[int, _Waiting] = {}
         self._server = HttpServer(host, port, self._handle, bounds, clock)
@@ -106,8 +109,15 @@ class InferenceServer:
 
     def open(self, features: Sequence[str], cursor: int) -> InletSource:
         """Open the source of these features: requests are read for them from now on."""
+        self._signal = None
         self._features = tuple(features)
         return self._inlet.open(features, cursor)
+
+    def open_windows(self, signal: Signal, cursor: int) -> InletSource:
+        """Open the source of whole windows of raw readings: requests are read for them from now on."""
+        self._signal = signal
+        self._features = columns_of(signal)
+        return self._inlet.open(WHOLE_WINDOW, cursor)
 
     # --- answers, from the scoring thread ----------------------------------------------------------------------------
 
@@ -186,7 +196,9 @@ class InferenceServer:
     ) -> Response:
         if head.headers.get("content-encoding", "identity") != "identity":
             raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "compressed bodies are not read")
-        inference = parse_inference(body, head.headers.get(LENGTH_HEADER.lower()), features, self._inlet.max_rows)
+        inference = parse_inference(
+            body, head.headers.get(LENGTH_HEADER.lower()), features, self._inlet.max_rows, self._signal
+        )
         waiting = _Waiting(len(inference.payloads))
         numbers = self._inlet.offer(inference.payloads, tell=lambda given: self._enter(waiting, given))
         if numbers is None:

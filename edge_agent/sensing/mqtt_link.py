@@ -1,11 +1,14 @@
 """A link to a local MQTT broker for rows and answers: the one adapter of paho-mqtt here.
 
 It is not the fleet's wire (`broker.client`): topics are the user's own, payloads any bytes. It speaks MQTT 3.1.1, holds
-one connection, and connects again for ever. What arrived is acknowledged when the receiver says that it has it.
+one connection, and connects again for ever, at the wire's pace (`broker.backoff`). What arrived is acknowledged when
+the receiver says that it has it: messages are taken together and none is acknowledged by itself, which is why the
+network thread's loop is not the wire's.
 """
 
 import logging
 import random
+import ssl
 import threading
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,6 +19,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from broker.backoff import backoff_s, failures_after
+from edge_agent.clock import Clock
 from edge_agent.sensing.json_rows import MAX_ROW_BYTES
 
 logger = logging.getLogger(__name__)
@@ -28,9 +33,6 @@ MAX_PAYLOAD_BYTES: Final = MAX_ROW_BYTES + 1
 
 _LOOP_S: Final = 1.0
 _JOIN_S: Final = 1.0
-_BACKOFF_MIN_S: Final = 0.25
-_BACKOFF_MAX_S: Final = 30.0
-_MAX_DOUBLINGS: Final = 8
 
 
 class MqttPlace(Struct, frozen=True):
@@ -38,7 +40,9 @@ class MqttPlace(Struct, frozen=True):
 
     Attributes:
         client_id: unique at the broker.
-        username, password: None: anonymous.
+        username: None: anonymous, or known by a certificate.
+        password: never part of what is shown of this value.
+        tls: how the broker is known, and who we are to it; None: nothing is encrypted.
     """
 
     host: str
@@ -46,11 +50,15 @@ class MqttPlace(Struct, frozen=True):
     client_id: str
     username: str | None = None
     password: str | None = None
+    tls: ssl.SSLContext | None = None
     keepalive_s: int = 60
 
     def __str__(self) -> str:
         """Return ``host:port``."""
         return f"{self.host}:{self.port}"
+
+    # Of a Struct it would show every field, the password too.
+    __repr__ = __str__
 
 
 class Arrival(Struct, frozen=True):
@@ -82,24 +90,35 @@ class MqttLink:
     """
 
     def __init__(
-        self, place: MqttPlace, rng: random.Random, topic_filter: str | None = None, receive: Receive | None = None
+        self,
+        place: MqttPlace,
+        rng: random.Random,
+        clock: Clock,
+        topic_filter: str | None = None,
+        receive: Receive | None = None,
     ) -> None:
         """Describe it; nothing is sent before `start`.
 
         Args:
             place: the broker; with ``receive``, it keeps what arrives while we are away.
             rng: chance for the waits between attempts.
+            clock: monotonic: tells how long a link held.
             topic_filter: what to subscribe to, with QoS 1.
             receive: takes what arrives, in the network thread.
         """
         self.cut = 0
         self._place = place
         self._rng = rng
+        self._clock = clock
         self._filter = topic_filter
         self._receive = receive
         self._up = threading.Event()
         self._closing = threading.Event()
+        # Links in a row that did not come up or did not hold, and when the present one came up.
         self._failures = 0
+        self._up_since_s = 0.0
+        # Whether we cut it, to have rows wait: the broker is not to blame, and is asked again soon.
+        self._is_cut = False
         self._reason = ""
         self._arrived: list[Arrival] = []
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{place.client_id}", daemon=True)
@@ -113,6 +132,8 @@ class MqttLink:
         )
         if place.username is not None:
             self._client.username_pw_set(place.username, place.password)
+        if place.tls is not None:
+            self._client.tls_set_context(place.tls)
         self._client.max_inflight_messages_set(MAX_QUEUED)
         self._client.max_queued_messages_set(MAX_QUEUED)
         self._client.on_connect = self._handle_connect
@@ -176,8 +197,7 @@ class MqttLink:
                 self._reason = repr(error)
             self._end()
             if not self._closing.is_set():
-                longest_s = min(_BACKOFF_MAX_S, _BACKOFF_MIN_S * 2.0 ** min(self._failures, _MAX_DOUBLINGS))
-                self._closing.wait(longest_s * self._rng.uniform(0.5, 1.0))
+                self._closing.wait(backoff_s(self._failures, self._rng))
 
     def _serve(self) -> None:
         result = MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -198,6 +218,7 @@ class MqttLink:
         arrived, self._arrived = self._arrived, []
         if self._receive is None or not self._receive(arrived):
             self.cut += 1
+            self._is_cut = True
             self._reason = "too many rows wait; the broker keeps what is not acknowledged"
             return False
         for arrival in arrived:
@@ -212,7 +233,9 @@ class MqttLink:
         self._arrived.clear()
         was_up = self._up.is_set()
         self._up.clear()
-        self._failures = 1 if was_up else self._failures + 1
+        held_s = self._clock.monotonic_s() - self._up_since_s if was_up else 0.0
+        self._failures = 1 if self._is_cut else failures_after(self._failures, held_s)
+        self._is_cut = False
         if not self._closing.is_set():
             level = logging.WARNING if self._failures == 1 else logging.DEBUG
             logger.log(level, "no link to the broker at %s (%s), trying again", self._place, self._reason)
@@ -230,7 +253,7 @@ class MqttLink:
         elif self._filter is not None:
             client.subscribe(self._filter, 1)
         else:
-            self._up.set()
+            self._begin()
 
     def _handle_subscribe(
         self,
@@ -243,6 +266,10 @@ class MqttLink:
         if any(code.is_failure for code in codes):
             logger.error("%s refused to subscribe us to %s: no row will come", self._place, self._filter)
         logger.info("linked to the broker at %s", self._place)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._up_since_s = self._clock.monotonic_s()
         self._up.set()
 
     def _handle_message(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:

@@ -4,6 +4,9 @@ A name without a colon is looked up among the entry points of the installed pack
 Code is only taken from where the settings say, never from a bundle.
 """
 
+import importlib
+import inspect
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,12 +17,15 @@ from edge_agent.errors import SettingsError
 SOURCES: Final = "fieldloop.sources"
 SINKS: Final = "fieldloop.sinks"
 
+# What runs at an import may raise anything, and may try to end the process.
+_OF_THE_USER: Final = (Exception, SystemExit)
+
 # What a factory is called with: the table `options` of the settings.
 Options = Mapping[str, bool | int | float | str]
 
 
 def load_factory(group: str, name: str, key: str) -> Callable[[Options], Any]:
-    """Import a factory.
+    """Import a factory; it is not called.
 
     Args:
         group: of entry points.
@@ -27,25 +33,73 @@ def load_factory(group: str, name: str, key: str) -> Callable[[Options], Any]:
         key: the key of the settings that says so, for the error.
 
     Raises:
-        SettingsError: there is none of that name, it cannot be imported, or it cannot be called.
+        SettingsError: there is none of that name, it cannot be imported, or it cannot be called with the options alone.
     """
     module_name, _, attribute = name.partition(":")
-    try:
-        if attribute:
-            found: Any = import_module(module_name)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        else:
-            (entry,) = entry_points(group=group, name=name)
-            found = entry.load()
-    except ValueError as error:
-        known = ", ".join(sorted({entry.name for entry in entry_points(group=group)})) or "none"
-        raise SettingsError(
-            f"key {key!r}: no entry point {name!r} in the group {group!r}; installed: {known}; or write module:factory"
-        ) from error
-    except Exception as error:  # what an import runs may raise anything
-        raise SettingsError(f"key {key!r}: {name} cannot be imported: {error!r}; is its package installed?") from error
+    found = _imported(module_name, attribute, name, key) if attribute else _installed(group, name, key)
     if not callable(found):
-        raise SettingsError(f"key {key!r}: {name} is no function that can be called")
+        raise SettingsError(f"key {key!r}: {name} is no function that can be called, but {type(found).__name__}")
+    if not _takes_options(found):
+        raise SettingsError(
+            f"key {key!r}: {name}{inspect.signature(found)} cannot be called with the options alone; "
+            "write it as: def factory(options)"
+        )
     factory: Callable[[Options], Any] = found
     return factory
+
+
+def _imported(module_name: str, attribute: str, name: str, key: str) -> Any:  # noqa: ANN401 - the user's own
+    try:
+        found: Any = import_module(module_name)
+    except _OF_THE_USER as error:
+        raise SettingsError(f"key {key!r}: {name} cannot be imported: {_told(error, module_name)}") from error
+    try:
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError as error:
+        import difflib  # noqa: PLC0415 - seldom needed, and a device's memory is dear
+
+        there = [each for each, value in vars(found).items() if callable(value) and not each.startswith("_")]
+        near = difflib.get_close_matches(attribute, there, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(sorted(there)[:10]) or 'no function'}"
+        file = getattr(found, "__file__", None) or module_name
+        raise SettingsError(f"key {key!r}: there is no {attribute!r} in {file}{hint}") from error
+    return found
+
+
+def _installed(group: str, name: str, key: str) -> Any:  # noqa: ANN401 - the user's own
+    entries = [entry for entry in entry_points(group=group) if entry.name == name]
+    if len(entries) != 1:
+        known = ", ".join(sorted({entry.name for entry in entry_points(group=group)})) or "none"
+        what = "no entry point" if not entries else f"{len(entries)} entry points"
+        raise SettingsError(
+            f"key {key!r}: {what} {name!r} in the group {group!r}; installed: {known}; or write module:factory"
+        )
+    try:
+        return entries[0].load()
+    except _OF_THE_USER as error:
+        told = _told(error, entries[0].value.partition(":")[0])
+        raise SettingsError(f"key {key!r}: {name} ({entries[0].value}) cannot be imported: {told}") from error
+
+
+def _told(error: BaseException, module_name: str) -> str:
+    """Say what an import raised, in which line of the user's code, and what to do."""
+    missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    if missing and missing.split(".", maxsplit=1)[0] == module_name.split(".", maxsplit=1)[0]:
+        return f"there is no module {missing!r}; install its package, or name its folder in PYTHONPATH"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    # The first frames are ours; an error of syntax names its place itself.
+    frames = [frame for frame in frames if frame.filename not in {__file__, importlib.__file__}]
+    where = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+    return f"{error!r}{where}; mend it, or install what it needs"
+
+
+def _takes_options(factory: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(factory).bind({})
+    except TypeError:
+        return False
+    except ValueError:
+        # Of some functions in C nobody knows what they take.
+        return True
+    return True

@@ -96,7 +96,7 @@ class SocketServer:
                 threading.Thread(target=self._read, args=(writer,), name="socket-writer", daemon=True).start()
 
     def _read(self, writer: socket.socket) -> None:
-        lines = _Lines()
+        lines = Lines()
         try:
             while not self._closing.is_set() and (chunk := writer.recv(_CHUNK_BYTES)):
                 self._hand_in(lines.split(chunk))
@@ -116,7 +116,7 @@ class SocketServer:
                 pass
 
 
-class _Lines:
+class Lines:
     """Cuts what one writer sends into lines; of a line that is too long, only so much is kept as says so."""
 
     def __init__(self) -> None:

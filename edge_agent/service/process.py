@@ -3,7 +3,8 @@
 SIGHUP asks for the settings to be read again. Housekeeping looks at them, so that scoring does not wait for the disk:
 a file that cannot be used changes nothing and is told. With one that can, the agent makes durable what it scored, says
 goodbye and is closed, and another one is opened, which goes on with the same source at the same row. Whatever keeps it
-from being opened, the old settings are taken again.
+from being opened, the old settings are taken again. Where the disk refuses, the agent does not even leave; where it
+refuses in the midst of that, the next agent takes the old settings, and what is not durable yet, in memory.
 """
 
 import logging
@@ -15,6 +16,7 @@ from edge_agent.errors import AgentError, SettingsError
 from edge_agent.service.heartbeat import Heartbeat
 from edge_agent.service.notify import Notifier
 from edge_agent.settings import AgentSettings, load_settings, problems_here
+from edge_agent.sources import problems_of_code
 from edge_agent.wiring import Agent, KeptSource
 
 # What only a reload needs is imported then: a device that starts scores first.
@@ -23,6 +25,8 @@ from edge_agent.wiring import Agent, KeptSource
 logger = logging.getLogger(__name__)
 
 _POSTPONED: Final = "new settings wait until the trial of the bundle has ended"
+
+_OLD_HOLD: Final = "the new settings are not taken, the old ones hold"
 
 
 class Service:
@@ -73,6 +77,9 @@ class Service:
                 agent.run()
                 self._agent = None
                 source = agent.kept_source
+            if source is not None and source.unkept is not None and not self._is_stopping:
+                self._complain(f"{_OLD_HOLD}: the disk refuses what was scored last: {source.unkept.reason}")
+                self._next = self._settings
             if self._is_stopping or self._next is None:
                 break
         if source is not None:
@@ -94,7 +101,7 @@ class Service:
     def _open(self, source: KeptSource | None) -> Agent:
         """Open an agent with the newest settings that open."""
         wanted, self._next = self._next, None
-        if wanted is not None:
+        if wanted is not None and wanted is not self._settings:
             try:
                 agent = Agent(wanted, self._clock, on_round=self._on_round, source=source)
             except (AgentError, OSError) as error:
@@ -130,14 +137,20 @@ class Service:
         try:
             new = self._load_what_can_be_taken()
         except SettingsError as error:
-            self._complain(f"the new settings are not taken, the old ones hold: {error}")
+            self._complain(f"{_OLD_HOLD}: {error}")
+            agent.tell(self._complaint)
+            self._notifier.ready(self._text())
+            return
+        from edge_agent.service.reload import change_between
+
+        change = change_between(self._settings, new)
+        refusal = agent.why_not_leave() if change.keys else ""
+        if refusal:
+            self._complain(f"{_OLD_HOLD}: the disk takes nothing now: {refusal}; make room, and reload again")
             agent.tell(self._complaint)
             self._notifier.ready(self._text())
             return
         self._complaint = ""
-        from edge_agent.service.reload import change_between
-
-        change = change_between(self._settings, new)
         if not change.keys:
             logger.info("%s: read again, nothing changed", self._path)
             self._notifier.ready(self._text())
@@ -151,7 +164,10 @@ class Service:
         from edge_agent.service.reload import change_between
 
         fixed = change_between(self._settings, new).fixed
-        problems = [f"key {key!r}: takes a restart of the agent" for key in fixed] or list(problems_here(new))
+        problems = [f"key {key!r}: takes a restart of the agent" for key in fixed] or [
+            *problems_here(new),
+            *problems_of_code(new),
+        ]
         if problems:
             raise SettingsError("\n".join(f"{self._path}: {problem}" for problem in problems))
         return new

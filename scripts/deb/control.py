@@ -47,7 +47,8 @@ def _dependencies(architecture: Architecture) -> tuple[str, ...]:
 
     Where they are compiled here, that is one Python; for the others Debian has its own msgspec, from Debian 13 on.
     """
-    always = ("init-system-helpers (>= 1.52)", "libc6 (>= 2.28)", "passwd")
+    # openssl makes the key and the request of a device that enrols.
+    always = ("init-system-helpers (>= 1.52)", "libc6 (>= 2.28)", "openssl", "passwd")
     if architecture.platforms:
         return (f"python3 (>= {PYTHONS[0]})", f"python3 (<< {_after(PYTHONS[-1])})", *always)
     here = python_here()

@@ -16,7 +16,7 @@ from tests.docs.blocks import Step
 from tests.waiting import wait_until
 
 # Ports that pages name. Other programs may have them where the tests run, so each becomes a free one.
-PORTS: Final = ("1883", "8080", "8000")
+PORTS: Final = ("1883", "8080", "8000", "8883", "8884")
 
 _STEP_S: Final = 150.0
 _READY_S: Final = 60.0

@@ -4,14 +4,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_agent.settings import AgentSettings, load_settings
+from edge_agent.settings import AgentSettings, EnrolmentSettings, load_settings
 from tests.conftest import REPOSITORY
 from tests.docs.blocks import parse_page
 
 # Keys whose default is None, or whose shown value is an example.
 _EXAMPLES = {
     *("ca", "certificate", "key", "end_row", "prefer", "trial_max_memory_bytes"),
-    *("port", "topic", "username", "password_env", "factory", "keep"),
+    *("port", "topic", "username", "password_env", "password_file", "factory", "keep"),
 }
 _COMMENTED = re.compile(r"^# (?=\[|[a-z_]+ = )", re.MULTILINE)
 _SHOWN_DEFAULT = re.compile(r"^# ([a-z_]+) = ", re.MULTILINE)
@@ -27,10 +27,23 @@ def settings_text() -> str:
 def test_the_page_shows_every_key_of_the_settings(settings_text: str) -> None:
     shown = set(re.findall(r"^(?:# )?([a-z_]+) = ", settings_text, re.MULTILINE))
     sections = {"broker", "repository", "source", "sink", "scoring", "telemetry"}
-    keys = set(AgentSettings.__struct_fields__) - sections
+    # That one is in place of broker.certificate, and has a page of its own.
+    keys = set(AgentSettings.__struct_fields__) - sections - {"enrolment"}
     for section in sections:
         keys |= set(_type_of(section).__struct_fields__)
     assert shown == keys
+
+
+def test_the_page_on_identity_shows_every_key_of_enrolment_and_the_true_defaults() -> None:
+    steps = parse_page((REPOSITORY / "docs" / "guides" / "identity.md").read_text(encoding="utf-8"))
+    (text,) = (step.text for step in steps if step.detail == "agent.toml")
+    section = text.partition("[enrolment]\n")[2].partition("\n[")[0]
+    fields = {field.name: field for field in msgspec.structs.fields(EnrolmentSettings)}
+    assert set(re.findall(r"^(?:# )?([a-z_]+) = ", section, re.MULTILINE)) == set(fields)
+    defaults = dict(re.findall(r"^# ([a-z_]+) = ([0-9.]+)", section, re.MULTILINE))
+    assert {name: float(value) for name, value in defaults.items()} == {
+        name: pytest.approx(fields[name].default, abs=0.01) for name in defaults
+    }
 
 
 def test_the_settings_load_with_every_key_uncommented_and_show_the_true_defaults(settings_text: str, tmp_path) -> None:

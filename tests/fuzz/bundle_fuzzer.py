@@ -1,4 +1,4 @@
-"""Fuzzes what reads bundles and settings: ``python -m tests.fuzz.bundle_fuzzer PARSER CORPUS… -FLAG=…``.
+"""Fuzzes what reads bundles, settings and rows: ``python -m tests.fuzz.bundle_fuzzer PARSER CORPUS… -FLAG=…``.
 
 It is guided by coverage. A parser gives a value or raises BundleError; it raises nothing else, takes little memory, and
 is done soon. The flags are libFuzzer's; the first corpus gets what is found. ``tests/fuzz/corpus/PARSER`` keeps the
@@ -7,15 +7,22 @@ smallest inputs that reach each line from each other; the input of a crash is ke
 
 import importlib
 import io
+import os
 import resource
 import sys
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.fuzz.json_mutator import mutate_json
+
+if TYPE_CHECKING:
+    from edge_agent.bundle import Manifest
+    from edge_agent.sensing.http_message import Response
+    from edge_agent.sensing.inference_protocol import Inference
 
 # Beyond what the process has when it begins, libFuzzer's own corpus included.
 MAX_MEMORY_BYTES: Final = 128 << 20
@@ -27,9 +34,18 @@ _INSTRUMENTED: Final = (
     "edge_agent.bundle_layout",
     "edge_agent.bundle_file",
     "edge_agent.update_file",
+    "edge_agent.sensing.http_message",
+    "edge_agent.sensing.inference_protocol",
+    "edge_agent.sensing.json_lines",
+    "edge_agent.sensing.json_rows",
+    "edge_agent.sensing.mqtt_source",
+    "edge_agent.sensing.socket_source",
+    "edge_agent.sensing.tensors",
     "exporter.bundles.materials",
 )
 _SMALL_BYTES: Final = 1 << 16
+_FEATURES: Final = ("a", "b", "c")
+_MOST_ROWS: Final = 64
 
 
 def parse_manifest(data: bytes) -> None:
@@ -92,6 +108,93 @@ def read_settings(data: bytes) -> None:
         raise BundleError(str(error)) from error
 
 
+def read_request(data: bytes) -> None:
+    """Read the bytes as an HTTP request for inference, or, where they have no head, as the body of one; answer it."""
+    from edge_agent.errors import BundleError
+    from edge_agent.sensing.http_message import HttpError, encode_response, parse_head
+    from edge_agent.sensing.inference_protocol import LENGTH_HEADER, parse_inference, parse_payload
+
+    head_bytes, end, body = data.partition(b"\r\n\r\n")
+    try:
+        json_length = None
+        if end:
+            head = parse_head(head_bytes)
+            json_length = head.headers.get(LENGTH_HEADER.lower())
+            body = body[: head.length]
+        else:
+            body = data
+        inference = parse_inference(body, json_length, _FEATURES, _MOST_ROWS)
+        for payload in inference.payloads:
+            assert len(parse_payload(payload, _FEATURES)) == len(_FEATURES)
+        assert 1 <= len(inference.payloads) <= _MOST_ROWS
+        encode_response(_answer_to(inference), is_kept_alive=True)
+    except HttpError as error:
+        raise BundleError(str(error)) from error
+
+
+def _answer_to(inference: "Inference") -> "Response":
+    """Return an answer with a row of each sort in it, in the form that the request asks for."""
+    from edge_agent.sensing.inference_protocol import Scored, inference_response
+
+    answered, refused = Scored("one.1", 1, "a", 0.5, 0.9, (0.9, 0.1)), Scored(refused="malformed: no")
+    scored = [answered, *(refused for _ in inference.payloads[1:])]
+    return inference_response(inference, scored, _labelled_manifest())
+
+
+@cache
+def _labelled_manifest() -> "Manifest":
+    from edge_agent.bundle import parse_manifest
+
+    kept = Path(__file__).parent / "corpus" / "manifest"
+    for path in sorted(kept.iterdir()):
+        with suppress(Exception):
+            manifest = parse_manifest(path.read_bytes())
+            if len(manifest.labels) == 2:
+                return manifest
+    raise LookupError(f"{kept} has no manifest with two labels")
+
+
+def read_lines(data: bytes) -> None:
+    """Read the bytes as lines of rows, by every source that takes them: all must find the same rows, however cut."""
+    from edge_agent.scoring.schema import Unreadable
+    from edge_agent.sensing.json_rows import parse_packed_row, parse_row
+    from edge_agent.sensing.mqtt_source import parse_kept
+    from edge_agent.sensing.socket_source import Lines
+
+    whole = [line for line in data.split(b"\n") if line.strip()]
+    # A writer's pieces may end anywhere; where, the bytes say themselves.
+    step = 1 + (data[0] if data else 0) % 7
+    lines = Lines()
+    cut = [line for at in range(0, len(data), step) for line in lines.split(data[at : at + step])] + lines.end()
+    assert cut == whole
+    rows = [parse_row(line, _FEATURES) for line in whole]
+    assert all(type(value) in {float, int, str, type(None)} for row in rows for value in row)
+    # NaN is not equal to itself, and is written so.
+    assert repr(_read_file(data)) == repr(rows)
+    assert [repr(parse_kept(b"\0\1" + line, _FEATURES)) for line in whole] == [repr(row) for row in rows]
+    parse_packed_row(data, _FEATURES)
+    if rows and all(isinstance(row, Unreadable) for row in rows):
+        # All parsers of this module refuse in the same way.
+        from edge_agent.errors import BundleError
+
+        raise BundleError("no row")
+
+
+def _read_file(data: bytes) -> list[object]:
+    """Return the rows that a file of these bytes has."""
+    from edge_agent.sensing.json_lines import JsonLines
+
+    descriptor = os.memfd_create("rows")
+    try:
+        os.write(descriptor, data)
+        source = JsonLines(f"/proc/self/fd/{descriptor}", _FEATURES)
+        rows: list[object] = [row.values for row in source.ready_rows(len(data) + 1)]
+        source.close()
+    finally:
+        os.close(descriptor)
+    return rows
+
+
 def _packed_around(manifest: bytes) -> bytes:
     """Pack a manifest with files of the lengths that it names, as far as they are small."""
     from edge_agent.bundle import MANIFEST_NAME, bundle_files, parse_manifest
@@ -127,8 +230,10 @@ def never_end(data: bytes) -> None:
 
 
 PARSERS: Final[Mapping[str, Callable[[bytes], None]]] = {
+    "lines": read_lines,
     "manifest": parse_manifest,
     "packed": read_packed,
+    "request": read_request,
     "sbom": parse_sbom,
     "settings": read_settings,
     "update": read_update,

@@ -1,7 +1,8 @@
-"""Fuzzes what reads the wire, guided by coverage: ``python -m tests.fuzz.message_fuzzer CORPUS… -FLAG=…``.
+"""Fuzzes what reads the wire, guided by coverage: ``python -m tests.fuzz.message_fuzzer CHANNEL CORPUS… -FLAG=…``.
 
-A message is one byte, which names the channel, and a payload. It gives a body or raises WireError; it raises nothing
-else, takes little memory, and is done soon. The flags are libFuzzer's; the first corpus gets what is found.
+A message is one byte, which names the channel where CHANNEL is ``all``, and a payload. It gives a body or raises
+WireError; it raises nothing else, takes little memory, and is done soon. Of a pack, the codec in C and Python make the
+same. The flags are libFuzzer's; the first corpus gets what is found.
 """
 
 import importlib
@@ -13,20 +14,35 @@ from typing import Final
 
 # Beyond what the process has when it begins, libFuzzer's own corpus included.
 MAX_MEMORY_BYTES: Final = 128 << 20
-_INSTRUMENTED: Final = ("broker.entropy", "broker.counts", "broker.messages", "broker.packs")
+_INSTRUMENTED: Final = ("broker.entropy", "broker.counts", "broker.messages", "broker.pack_form", "broker.packs")
 
 
-def read_message(data: bytes) -> int:
-    """Read a payload as a receiver does; return how many bodies it gave."""
-    from broker.messages import parse
-    from broker.packs import unpack
+def read_message(data: bytes, name: str = "all") -> int:
+    """Read a payload as a receiver does, and as one without the codec does; return how many bodies it gave."""
+    from broker.errors import WireError
+    from broker.messages import MAX_BYTES, parse
+    from broker.packs import PACK_VERSION, unpack, unpack_with
     from broker.topics import Channel
 
     channels = tuple(Channel)
-    channel = channels[data[0] % len(channels)] if data else Channel.STATUS
-    payloads = unpack(channel, data[1:])
-    for payload in payloads:
-        parse(channel, payload)
+    named = channels[data[0] % len(channels)] if data else Channel.STATUS
+    channel = named if name == "all" else Channel(name)
+    payload = data[1:]
+    in_python: list[bytes] | None = None
+    if channel is Channel.TELEMETRY and payload[:1] == bytes([PACK_VERSION]) and len(payload) <= MAX_BYTES[channel]:
+        with suppress(WireError):
+            read = unpack_with(None, payload)
+            for each in read:
+                parse(channel, each)
+            in_python = read
+        try:
+            taken: list[bytes] | None = list(unpack(channel, payload))
+        except WireError:
+            taken = None
+        assert taken == in_python, "the codec and Python do not agree"
+    payloads = unpack(channel, payload)
+    for each in payloads:
+        parse(channel, each)
     return len(payloads)
 
 
@@ -34,6 +50,7 @@ def main(arguments: list[str]) -> None:
     """Fuzz until libFuzzer ends the process."""
     import atheris
 
+    name = arguments.pop(1)
     with atheris.instrument_imports(include=list(_INSTRUMENTED)):
         for module in _INSTRUMENTED:
             importlib.import_module(module)
@@ -41,7 +58,7 @@ def main(arguments: list[str]) -> None:
 
     def is_body_or_wire_error(data: bytes) -> None:
         with suppress(WireError):
-            read_message(data)
+            read_message(data, name)
 
     atheris.Setup(arguments, is_body_or_wire_error)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])

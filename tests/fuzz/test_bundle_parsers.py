@@ -1,4 +1,4 @@
-"""What reads bundles and settings gives a value or refuses, whatever it is given."""
+"""What reads bundles, settings and rows gives a value or refuses, whatever it is given."""
 
 import re
 import subprocess

@@ -19,6 +19,7 @@ from broker.errors import WireError
 from broker.messages import (
     MAX_BYTES,
     VERSION,
+    Epoch,
     Event,
     Labels,
     MalformedMessageError,
@@ -27,6 +28,7 @@ from broker.messages import (
     Spooled,
     Status,
     TelemetryWindow,
+    UnknownVersionError,
     encode,
 )
 from broker.packs import Parsed, parse_each
@@ -40,6 +42,9 @@ from trainer.monitoring.store import Store, StoreError, StoreUnavailableError, i
 logger = logging.getLogger(__name__)
 
 CHANNELS = (Channel.STATUS, Channel.TELEMETRY, Channel.SAMPLES, Channel.EVENTS, Channel.LABELS)
+
+# The epoch of events that the monitor itself tells of a device; no spool has it.
+MONITORS_OWN = -1
 
 _MAX_REMEMBERED = 20_000
 _KEPT_PAYLOAD_BYTES = 4096
@@ -147,12 +152,7 @@ class Intake:
         delivery = message.delivery
         device, channel = delivery.topic.device, delivery.topic.channel
         if isinstance(message.said, WireError):
-            error = message.said
-            _add_refused(batch, delivery, error, now)
-            key = _key_of(delivery) if isinstance(error, MalformedMessageError) else None
-            if key is not None:
-                # Its body will be no better when it is sent again: it counts as received, kept for people.
-                self._is_new_record(batch, device, key, "refused", now)
+            self._add_refusal(batch, delivery, message.said, now)
             return
         key, body, _ = message.said
         if key is not None:
@@ -169,6 +169,15 @@ class Intake:
             batch.labels += _label_rows(device, body, now)
         elif isinstance(body, Status):
             self._add_status(batch, device, body, now)
+
+    def _add_refusal(self, batch: _Batch, delivery: Delivery, error: WireError, now: float) -> None:
+        _add_refused(batch, delivery, error, now)
+        if isinstance(error, UnknownVersionError):
+            batch.events.append(_event_of_unknown_version(delivery, error, now))
+        key = _key_of(delivery) if isinstance(error, MalformedMessageError) else None
+        if key is not None:
+            # Its body will be no better when it is sent again: it counts as received, kept for people.
+            self._is_new_record(batch, delivery.topic.device, key, "refused", now)
 
     def _is_new_record(self, batch: _Batch, device: DeviceId, key: RecordKey, kind: str, now: float) -> bool:
         name = (device, int(key.epoch))
@@ -401,6 +410,15 @@ def _event_row(device: DeviceId, key: RecordKey, event: Event, now: float) -> Ro
         "version": event.bundle.version if event.bundle else None,
         "order_id": event.order_id,
     }
+
+
+def _event_of_unknown_version(delivery: Delivery, error: UnknownVersionError, now: float) -> Row:
+    """Return an event of the monitor's own: a device speaks as no reader here does. Each version is told once."""
+    channel = delivery.topic.channel
+    told = Event("unknown_version", now, "warning", str(error))
+    # The device's own records have other epochs, whatever they say.
+    name = RecordKey(Epoch(MONITORS_OWN), list(Channel).index(channel) << 8 | delivery.payload[0], 0)
+    return _event_row(delivery.topic.device, name, told, now)
 
 
 def _label_rows(device: DeviceId, labels: Labels, now: float) -> list[Row]:

@@ -4,31 +4,48 @@
 #define FIRST_UNKNOWN 0x030f0000UL
 
 bool fl_knows_objects = false;
+unsigned int fl_tuple_skips = 0;
 
-static bool is_float(PyObject *value, double number)
+static const double numbers[] = {-0.1, 1e300, 7.0};
+enum { N_NUMBERS = sizeof numbers / sizeof *numbers };
+
+static bool are_floats(PyObject *const *floats)
 {
-    return memcmp(&((fl_float_object *)(void *)value)->number, &number, sizeof number) == 0;
+    bool found = true;
+    for (int i = 0; i < N_NUMBERS; i++)
+        found = found && memcmp(&((fl_float_object *)(void *)floats[i])->number, numbers + i, sizeof *numbers) == 0;
+    return found;
+}
+
+/* Whether a tuple's items stand behind so many words; looks no further than its last one. */
+static bool skips(PyObject *tuple, PyObject *const *items, unsigned int n)
+{
+    PyObject *const *found = ((fl_tuple_object *)(void *)tuple)->items + n;
+    return memcmp(found, items, (N_NUMBERS - n) * sizeof *items) == 0;
+}
+
+static void learn(PyObject *tuple, PyObject *list, PyObject *const *items)
+{
+    const bool sizes = ((fl_tuple_object *)(void *)tuple)->size == N_NUMBERS && ((fl_list_object *)(void *)list)->size == N_NUMBERS;
+    if (!sizes || !are_floats(items) || memcmp(((fl_list_object *)(void *)list)->items, items, N_NUMBERS * sizeof *items) != 0)
+        return;
+    fl_tuple_skips = skips(tuple, items, 0) ? 0 : 1;
+    fl_knows_objects = skips(tuple, items, fl_tuple_skips);
 }
 
 bool fl_learn_objects(void)
 {
-    PyObject *tuple = PyTuple_New(2), *list = PyList_New(0);
-    PyObject *one = PyFloat_FromDouble(-0.1), *other = PyFloat_FromDouble(1e300);
-    bool is_made = tuple != NULL && list != NULL && one != NULL && other != NULL;
-    is_made = is_made && PyList_Append(list, one) == 0 && PyList_Append(list, other) == 0;
-    if (is_made && Py_Version < FIRST_UNKNOWN) {
-        const fl_tuple_object *a_tuple = (const fl_tuple_object *)(const void *)tuple;
-        const fl_list_object *a_list = (const fl_list_object *)(const void *)list;
-        /* The tuple takes the references over. */
-        PyTuple_SetItem(tuple, 0, one);
-        PyTuple_SetItem(tuple, 1, other);
-        fl_knows_objects = is_float(one, -0.1) && is_float(other, 1e300) && a_tuple->size == 2 && a_tuple->items[0] == one &&
-                           a_tuple->items[1] == other && a_list->size == 2 && a_list->items[0] == one &&
-                           a_list->items[1] == other;
-        one = other = NULL;
+    PyObject *tuple = PyTuple_New(N_NUMBERS), *list = PyList_New(0), *items[N_NUMBERS];
+    bool is_made = tuple != NULL && list != NULL;
+    for (int i = 0; i < N_NUMBERS; i++) {
+        items[i] = is_made ? PyFloat_FromDouble(numbers[i]) : NULL;
+        is_made = items[i] != NULL && PyList_Append(list, items[i]) == 0;
+        /* The tuple takes the reference over. */
+        if (items[i] != NULL)
+            PyTuple_SetItem(tuple, i, items[i]);
     }
-    Py_DecRef(one);
-    Py_DecRef(other);
+    if (is_made && Py_Version < FIRST_UNKNOWN)
+        learn(tuple, list, items);
     Py_DecRef(list);
     Py_DecRef(tuple);
     return is_made;

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from broker.local import start_local_broker
+from edge_agent.clock import SystemClock
 from edge_agent.errors import RowError
 from edge_agent.sensing import outlet as outlet_module
 from edge_agent.sensing.json_lines_sink import JsonLinesSink
@@ -67,7 +68,7 @@ def of_mqtt(folder: Path, request: pytest.FixtureRequest) -> Taker:
     peer = Peer(broker.endpoint, "answers").__enter__()
     import random
 
-    link = MqttLink(MqttPlace(broker.endpoint.host, broker.endpoint.port, "sink"), random.Random(1))
+    link = MqttLink(MqttPlace(broker.endpoint.host, broker.endpoint.port, "sink"), random.Random(1), SystemClock())
     sink = Outlet(MqttAnswers(link, "answers"), "topic")
     wait_until(lambda: link.is_up, 10, "the link is up")
 

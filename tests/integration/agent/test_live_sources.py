@@ -2,7 +2,11 @@
 
 import http.client
 import json
+import random
 import socket
+import subprocess
+import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +15,14 @@ from typing import Any
 import pytest
 
 from broker.local import LocalBroker, start_local_broker
+from edge_agent.clock import SystemClock
+from edge_agent.link import open_tls
+from edge_agent.sensing.mqtt_link import MqttLink, MqttPlace
 from tests.bundles import FEATURES
 from tests.integration.agent.conftest import Fleet
 from tests.integration.agent.mqtt_peer import Peer
 from tests.integration.agent.station import Station
+from tests.tls_broker import running_tls_broker, why_not
 from tests.waiting import wait_until
 
 N_ROWS = 60
@@ -196,3 +204,77 @@ def test_many_clients_at_once_get_their_own_answers_while_a_bundle_takes_over(on
 def label_of(number: int) -> str:
     """What every version answers to a row far from its boundary."""
     return "high" if sum(row_of(number).values()) > 0 else "low"
+
+
+def test_mqtt_rows_and_answers_travel_under_tls_by_user_and_password_and_nothing_tells_the_password(
+    one_fleet: Fleet, tmp_path: Path
+):
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    secret = "not-to-be-seen-7f3"
+    with running_tls_broker(tmp_path / "rows-broker", {"press": secret}) as broker:
+        place = (
+            f'kind = "mqtt"\nport = {broker.endpoint.port}\nca = "{broker.ca}"\nusername = "press"\n'
+            'password_file = "password.txt"\n'
+        )
+        station = one_fleet.station(
+            live=f'{place}topic = "press/+/rows"',
+            sink=f'{place}topic = "press/answers"',
+            telemetry="max_window_s = 0.5",
+        )
+        password = station.folder / "password.txt"
+        password.write_text("wrong\n", encoding="utf-8")
+        password.chmod(0o600)
+        start(one_fleet, station)
+        wait_until(lambda: "the broker refused" in station.log.read_text(), 30, "a wrong password is refused and told")
+        station.stop()
+        password.write_text(f"{secret}\n", encoding="utf-8")
+        station.start()
+        told = f"linked to the broker at {broker.endpoint}"
+        wait_until(lambda: told in station.log.read_text(), 30, "the source is let in")
+        with Peer(broker.plain, "press/answers") as peer:
+            for number in range(N_ROWS):
+                peer.publish("press/7/rows", json.dumps(row_of(number)).encode())
+            wait_until(lambda: len({answer["id"] for answer in peer.answers()}) == N_ROWS, 30, "every row is answered")
+        assert station.process is not None
+        # Neither the arguments nor the environment hold it, nor what the agent tells of itself.
+        for name in ("cmdline", "environ"):
+            assert secret.encode() not in Path(f"/proc/{station.process.pid}/{name}").read_bytes()
+        archive = tmp_path / "support.tar.gz"
+        command = [sys.executable, "-P", "-m", "edge_agent", "diagnose", "--settings", str(station.settings)]
+        subprocess.run(
+            [*command, "--out", str(archive), "--log", str(station.log)], check=True, cwd=station.folder, timeout=60
+        )
+        with tarfile.open(archive) as members:
+            for member in members:
+                file = members.extractfile(member)
+                assert file is not None
+                assert secret.encode() not in file.read()
+        assert station.stop() == 0
+        assert secret not in station.log.read_text()
+        assert not [path for path in (station.folder / "state").rglob("*") if holds(path, secret)]
+
+
+def holds(path: Path, secret: str) -> bool:
+    return path.is_file() and secret.encode() in path.read_bytes()
+
+
+def test_a_local_broker_of_another_authority_gets_neither_rows_nor_the_password(tmp_path: Path):
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with (
+        running_tls_broker(tmp_path / "rows-broker", {"press": "secret"}) as broker,
+        running_tls_broker(tmp_path / "other") as other,
+    ):
+        endpoint = broker.endpoint
+        tls = open_tls(str(other.ca), None, None)
+        place = MqttPlace(endpoint.host, endpoint.port, "rows", "press", "secret", tls)
+        assert "secret" not in repr(place)
+        link = MqttLink(place, random.Random(1), SystemClock(), "rows", lambda _: True)
+        link.start()
+        wait_until(lambda: link._failures >= 2, 20, "it was tried")
+        assert not link.is_up
+        link.close()
+        assert "press" not in (tmp_path / "rows-broker" / "mosquitto.log").read_text()

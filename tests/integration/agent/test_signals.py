@@ -14,6 +14,7 @@ from exporter.models.model import FittedModel
 from exporter.models.model_file import load_estimator
 from exporter.repository.repository import publish_bundle
 from tests.integration.agent.conftest import Fleet
+from tests.integration.agent.test_live_sources import Client
 from tests.unit.trainer.signal_project import LABELS, RATE_HZ, shake, write_readings, write_signal_project
 from tests.waiting import wait_until
 from trainer.errors import ProjectError
@@ -91,6 +92,47 @@ def test_a_device_that_reads_the_signal_answers_as_the_trainers_model_does(
     assert sum(window.rows_scored for window in windows) == len(rows)
     refused = sum(n for window in windows for _, n in window.rows_refused)
     assert len(rows) + refused == n_windows(gap)
+
+
+@pytest.mark.slow
+def test_whole_windows_over_http_are_answered_as_the_trainers_model_answers_them(
+    one_fleet: Fleet, trained: Trained, tmp_path: Path, free_port: int
+):
+    readings = np.concatenate([shake(label, np.random.default_rng(9 + label), N_READINGS // 2) for label in (0, 1)])
+    replayed = tmp_path / "replayed"
+    replayed.mkdir()
+    write_signal_project(replayed)
+    write_readings(replayed / "readings.csv", [("a", 0, readings)])
+    expected_rows = extract(load_project(replayed), 0.0).rows
+    windows = [readings[at : at + SIZE] for at in range(0, N_READINGS - SIZE + 1, STEP)]
+    assert len(windows) == len(expected_rows)
+
+    bundle = publish_bundle(trained.bundle, one_fleet.updates.folder, one_fleet.updates.keys, clock=SystemClock())
+    station = one_fleet.station(live=f'kind = "http"\nport = {free_port}', telemetry="max_window_s = 1.0")
+    one_fleet.order(station, bundle)
+    station.start()
+    client = Client(free_port)
+    wait_until(client.is_ready, 30, "the agent is ready")
+    status, about = client.ask("GET", "/v2/models/toy")
+    assert (status, about["inputs"][0]["shape"]) == (200, [-1, SIZE, 2])
+    labels: list[str] = []
+    confidence: list[float] = []
+    for at in range(0, len(windows), 8):
+        part = [window.tolist() for window in windows[at : at + 8]]
+        asked = {"name": "windows", "datatype": "FP64", "shape": [len(part), SIZE, 2], "data": part}
+        status, answer = client.ask("POST", "/v2/models/toy/infer", {"inputs": [asked]})
+        assert status == 200, answer
+        outputs = {output["name"]: output["data"] for output in answer["outputs"]}
+        labels += outputs["label"]
+        confidence += outputs["confidence"]
+    manifest = trained.manifest
+    original = FittedModel(load_estimator(model_of(trained)), "classification", manifest.features, manifest.labels)
+    expected = original.outputs(expected_rows)
+    assert labels == [manifest.labels[place] for place in expected.argmax(axis=1)]
+    tolerance = max(variant.tolerance for variant in manifest.variants)
+    assert confidence == pytest.approx(expected.max(axis=1).tolist(), abs=tolerance)
+    wait_until(lambda: one_fleet.receiver.rows("one") == len(windows), 20, "every window is counted")
+    assert station.stop() == 0
 
 
 def rows_and_places(replayed: Path, gap: int) -> tuple[np.ndarray, list[int]]:

@@ -13,7 +13,7 @@ import pytest
 from tests.waiting import wait_until
 
 SUITE: Final = "bookworm"
-_PACKAGES: Final = ("passwd", "python3", "systemd-sysv")
+_PACKAGES: Final = ("openssl", "passwd", "python3", "systemd-sysv")
 _MAKE_S: Final = 400
 _RUN_S: Final = 60
 _BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")

@@ -1,12 +1,13 @@
 """docs/asyncapi.yaml is made from the types, is AsyncAPI 3.0, and is true of what travels."""
 
 import copy
+import gzip
 from typing import Any, Final
 
 import msgspec
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from broker.asyncapi import build_document, main, payload_schema, render_yaml
 from broker.messages import MAX_BYTES, VERSION
@@ -163,10 +164,23 @@ def test_the_document_has_the_structure_of_asyncapi_3():
     Draft202012Validator(ASYNCAPI).validate(DOCUMENT)
 
 
+def official_schema() -> Any:
+    packed = (REPOSITORY / "tests" / "data" / "asyncapi" / "3.0.0.json.gz").read_bytes()
+    return msgspec.json.decode(gzip.decompress(packed))
+
+
+def test_the_document_is_valid_by_the_official_schema_of_asyncapi():
+    official = official_schema()
+    Draft7Validator.check_schema(official)
+    assert "3.0.0" in official["title"]
+    Draft7Validator(official).validate(DOCUMENT)
+
+
 def test_a_misspelt_key_would_be_noticed():
     broken = copy.deepcopy(DOCUMENT)
     broken["operations"]["device-sends-status"]["chanel"] = {"$ref": "#/channels/status"}
     assert list(Draft202012Validator(ASYNCAPI).iter_errors(broken))
+    assert list(Draft7Validator(official_schema()).iter_errors(broken))
 
 
 def test_every_reference_leads_somewhere():
@@ -197,10 +211,30 @@ def test_every_payload_schema_is_valid_json_schema(channel):
     Draft202012Validator.check_schema(payload_schema(channel, DOCUMENT))
 
 
-def test_every_field_of_every_struct_is_named():
+def test_every_field_of_every_struct_is_named_and_described():
     for name, schema in DOCUMENT["components"]["schemas"].items():
         assert schema["schema"]["description"], name
-        assert all(item["title"] for item in schema["schema"]["prefixItems"]), name
+        for item in schema["schema"]["prefixItems"]:
+            assert item["title"] == "type" or item["description"], f"{name}.{item['title']}: says nothing of itself"
+
+
+def test_every_number_that_is_no_count_has_a_unit():
+    units = (
+        "second",
+        "degrees",
+        "microseconds",
+        "unit",
+        "probability",
+        "probabilities",
+        "share",
+        "index",
+        "difference",
+    )
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        for item in schema["schema"]["prefixItems"]:
+            if item.get("type") == "number":
+                said = f"{item['title']} {item['description']}"
+                assert any(unit in said for unit in units), f"{name}.{item['title']}: {item['description']}"
 
 
 def test_a_field_is_described_as_its_docstring_does():

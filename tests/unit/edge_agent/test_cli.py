@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -47,6 +48,64 @@ def test_a_mistyped_key_is_named_with_the_nearest(settings: Path, capsys: pytest
     settings.write_text(GOOD.replace("fleet", "fleat"), encoding="utf-8")
     assert main(["check-config", "--settings", str(settings)]) == 2
     assert "unknown key 'fleat'; did you mean 'fleet'?" in capsys.readouterr().err
+
+
+CODE = """
+def open_rows(options):
+    raise RuntimeError("it was started")
+
+
+def open_valve():
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "code", "told"),
+    [
+        ("valve:open_rowz", CODE, "no 'open_rowz' in {folder}/valve.py; did you mean 'open_rows'?"),
+        ("valve:open_valve", CODE, "valve:open_valve() cannot be called with the options alone"),
+        ("valve:MAX", "MAX = 3", "valve:MAX is no function that can be called, but int"),
+        ("valve:open_rows", "import a_bus_that_nobody_has", "No module named 'a_bus_that_nobody_has'"),
+        ("valve:open_rows", "import a_bus_that_nobody_has", "{folder}/valve.py, line 1; mend it"),
+        ("valve:open_rows", "\n\nraise SystemExit(3)", "SystemExit(3) in {folder}/valve.py, line 3"),
+        ("valve:open_rows", "def open_rows(", "valve.py"),
+        ("no_such_valve:open_rows", "", "no module 'no_such_valve'; install its package, or name its folder"),
+        ("gauge", "", "no entry point 'gauge' in the group 'fieldloop.s"),
+    ],
+)
+@pytest.mark.parametrize("section", ["source", "sink"])
+def test_the_user_s_code_is_imported_and_what_is_wrong_with_it_is_told_with_its_place(
+    settings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    section: str,
+    factory: str,
+    code: str,
+    told: str,
+):
+    (settings.parent / "valve.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(settings.parent)
+    monkeypatch.delitem(sys.modules, "valve", raising=False)
+    settings.write_text(with_code(section, factory), encoding="utf-8")
+    assert main(["check-config", "--settings", str(settings)]) == 2
+    error = capsys.readouterr().err
+    assert f"key '{section}.factory'" in error
+    assert told.format(folder=settings.parent) in error
+
+
+def test_the_user_s_code_that_is_good_is_not_started(settings: Path, monkeypatch: pytest.MonkeyPatch):
+    (settings.parent / "valve.py").write_text(CODE, encoding="utf-8")
+    monkeypatch.syspath_prepend(settings.parent)
+    monkeypatch.delitem(sys.modules, "valve", raising=False)
+    settings.write_text(with_code("source", "valve:open_rows"), encoding="utf-8")
+    assert main(["check-config", "--settings", str(settings)]) == 0
+
+
+def with_code(section: str, factory: str) -> str:
+    """Return good settings whose source or sink is the user's own code."""
+    own = f'[{section}]\nkind = "python"\nfactory = "{factory}"\n'
+    return re.sub(rf"\[{section}\]\n[^\[]*", "", GOOD) + "\n" + own
 
 
 def test_the_status_of_an_agent_that_never_ran_says_so(settings: Path, capsys: pytest.CaptureFixture[str]):

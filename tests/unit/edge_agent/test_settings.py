@@ -1,5 +1,6 @@
 """The agent's settings: what is read, what is refused, and in which words."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,99 @@ def test_files_of_tls_are_relative_to_the_settings_file_and_looked_for(tmp_path:
     assert settings.broker.key == str(tmp_path / "d.key")
     missing = [problem for problem in problems_here(settings) if "'broker." in problem]
     assert [problem.split("'")[1] for problem in missing] == ["broker.ca", "broker.certificate", "broker.key"]
+
+
+MQTT = GOOD.replace('kind = "csv"\npath = "rows.csv"', 'kind = "mqtt"\ntopic = "rows"\nusername = "press"\n%s')
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ('password_file = "p"\npassword_env = "P"', "key 'source.password_env': source.password_file is there too"),
+        ('certificate = "c"', "key 'source.certificate': it and source.key belong together"),
+        ('certificate = "c"\nkey = "k"', "key 'source.ca': missing"),
+    ],
+)
+def test_half_an_identity_at_a_local_broker_is_refused(tmp_path: Path, lines: str, told: str):
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        load(tmp_path, MQTT % lines)
+
+
+@pytest.mark.parametrize("line", ['username = "press"', 'ca = "ca.pem"'])
+def test_nobody_is_left_to_believe_that_http_is_secured(tmp_path: Path, line: str):
+    with pytest.raises(SettingsError, match="the source 'http' has no TLS and no password"):
+        load(tmp_path, GOOD.replace('kind = "csv"\npath = "rows.csv"', f'kind = "http"\n{line}'))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (b"secret\n", 0o600, None),
+        (b"secret\n", 0o604, "everybody may read"),
+        (b"\n", 0o600, "is empty"),
+        (b"\xff\xfe", 0o600, "holds no text"),
+        (None, 0o600, "No such file"),
+    ],
+)
+def test_a_password_s_file_is_looked_at_before_it_is_needed(
+    tmp_path: Path, content: bytes | None, mode: int, told: str | None
+):
+    (tmp_path / "root.json").touch()
+    if content is not None:
+        (tmp_path / "p").write_bytes(content)
+        (tmp_path / "p").chmod(mode)
+    problems = problems_here(load(tmp_path, MQTT % 'password_file = "p"'))
+    assert len(problems) == (told is not None)
+    if told is not None:
+        assert "source.password_file" in problems[0]
+        assert told in problems[0]
+        assert "secret" not in problems[0]
+
+
+def test_files_of_a_local_broker_are_relative_to_the_settings_file(tmp_path: Path):
+    source = load(tmp_path, MQTT % 'ca = "ca.pem"\npassword_file = "p"').source
+    assert (source.ca, source.password_file) == (str(tmp_path / "ca.pem"), str(tmp_path / "p"))
+    assert source.certificate is None
+
+
+ENROLMENT = '[enrolment]\nurl = "https://fleet.example:8884"\nca = "ca.pem"\ntoken_file = "token"\n'
+
+
+def test_files_of_enrolment_are_relative_to_the_settings_file_and_looked_for(tmp_path: Path):
+    settings = load(tmp_path, GOOD + ENROLMENT)
+    assert settings.enrolment is not None
+    assert (settings.enrolment.ca, settings.enrolment.token_file) == (str(tmp_path / "ca.pem"), str(tmp_path / "token"))
+    # A token need not be there; the root must.
+    assert [problem.split("'")[1] for problem in problems_here(settings) if "'enrolment" in problem] == ["enrolment.ca"]
+
+
+def test_a_device_that_enrols_needs_openssl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings = load(tmp_path, GOOD + ENROLMENT)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert any("apt-get install openssl" in problem for problem in problems_here(settings))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://fleet.example", "https://", "https://h/path", "fleet.example:8884", "https://[", "https://h:99999"]
+)
+def test_enrolment_takes_an_address_by_https(tmp_path: Path, url: str):
+    with pytest.raises(SettingsError, match=r"enrolment\.url"):
+        load(tmp_path, GOOD + ENROLMENT.replace("https://fleet.example:8884", url))
+
+
+def test_enrolment_and_a_certificate_by_hand_exclude_each_other(tmp_path: Path):
+    by_hand = '[broker]\nca = "ca.pem"\ncertificate = "d.pem"\nkey = "d.key"\n'
+    with pytest.raises(SettingsError, match=r"leave it and broker\.key out"):
+        load(tmp_path, GOOD + by_hand + ENROLMENT)
+
+
+def test_a_pause_that_begins_above_its_bound_is_a_mistake(tmp_path: Path):
+    with pytest.raises(SettingsError, match=r"enrolment\.retry_min_s"):
+        load(tmp_path, GOOD + ENROLMENT + "retry_min_s = 7200.0\n")
+
+
+def test_a_star_in_the_name_is_this_machine(tmp_path: Path):
+    if not Path("/etc/machine-id").exists() and not Path("/proc/device-tree/serial-number").exists():
+        pytest.skip("nothing tells this machine from others")
+    name = load(tmp_path, re.sub(r'device = "[^"]*"', 'device = "press-*"', GOOD)).device
+    assert re.fullmatch(r"press-[0-9a-f]{10}", name)

@@ -1,15 +1,19 @@
 """The source of the settings gives readings to a bundle that makes windows of them, and rows to one that does not."""
 
 import builtins
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from edge_agent.bundle import Inputs
 from edge_agent.errors import SourceError
 from edge_agent.raw_signal import feature_names
+from edge_agent.scoring.schema import Unreadable
+from edge_agent.sensing.inference_protocol import parse_inference
 from edge_agent.sensing.source import Source
 from edge_agent.settings import SourceSettings
 from edge_agent.sources import SourceOpener, Surroundings
@@ -117,9 +121,30 @@ def test_windows_of_a_live_source_are_made_again_after_a_restart(tmp_path: Path)
     assert windows(2) == first[1:]
 
 
-def test_a_source_that_answers_each_row_gives_no_readings(tmp_path: Path):
+def test_over_http_a_row_is_a_whole_window_with_the_features_that_a_file_of_its_readings_gives(
+    readings: Path, tmp_path: Path
+):
     source = opener(None, "http", tmp_path, port=0)
-    source.verify(Inputs(("y_max",)))
-    with pytest.raises(SourceError, match="'http' answers each row"):
-        source.verify(INPUTS)
+    source.verify(INPUTS)
+    opened = source.open(INPUTS, 0)
+    assert source.inlet is not None
+    windows = [[float((start + n) % 5) for n in range(4)] for start in (0, 2, 4)]
+    body = {"inputs": [{"name": "windows", "datatype": "FP32", "shape": [3, 4, 1], "data": windows}]}
+    source.inlet.offer(parse_inference(json.dumps(body).encode(), None, ("y",), 8, SIGNAL).payloads)
+    expected = [list(values) for _, values in rows_of(opener(readings).open(INPUTS, 0))]
+    assert [list(row.values) for row in opened.ready_rows(8)] == expected
     source.close()
+
+
+def test_rows_that_waited_for_another_sort_of_bundle_are_refused_and_not_mistaken(tmp_path: Path):
+    plain, other = Inputs(("a", "b")), Inputs(feature_names(vibration()), vibration())
+    window = msgspec.msgpack.encode([1.0, None, 3.0, 4.0])
+    row = msgspec.msgpack.encode({"a": 1.0, "b": 2.0})
+    for inputs, payload in ((plain, window), (INPUTS, row), (other, window)):
+        source = opener(None, "http", tmp_path / str(id(inputs)), port=0)
+        opened = source.open(inputs, 0)
+        assert source.inlet is not None
+        source.inlet.offer([payload])
+        (taken,) = opened.ready_rows(8)
+        assert isinstance(taken.values, Unreadable)
+        source.close()

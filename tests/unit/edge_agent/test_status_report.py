@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.messages import BundleRef, Desired
+from edge_agent.enrolment.identity_file import Held, write_identity
 from edge_agent.live import Live, write_live
-from edge_agent.settings import AgentSettings, RepositorySettings, SourceSettings
+from edge_agent.settings import AgentSettings, EnrolmentSettings, RepositorySettings, SourceSettings
 from edge_agent.status_report import as_text, read_report
 from edge_agent.update.record import Content, Record, Roles, Slots
 from edge_agent.update.slots import SlotStore
@@ -63,3 +65,11 @@ def test_what_a_source_refused_is_told_and_what_it_took_in_is_not(settings: Agen
 def test_a_source_that_refused_nothing_has_no_line(settings: AgentSettings):
     write_live(Path(settings.state), Live("one", "test", "1", "boot", 1, 0.0, 0.0, source={"turned_away": 0}))
     assert "\nsource " not in as_text(read_report(settings))
+
+
+def test_a_device_that_enrols_tells_until_when_its_certificate_is_good(settings: AgentSettings):
+    assert "identity" not in as_text(read_report(settings))
+    enrolling = msgspec.structs.replace(settings, enrolment=EnrolmentSettings("https://e:1", "ca.pem"))
+    assert "identity   none yet" in as_text(read_report(enrolling))
+    write_identity(Path(settings.state), Held("one", "test", 0.0, 1.8e9, 1.0, "b", 1, ""), b"", b"")
+    assert "identity   good until 2027-01-15T08:00:00+00:00" in as_text(read_report(enrolling))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.local import start_local_broker
+from edge_agent.clock import SystemClock
 from edge_agent.scoring.schema import Unreadable
 from edge_agent.sensing import mqtt_source
 from edge_agent.sensing.inlet import Inlet
@@ -92,7 +93,7 @@ def test_over_its_bound_the_broker_keeps_the_rows_and_none_is_lost(
     inlet = open_inlet(tmp_path, max_waiting=5)
     source = inlet.open(FEATURES, 0)
     place = MqttPlace(broker.endpoint.host, broker.endpoint.port, "rows")
-    link = MqttLink(place, random.Random(1), "rows/#", MqttRows(inlet).receive)
+    link = MqttLink(place, random.Random(1), SystemClock(), "rows/#", MqttRows(inlet).receive)
     link.start()
     try:
         wait_until(lambda: link.is_up, 10, "the link is up")
@@ -137,7 +138,7 @@ def test_a_broker_that_is_none_or_refuses_is_told_once_and_tried_again(said: byt
         speaking = threading.Thread(target=speak, daemon=True)
         speaking.start()
         place = MqttPlace("127.0.0.1", listener.getsockname()[1], "rows")
-        link = MqttLink(place, random.Random(1), "rows", lambda _: pytest.fail("nothing came"))
+        link = MqttLink(place, random.Random(1), SystemClock(), "rows", lambda _: pytest.fail("nothing came"))
         link.start()
         wait_until(lambda: len(came) >= 3, 30, "it was tried again")
         assert not link.is_up

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from broker.messages import BundleRef, Event, parse
+from broker.messages import BundleRef, Event, TelemetryWindow, parse
 from broker.topics import Channel
 from edge_agent.agent import ScoringLoop
 from edge_agent.bundle import Inputs, TrialRules
 from edge_agent.clock import SystemClock
-from edge_agent.errors import AgentError, SettingsError, SpoolError, StorageError
+from edge_agent.errors import AgentError, SettingsError, SpoolError
 from edge_agent.housekeeping import Housekeeping
 from edge_agent.live import SPOOL_NAME
 from edge_agent.sensing.source import Source
@@ -28,6 +29,7 @@ from edge_agent.telemetry.spool import Spool
 from edge_agent.wiring import Agent
 from tests.bundles import make_bundle, write_rows
 from tests.service_manager import ListeningManager, abstract_name
+from tests.small_disk import fill, small_disk
 from tests.unit.edge_agent.update.simulators import Device, Stagings
 from tests.waiting import wait_until
 
@@ -231,18 +233,76 @@ def test_settings_that_do_not_open_give_way_to_the_old_ones_at_the_same_row(
     assert rows == list(range(len(rows)))
 
 
-def test_where_the_disk_refuses_no_other_agent_goes_on_behind_the_rows_that_it_lacks(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+def test_where_the_disk_is_full_the_agent_does_not_leave_and_nothing_is_lost(
+    running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    def refuse(*_: object, **__: object) -> None:
-        raise SpoolError("the disk is full")
+    (tmp_path / "state").rename(tmp_path / "before")
+    with small_disk(tmp_path / "state", 4096):
+        shutil.copytree(tmp_path / "before", tmp_path / "state", dirs_exist_ok=True)
+        running.start()
+        wait_until(lambda: len(running.rows("answers.jsonl")) > 50, 10, "it scores")
+        filler = fill(tmp_path / "state")
+        running.write(("answers.jsonl", "second.jsonl"))
+        running.reload()
+        assert "the disk takes nothing now" in running.manager.status
+        assert "the old ones hold" in caplog.text
+        scored = len(running.rows("answers.jsonl"))
+        wait_until(lambda: len(running.rows("answers.jsonl")) > scored + 50, 10, "it scores on")
+        assert not running.rows("second.jsonl")
+        filler.unlink()
+        running.reload()
+        wait_until(lambda: running.rows("second.jsonl"), 10, "with room the new settings are taken")
+        running.stop()
+        assert running.error is None
+        rows = running.rows("answers.jsonl") + running.rows("second.jsonl")
+        assert rows == list(range(len(rows)))
+        assert counted_rows(tmp_path / "state") == rows
+
+
+def test_where_the_disk_refuses_in_the_midst_of_it_the_next_agent_has_what_is_not_durable(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    real_put, real_leave = Spool.put, Agent.leave
+    is_full = threading.Event()
+
+    def put(self: Spool, *arguments: Any, **named: Any) -> None:
+        if is_full.is_set():
+            raise SpoolError("the disk is full")
+        real_put(self, *arguments, **named)
+
+    def leave(self: Agent) -> None:
+        is_full.set()
+        real_leave(self)
 
     running.start()
-    monkeypatch.setattr(Spool, "put", refuse)
+    wait_until(lambda: len(running.rows("answers.jsonl")) > 50, 10, "it scores")
+    monkeypatch.setattr(Spool, "put", put)
+    monkeypatch.setattr(Agent, "leave", leave)
     running.write(("answers.jsonl", "second.jsonl"))
-    running.service.reload()
-    wait_until(lambda: running.error is not None, 10, "it ends, to be started anew at the last row that is durable")
-    assert isinstance(running.error, StorageError)
+    running.reload()
+    assert "the disk refuses what was scored last: the disk is full" in running.manager.status
+    scored = len(running.rows("answers.jsonl"))
+    wait_until(lambda: len(running.rows("answers.jsonl")) > scored + 50, 10, "it scores on with the old settings")
+    assert not running.rows("second.jsonl")
+    is_full.clear()
+    running.stop()
+    assert running.error is None
+    rows = running.rows("answers.jsonl")
+    assert rows == list(range(len(rows)))
+    assert counted_rows(tmp_path / "state") == rows
+
+
+def counted_rows(state: Path) -> list[int]:
+    """Return the numbers of the rows that the windows in a spool count, in their order."""
+    with contextlib.closing(Spool(state / SPOOL_NAME, random.Random(1))) as spool:
+        records = [record for record in spool.peek(10**6) if record.channel is Channel.TELEMETRY]
+        windows = [parse(Channel.TELEMETRY, record.payload())[1] for record in records]
+    return [
+        row
+        for window in windows
+        if isinstance(window, TelemetryWindow)
+        for row in range(window.first_row, window.last_row + 1)
+    ]
 
 
 def test_unchanged_settings_restart_nothing(running: Running, monkeypatch: pytest.MonkeyPatch):

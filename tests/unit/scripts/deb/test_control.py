@@ -25,6 +25,11 @@ def test_every_python_that_has_its_compiled_library_will_do_and_no_other(archite
     assert "python3 (<< 3.15)" in depends
 
 
+@pytest.mark.parametrize("architecture", ["amd64", "arm64", "armhf"])
+def test_a_device_that_enrols_has_the_command_that_makes_its_key(architecture: str):
+    assert "openssl" in fields(architecture)["Depends"].split(", ")
+
+
 def test_on_armhf_another_python_than_that_of_the_build_needs_debian_s_library():
     here, after = (f"3.{sys.version_info.minor + step}" for step in (0, 1))
     depends = fields("armhf")["Depends"].split(", ")

@@ -26,6 +26,7 @@ from trainer.monitoring.fleet import (
     intake_totals,
     latest_windows,
     list_devices,
+    list_events,
     refused_by_device,
     totals_of_devices,
 )
@@ -165,6 +166,22 @@ def test_many_hostile_messages_take_one_row_and_are_counted(store, intake):
     assert refused_by_device(store) == {bad.name: 15}
     assert len(rows_of(store, REFUSED)) == 1
     assert intake.counts.refused == 15
+
+
+def test_a_version_that_no_reader_here_knows_is_told_as_an_event_of_its_device_once(store, intake):
+    device = SimulatedDevice("new")
+    for payload in (b"\x09first", b"\x09again", b"\x08other"):
+        intake.take([Delivery(device.topic(Channel.TELEMETRY), payload, retained=False)])
+    intake.take([Delivery(device.topic(Channel.STATUS), b"\x09", retained=True)])
+    told = [(event.device, event.kind, event.severity, event.reason) for event in list_events(store)]
+    assert told == [
+        ("new", "unknown_version", "warning", "telemetry: message version 9, this reader knows 1; update the reader"),
+        ("new", "unknown_version", "warning", "telemetry: message version 8, this reader knows 1; update the reader"),
+        ("new", "unknown_version", "warning", "status: message version 9, this reader knows 1; update the reader"),
+    ]
+    assert refused_by_device(store) == {"new": 4}
+    # Its records are numbered as if nothing had been.
+    assert intake.take(window_records(device, 2)) == [Mark(device.name, device.epoch, 2)]
 
 
 def test_a_record_whose_body_is_rubbish_is_marked_so_that_its_device_is_not_stuck(store, intake):
