@@ -22,6 +22,7 @@ USERS_NAME: Final = "users.conf"
 READY_PATTERN: Final = rb"Server is ready"
 
 _MQTT_PORT: Final = 8883
+_MAX_PORT: Final = 65535
 # More than half must live: an even number bears no more deaths than the odd one below it.
 _SIZES: Final = (3, 5)
 _NODE: Final = re.compile(r"([a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)=([a-zA-Z0-9.-]{1,253})(?::([1-9][0-9]{0,4}))?")
@@ -101,6 +102,8 @@ def parse_nodes(texts: Sequence[str]) -> tuple[Node, ...]:
         name, host, port_text = match.groups()
         beside = sum(node.host == host for node in nodes)
         port = int(port_text or _MQTT_PORT + beside)
+        if port > _MAX_PORT:
+            raise BrokerStartError(f"--nats {text}: there is no port {port}")
         nodes.append(Node(name, host, port, 6222 + beside, 4222 + beside, 8222 + beside))
     for kind, values in (("name", [n.name for n in nodes]), ("address", [(n.host, n.mqtt_port) for n in nodes])):
         if len(set(values)) < len(nodes):

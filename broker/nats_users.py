@@ -16,8 +16,8 @@ from broker.topics import FleetId, Topic, fleet_filter
 _QOS_1_INBOX: Final = "$MQTT.sub.>"
 # MQTT alone: the port of NATS's own clients gives no way round what MQTT refuses.
 _MQTT: Final = "MQTT"
-# A way in that no node of ours has. A revoked identity must stay in the list, with its rights: NATS 2.9.10 dies of a nil
-# pointer when it reads a list in which the writer of a retained message is missing, or may not write it any more.
+# A way in that no node of ours has. A revoked identity must stay in the list, with its rights: NATS 2.9.10 dies of a
+# nil pointer when it reads a list in which the writer of a retained message is missing, or may not write it any more.
 _UNUSED: Final = "LEAFNODE"
 _NOTHING: Final = {"deny": [">"]}
 

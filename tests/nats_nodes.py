@@ -53,6 +53,12 @@ class Nodes:
             folder=folder,
         )
 
+    def connected(self, node: Node) -> bytes:
+        """Return what a node tells of its clients."""
+        with urllib.request.urlopen(f"http://{HOST}:{node.health_port}/connz?limit=1000", timeout=5) as answer:
+            told: bytes = answer.read()
+            return told
+
     def kill(self, node: Node) -> None:
         process = self.running.pop(node.name).process
         process.kill()

@@ -5,7 +5,7 @@ import random
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,7 +18,7 @@ from broker.identity import Role
 from broker.messages import MAX_BYTES, MAX_PACKET_BYTES
 from broker.nats import find_nats_server
 from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic, device_filters, fleet_filter, shard_of
-from tests.fleet_broker import CLOCK, Credentials, TestFleet
+from tests.fleet_broker import Credentials, TestFleet
 from tests.nats_nodes import HOST, Nodes, running_nodes
 from tests.waiting import wait_until
 
@@ -67,7 +67,7 @@ def cluster(fleet) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def link(fleet, cluster) -> Iterator:
+def link(fleet, cluster) -> Iterator[Callable[..., BareClient]]:
     """Connect as somebody to one node after the other; every link has a name of its own unless it is given one."""
     opened: list[BareClient] = []
 
@@ -116,7 +116,10 @@ def _expired(fleet: Plant, folder) -> Credentials:
     good = fleet.who(Role.DEVICE, "press-1")
     request, certificate = folder / "old.csr", folder / "old.pem"
     subject = ["-subj", "/O=plant/OU=device/CN=press-1"]
-    run = lambda *words: subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)  # noqa: E731
+
+    def run(*words: object) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
     run("req", "-new", "-key", good.key, *subject, "-out", request)
     signing = ["-CA", fleet.folder.intermediate, "-CAkey", fleet.folder.intermediate_key, "-CAcreateserial"]
     run("x509", "-req", "-in", request, *signing, "-days", "-1", "-out", certificate)
@@ -124,7 +127,7 @@ def _expired(fleet: Plant, folder) -> Credentials:
     return replace(good, certificate=certificate)
 
 
-def test_a_name_that_the_authority_signed_and_the_register_does_not_know_is_not_let_in(fleet, cluster, tmp_path):
+def test_a_name_that_the_authority_signed_and_the_register_does_not_know_is_not_let_in(fleet, cluster):
     """The register decides, not the certificate alone: here of a device that came after the list was written."""
     stranger = fleet.issue(Role.DEVICE, f"new-{next(_numbers)}")
     with pytest.raises(RefusedError):
@@ -160,7 +163,7 @@ def test_a_devices_certificate_makes_no_node(fleet, cluster):
     assert b"Authorization Violation" in said
 
 
-def test_natss_own_protocol_lets_nobody_in(fleet, cluster):
+def test_natss_own_protocol_lets_nobody_in(cluster):
     node = cluster.nodes[0]
     with socket.create_connection((HOST, node.client_port)) as plain:
         plain.settimeout(20)
@@ -232,7 +235,7 @@ def test_a_reader_writes_nothing_and_a_labeller_labels_only(link):
     ]
 
 
-def test_nodes_let_write_exactly_what_the_rules_oracle_allows(link, cluster, fleet):
+def test_nodes_let_write_exactly_what_the_rules_oracle_allows(link, fleet):
     """The same oracle as Mosquitto's rules are compared with, in its exact form; a reader hears the fleet's topics."""
     rng = random.Random(1)
     view = fleet.register.view()
