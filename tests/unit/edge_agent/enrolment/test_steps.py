@@ -233,7 +233,9 @@ def lying(fleet: FleetFolder, told: Callable[[str], tuple[int, bytes]]) -> Itera
 )
 def test_an_endpoint_that_tells_no_time_hears_no_token(device: Device, answer: tuple[int, bytes]):
     with lying(device.fleet, lambda _: answer) as liar:
-        assert device.take("enrol", liar.port).outcome == "unreachable"
+        report = device.take("enrol", liar.port)
+    assert report.outcome == "unreachable"
+    assert ("more than 65536 bytes" in report.detail) == (len(answer[1]) > 65_536)
     assert [path for path, _ in liar.asked] == ["/time"]
 
 
