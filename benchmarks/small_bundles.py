@@ -43,7 +43,7 @@ def make_estimator(kind: str) -> Any:
     return Pipeline([("forest", RandomForestClassifier(100, random_state=SEED))])
 
 
-def make_bundle(data: str, kind: str, variant: str, folder: Path) -> SmallBundle:
+def make_bundle(data: str, kind: str, variant: str, folder: Path, window_rows: int = WINDOW_ROWS) -> SmallBundle:
     """Train on all rows but the last fifth, export one variant, and pack it.
 
     Args:
@@ -51,6 +51,7 @@ def make_bundle(data: str, kind: str, variant: str, folder: Path) -> SmallBundle
         kind: see `make_estimator`.
         variant: its name.
         folder: for the bundle.
+        window_rows: rows in one telemetry window.
     """
     bunch = _LOADERS[data]()
     rows, truth = bunch.data.astype(np.float32), bunch.target.astype(np.int64)
@@ -81,6 +82,6 @@ def make_bundle(data: str, kind: str, variant: str, folder: Path) -> SmallBundle
         version=1,
         trial=TrialRules(),
         lineage=Lineage("bench", "0" * 64, "bench", "2026-11-01T00:00:00Z"),
-        window_rows=WINDOW_ROWS,
+        window_rows=window_rows,
     )
     return SmallBundle(folder, manifest, rows)

@@ -49,7 +49,7 @@ def build_document() -> Json:
                 "version appends items, a reader ignores what it does not know; an unknown version byte is refused. "
                 "Numbers are finite. Sizes (x-max-bytes, version byte included) are checked before anything is parsed. "
                 f"On telemetry, version byte {PACK_VERSION} begins a pack: up to {MAX_WINDOWS} messages of version "
-                f"{VERSION} in one range-coded stream, which broker/packs.py reads and docs/wire.md describes."
+                f"{VERSION} in one range-coded stream, which broker/pack_form.py defines and docs/wire.md describes."
             ),
         },
         "defaultContentType": _CONTENT_TYPE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from broker import server_cli
+from broker import check_cli, server_cli
 from broker.errors import BrokerError
 from broker.topics import Channel, parse_fleet
 
@@ -83,6 +83,7 @@ def up(
 
 
 broker_app.command("render")(server_cli.render)
+broker_app.command("check")(check_cli.check)
 
 
 def _start_local(

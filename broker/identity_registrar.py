@@ -52,10 +52,21 @@ class Registrar:
         """
         with self._register.changing():
             old = self._newest(identity)
-            self._end(old, "revoked" if old.state == "revoked" else "rotated", reason)
+            if old.state != "revoked":
+                self._end(old, "rotated", reason)
             new = old.identity.replaced()
             self._put(new, "awaited", f"takes over from {old.identity.name}")
         return new
+
+    def let_back(self, identity: Identity) -> Identity:
+        """Return the identity that a new certificate is for: after a revocation, one that takes over.
+
+        Raises:
+            IdentityError: it is not known.
+        """
+        if self._newest(identity).state == "revoked":
+            return self.rotate(identity, "let back in")
+        return self._newest(identity).identity
 
     def revoke(self, identity: Identity, reason: str) -> IdentityRow:
         """Have all certificates of an identity hold no more; return what it is now.

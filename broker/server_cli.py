@@ -68,13 +68,14 @@ def render(  # noqa: PLR0913 - each is an option
         return
     try:
         about, plan = _plan_of(fleet, folder, host=host, port=port)
-        plan = replace(plan, max_connections=max_connections, log="syslog" if syslog else "stderr")
+        user = user or about.path.owner()
+        plan = replace(plan, max_connections=max_connections, log="syslog" if syslog else "stderr", user=user)
         with contextlib.closing(about.open_register()) as register:
             view = register.view()
         write_server_files(plan, view, exact=exact)
         drop_in = plan.folder / DROP_IN_NAME
         program = find_mosquitto() or Path("/usr/sbin/mosquitto")
-        text = render_drop_in(plan, program, user or about.path.absolute().owner())
+        text = render_drop_in(plan, program, user)
         write_file(drop_in, text.encode(), is_secret=False, replaces=True)
     except BrokerError as error:
         typer.echo(f"error: {error}", err=True)

@@ -18,7 +18,6 @@ from broker.messages import MAX_BYTES, BundleRef
 from broker.topics import Channel
 from edge_agent.errors import BundleError
 from edge_agent.raw_signal import Signal, columns_of, feature_names, signal_problems
-from edge_agent.strict_json import verify_json
 
 FORMAT: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
@@ -341,6 +340,8 @@ def parse_manifest(data: bytes, *, is_proved: bool = False) -> Manifest:
         msg = f"{MANIFEST_NAME} of {len(data)} bytes refused unread, at most {MAX_MANIFEST_BYTES} are allowed"
         raise BundleError(msg)
     if not is_proved:
+        from edge_agent.strict_json import verify_json  # noqa: PLC0415 - no start of an agent needs it
+
         verify_json(data, MANIFEST_NAME, max_depth=MAX_JSON_DEPTH, max_values=MAX_JSON_VALUES)
     try:
         manifest = _DECODER.decode(data)

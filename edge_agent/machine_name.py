@@ -1,6 +1,5 @@
 """A device's name that is its machine's own, for cards that are written alike."""
 
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +36,8 @@ def name_of_this_machine(pattern: str, root: Path = Path("/")) -> str:
             continue
         if told.strip(b"0") and told != _NOT_YET:
             # Not the number itself: a machine id is not to be told to others (machine-id(5)).
+            import hashlib  # noqa: PLC0415 - it loads OpenSSL, and most devices have a name of their own
+
             digits = hashlib.blake2b(told, digest_size=_DIGEST_BYTES, person=b"fieldloop").hexdigest()
             return pattern.replace(STAR, digits)
     raise SettingsError(f"{pattern!r}: nothing here tells this machine from others ({', '.join(_PLACES)}); give a name")

@@ -1,7 +1,6 @@
-"""Opens the source and the sink that the settings name."""
+"""Opens the source that the settings name."""
 
 import contextlib
-import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,25 +10,22 @@ import msgspec
 from msgspec import Struct
 
 from edge_agent.bundle import Inputs, Manifest
-from edge_agent.clock import Clock, SystemClock
+from edge_agent.clock import Clock
 from edge_agent.errors import SettingsError, SourceError
-from edge_agent.sensing.sink import NoSink, Sink, Sinks
 from edge_agent.sensing.source import Source
-from edge_agent.settings import STDIN, AgentSettings, SinkSettings, SourceSettings, read_password
+from edge_agent.settings import STDIN, AgentSettings, SourceSettings
 
 if TYPE_CHECKING:
     from edge_agent.raw_signal import Signal
     from edge_agent.sensing.given_windows import GivenWindows
     from edge_agent.sensing.inlet import Decode, Inlet
-    from edge_agent.sensing.mqtt_link import MqttPlace
+    from edge_agent.sensing.sink import Sink
     from edge_agent.sensing.windowed import Windowed
 
 # What the modules of one kind of source or sink import is only paid for where it is used.
 # ruff: noqa: PLC0415
 
 SOURCE_FOLDER: Final = "source"
-MQTT_PORT: Final = 1883
-MQTT_TLS_PORT: Final = 8883
 HTTP_PORT: Final = 8000
 
 _Open = Callable[[Sequence[str], int], Source]
@@ -227,11 +223,12 @@ class SourceOpener:
         return self._joined(opened, inlet, server.close)
 
     def _prepare_mqtt(self, opened: contextlib.ExitStack) -> _Open:
+        from edge_agent.local_broker import place_of
         from edge_agent.sensing.mqtt_link import MqttLink
         from edge_agent.sensing.mqtt_source import MqttRows, parse_kept
 
         inlet = self._make_inlet(parse_kept, is_acknowledged=True)
-        place = _mqtt_place(self._settings, "source", f"{self._around.name}-rows")
+        place = place_of(self._settings, "source", f"{self._around.name}-rows")
         link = MqttLink(place, random.Random(), self._around.clock, self._settings.topic, MqttRows(inlet).receive)
         self._begin = link.start
         self._count_refused = lambda: {"cut_links": link.cut}
@@ -315,7 +312,7 @@ def _window_sources() -> "tuple[type[Windowed], type[GivenWindows]]":
 
 def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
     """List what is wrong with the user's code that the settings name: it is imported, and not started."""
-    from edge_agent.sensing.plugin import SINKS, SOURCES, load_factory
+    from edge_agent.sensing.plugin import SINKS, SOURCES, verify_factory
 
     problems: list[str] = []
     source, sink = settings.source, settings.sink
@@ -325,95 +322,7 @@ def problems_of_code(settings: AgentSettings) -> tuple[str, ...]:
     ):
         if kind == "python":
             try:
-                load_factory(group, factory or "", key)
+                verify_factory(group, factory or "", key)
             except SettingsError as error:
                 problems.append(str(error))
     return tuple(problems)
-
-
-def with_answers(sink: Sink, answers: Sink | None) -> Sink:
-    """Return a sink that also gives the answers back to a source that wants them; each is closed by who opened it."""
-    if answers is None:
-        return sink
-    return answers if isinstance(sink, NoSink) else Sinks((answers, sink))
-
-
-def open_sink(settings: SinkSettings, name: str) -> Sink:
-    """Open the sink.
-
-    Args:
-        settings: which.
-        name: of this agent at a local broker.
-
-    Raises:
-        SettingsError: its file cannot be written, or the user's code is not there.
-    """
-    match settings.kind:
-        case "json_lines":
-            from edge_agent.sensing.json_lines_sink import JsonLinesSink
-
-            return JsonLinesSink(
-                Path(settings.path or ""), max_file_bytes=settings.max_file_bytes, kept_files=settings.kept_files
-            )
-        case "stdout":
-            from edge_agent.sensing.outlet import Outlet
-            from edge_agent.sensing.stdout_sink import StandardOutput
-
-            return Outlet(StandardOutput(), "standard output")
-        case "mqtt":
-            from edge_agent.sensing.mqtt_link import MqttLink
-            from edge_agent.sensing.mqtt_sink import MqttAnswers
-            from edge_agent.sensing.outlet import Outlet
-
-            link = MqttLink(_mqtt_place(settings, "sink", f"{name}-answers"), random.Random(), SystemClock())
-            return Outlet(MqttAnswers(link, settings.topic or ""), f"topic {settings.topic}")
-        case "python":
-            from edge_agent.sensing.outlet import Outlet
-            from edge_agent.sensing.plugin import SINKS, load_factory
-            from edge_agent.sensing.python_sink import PythonAnswers
-
-            factory = load_factory(SINKS, settings.factory or "", "sink.factory")
-            try:
-                take = factory(settings.options)
-            except Exception as error:  # code of the user
-                raise SettingsError(f"key 'sink.factory': {settings.factory} failed: {error!r}") from error
-            return Outlet(PythonAnswers(take), settings.factory or "")
-        case _:
-            return NoSink()
-
-
-def _mqtt_place(settings: SourceSettings | SinkSettings, section: str, client_id: str) -> "MqttPlace":
-    from edge_agent.sensing.mqtt_link import MqttPlace
-
-    tls = None
-    if settings.ca is not None:
-        from broker.errors import LinkError
-        from edge_agent.link import open_tls
-
-        try:
-            tls = open_tls(settings.ca, settings.certificate, settings.key)
-        except LinkError as error:
-            raise SettingsError(f"key '{section}.ca': {error}") from error
-    port = settings.port
-    if port is None:
-        port = MQTT_PORT if tls is None else MQTT_TLS_PORT
-    return MqttPlace(settings.host, port, client_id, settings.username, _password_of(settings, section), tls)
-
-
-def _password_of(settings: SourceSettings | SinkSettings, section: str) -> str | None:
-    """Return the password; it is kept nowhere but in memory, and no message has it."""
-    if settings.password_file is not None:
-        try:
-            return read_password(Path(settings.password_file))
-        except OSError as error:
-            raise SettingsError(
-                f"key '{section}.password_file': {settings.password_file}: {error.strerror or error}"
-            ) from error
-    if settings.password_env is None:
-        return None
-    password = os.environ.get(settings.password_env)
-    if password is None:
-        raise SettingsError(
-            f"key '{section}.password_env': there is no variable {settings.password_env} in the environment"
-        )
-    return password

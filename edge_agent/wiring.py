@@ -23,7 +23,8 @@ from edge_agent.lock import StateLock
 from edge_agent.parts import Parts
 from edge_agent.sensing.sink import Sink
 from edge_agent.settings import AgentSettings
-from edge_agent.sources import SourceOpener, Surroundings, open_sink, with_answers
+from edge_agent.sinks import open_sink, with_answers
+from edge_agent.sources import SourceOpener, Surroundings
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.sampler import SAMPLER_NOTE, Sampler
 from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
@@ -439,8 +440,9 @@ def _memory_bytes(state: Path) -> int | None:
 
 def _remove_leftovers(state: Path) -> None:
     """Remove what a cut left of files that were being replaced (`edge_agent.durable` names them after the file)."""
-    for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME):
-        for path in state.glob(f".{name}.*"):
+    beginnings = tuple(f".{name}." for name in (RECORD_NAME, LIVE_NAME, BALLAST_NAME))
+    for path in state.iterdir():
+        if path.name.startswith(beginnings):
             path.unlink(missing_ok=True)
 
 

@@ -4,9 +4,10 @@ It does no I/O. What it does not know it refuses: chunked bodies, folded headers
 """
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
+
+from msgspec import Struct
 
 MAX_HEAD_BYTES: Final = 16 << 10
 MAX_HEADERS: Final = 64
@@ -31,8 +32,7 @@ class HttpError(Exception):
         self.ends_connection = ends_connection
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(Struct, frozen=True):
     """The head of a request.
 
     Attributes:
@@ -49,8 +49,7 @@ class Head:
     is_kept_alive: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(Struct, frozen=True):
     """An answer; ``headers`` beside length, type and connection."""
 
     status: HTTPStatus

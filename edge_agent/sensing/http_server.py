@@ -12,11 +12,11 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.errors import SourceError
@@ -38,8 +38,7 @@ _DRAINED_BYTES: Final = 256 << 10
 Handle = Callable[[Head, bytes], Response]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpBounds:
+class HttpBounds(Struct, frozen=True):
     """What one server holds at most."""
 
     max_connections: int = 16

@@ -7,7 +7,6 @@ scores nothing.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -72,8 +71,7 @@ class _Request(Struct, frozen=True):
 _REQUEST: Final = msgspec.json.Decoder(_Request)
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(Struct, frozen=True):
     """What came of one row.
 
     Attributes:
@@ -89,8 +87,7 @@ class Scored:
     refused: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
+class Inference(Struct, frozen=True):
     """One request, taken apart.
 
     Attributes:

@@ -8,7 +8,6 @@ than the loop scores, and with the very bundle, trial and telemetry that other s
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Final
 from urllib.parse import unquote
 
@@ -19,6 +18,7 @@ from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from edge_agent.errors import RowError
 from edge_agent.raw_signal import Signal, columns_of
+from edge_agent.release import VERSION
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.http_message import Head, HttpError, Response
 from edge_agent.sensing.http_server import HttpBounds, HttpServer
@@ -164,7 +164,7 @@ class InferenceServer:
             case ["v2", "health", "ready"]:
                 return self._readiness(head, self._is_ready(), {"ready": self._is_ready()})
             case ["v2"]:
-                about = {"name": SERVER_NAME, "version": version("fieldloop"), "extensions": ["binary_tensor_data"]}
+                about = {"name": SERVER_NAME, "version": VERSION, "extensions": ["binary_tensor_data"]}
                 return _told(head, HTTPStatus.OK, about)
             case ["v2", "models", name, *rest]:
                 return self._model(head, body, name, rest)

@@ -5,14 +5,14 @@ Code is only taken from where the settings say, never from a bundle.
 """
 
 import importlib
-import inspect
-import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Final
 
 from edge_agent.errors import SettingsError
+
+# What only an error or a look at the settings needs is imported then: a device's memory is dear.
+# ruff: noqa: PLC0415
 
 SOURCES: Final = "fieldloop.sources"
 SINKS: Final = "fieldloop.sinks"
@@ -33,19 +33,36 @@ def load_factory(group: str, name: str, key: str) -> Callable[[Options], Any]:
         key: the key of the settings that says so, for the error.
 
     Raises:
-        SettingsError: there is none of that name, it cannot be imported, or it cannot be called with the options alone.
+        SettingsError: there is none of that name, it cannot be imported, or it cannot be called.
     """
     module_name, _, attribute = name.partition(":")
     found = _imported(module_name, attribute, name, key) if attribute else _installed(group, name, key)
     if not callable(found):
         raise SettingsError(f"key {key!r}: {name} is no function that can be called, but {type(found).__name__}")
-    if not _takes_options(found):
-        raise SettingsError(
-            f"key {key!r}: {name}{inspect.signature(found)} cannot be called with the options alone; "
-            "write it as: def factory(options)"
-        )
     factory: Callable[[Options], Any] = found
     return factory
+
+
+def verify_factory(group: str, name: str, key: str) -> None:
+    """Import a factory, and look whether it takes what it will be called with; it is not called.
+
+    Raises:
+        SettingsError: as `load_factory`; or it cannot be called with the options alone.
+    """
+    factory = load_factory(group, name, key)
+    import inspect
+
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:
+        # Of some functions in C nobody knows what they take.
+        return
+    try:
+        signature.bind({})
+    except TypeError as error:
+        raise SettingsError(
+            f"key {key!r}: {name}{signature} cannot be called with the options alone; write it as: def factory(options)"
+        ) from error
 
 
 def _imported(module_name: str, attribute: str, name: str, key: str) -> Any:  # noqa: ANN401 - the user's own
@@ -57,7 +74,7 @@ def _imported(module_name: str, attribute: str, name: str, key: str) -> Any:  # 
         for part in attribute.split("."):
             found = getattr(found, part)
     except AttributeError as error:
-        import difflib  # noqa: PLC0415 - seldom needed, and a device's memory is dear
+        import difflib
 
         there = [each for each, value in vars(found).items() if callable(value) and not each.startswith("_")]
         near = difflib.get_close_matches(attribute, there, 1)
@@ -68,6 +85,9 @@ def _imported(module_name: str, attribute: str, name: str, key: str) -> Any:  # 
 
 
 def _installed(group: str, name: str, key: str) -> Any:  # noqa: ANN401 - the user's own
+    # It loads e-mail, archives and more: three megabytes, which module:factory does without.
+    from importlib.metadata import entry_points
+
     entries = [entry for entry in entry_points(group=group) if entry.name == name]
     if len(entries) != 1:
         known = ", ".join(sorted({entry.name for entry in entry_points(group=group)})) or "none"
@@ -87,19 +107,10 @@ def _told(error: BaseException, module_name: str) -> str:
     missing = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
     if missing and missing.split(".", maxsplit=1)[0] == module_name.split(".", maxsplit=1)[0]:
         return f"there is no module {missing!r}; install its package, or name its folder in PYTHONPATH"
+    import traceback
+
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     # The first frames are ours; an error of syntax names its place itself.
     frames = [frame for frame in frames if frame.filename not in {__file__, importlib.__file__}]
     where = f" in {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
     return f"{error!r}{where}; mend it, or install what it needs"
-
-
-def _takes_options(factory: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(factory).bind({})
-    except TypeError:
-        return False
-    except ValueError:
-        # Of some functions in C nobody knows what they take.
-        return True
-    return True

@@ -8,10 +8,10 @@ import math
 import struct
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from edge_agent.scoring.schema import RawValue
 
@@ -42,8 +42,7 @@ class TensorError(Exception):
     """A tensor is not what it says; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Struct, frozen=True):
     """One tensor, flat in row-major order; in ``values`` None stands for missing, true and false are words."""
 
     name: str
@@ -83,7 +82,15 @@ def decode_json(name: str, datatype: str, shape: tuple[int, ...], data: bytes, l
     values = list(_flat(content, 0)) if isinstance(content, list) else []
     if len(values) != size:
         raise TensorError(f"input {name!r}: {len(values)} values, its shape {list(shape)} has {size}")
-    return Tensor(name, datatype, shape, [_checked(name, datatype, value) for value in values])
+    # Most are floats for a datatype of floats, and need no closer look.
+    takes_floats = datatype.startswith("FP")
+    checked = [
+        value
+        if takes_floats and type(value) is float and abs(value) <= sys.float_info.max
+        else _checked(name, datatype, value)
+        for value in values
+    ]
+    return Tensor(name, datatype, shape, checked)
 
 
 def decode_bytes(name: str, datatype: str, shape: tuple[int, ...], data: bytes, limit: int) -> Tensor:

@@ -21,6 +21,7 @@ from tests.fuzz.json_mutator import mutate_json
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Manifest
+    from edge_agent.raw_signal import Signal
     from edge_agent.sensing.http_message import Response
     from edge_agent.sensing.inference_protocol import Inference
 
@@ -46,6 +47,8 @@ _INSTRUMENTED: Final = (
 _SMALL_BYTES: Final = 1 << 16
 _FEATURES: Final = ("a", "b", "c")
 _MOST_ROWS: Final = 64
+# Three readings of two channels.
+_WINDOW_VALUES: Final = 6
 
 
 def parse_manifest(data: bytes) -> None:
@@ -112,7 +115,7 @@ def read_request(data: bytes) -> None:
     """Read the bytes as an HTTP request for inference, or, where they have no head, as the body of one; answer it."""
     from edge_agent.errors import BundleError
     from edge_agent.sensing.http_message import HttpError, encode_response, parse_head
-    from edge_agent.sensing.inference_protocol import LENGTH_HEADER, parse_inference, parse_payload
+    from edge_agent.sensing.inference_protocol import LENGTH_HEADER, WHOLE_WINDOW, parse_inference, parse_payload
 
     head_bytes, end, body = data.partition(b"\r\n\r\n")
     try:
@@ -123,6 +126,10 @@ def read_request(data: bytes) -> None:
             body = body[: head.length]
         else:
             body = data
+        # A model of raw readings takes the same bodies in another form, and must refuse or take them as well.
+        with suppress(HttpError):
+            for payload in parse_inference(body, json_length, _FEATURES[:2], _MOST_ROWS, _small_signal()).payloads:
+                assert len(parse_payload(payload, WHOLE_WINDOW)) == _WINDOW_VALUES
         inference = parse_inference(body, json_length, _FEATURES, _MOST_ROWS)
         for payload in inference.payloads:
             assert len(parse_payload(payload, _FEATURES)) == len(_FEATURES)
@@ -139,6 +146,13 @@ def _answer_to(inference: "Inference") -> "Response":
     answered, refused = Scored("one.1", 1, "a", 0.5, 0.9, (0.9, 0.1)), Scored(refused="malformed: no")
     scored = [answered, *(refused for _ in inference.payloads[1:])]
     return inference_response(inference, scored, _labelled_manifest())
+
+
+@cache
+def _small_signal() -> "Signal":
+    from edge_agent.raw_signal import Signal, SignalChannel
+
+    return Signal(100.0, 3, 1, tuple(SignalChannel(name, ("mean",)) for name in _FEATURES[:2]))
 
 
 @cache

@@ -90,11 +90,19 @@ static void put_text(output *out, const text *value)
         memcpy(at, value->bytes, value->size);
 }
 
+/* Most counts are below 128, which is one byte each: these are written together. */
 static void put_counts(output *out, const pack *p, slice counts)
 {
     put_array(out, counts.n);
-    for (uint32_t i = 0; i < counts.n; i++)
-        put_unsigned(out, p->counts[counts.at + i]);
+    const uint32_t *count = &p->counts[counts.at];
+    uint32_t n_small = 0;
+    while (n_small < counts.n && count[n_small] < 0x80)
+        n_small++;
+    uint8_t *at = room_for(out, n_small);
+    for (uint32_t i = 0; at != NULL && i < n_small; i++)
+        at[i] = (uint8_t)count[i];
+    for (uint32_t i = n_small; i < counts.n; i++)
+        put_unsigned(out, count[i]);
 }
 
 static void put_names(output *out, const named_counts *named)

@@ -11,9 +11,11 @@ import pytest
 
 from broker.client import Endpoint
 from broker.enrolment import EnrolmentRules
+from broker.identity import Identity, Role
+from broker.identity_authority import make_request
 from broker.identity_folder import FleetFolder
 from edge_agent.clock import SystemClock
-from edge_agent.enrolment.identity_file import read_held
+from edge_agent.enrolment.identity_file import Held, read_held, write_identity
 from edge_agent.settings import load_settings
 from edge_agent.wiring import Agent
 from exporter.repository.carrying import export_update
@@ -34,7 +36,8 @@ from tests.integration.agent.station import Station
 from tests.receiver import Receiver
 from tests.waiting import wait_until
 
-YEAR_S = 365 * 86_400.0
+DAY_S = 86_400.0
+YEAR_S = 365 * DAY_S
 N_ROWS = 4000
 
 
@@ -157,6 +160,33 @@ class YearsOff:
 
     def utc_s(self) -> float:
         return self._clock.utc_s() + self._off_s
+
+
+def test_a_device_whose_certificate_ended_while_it_was_off_renews_and_connects(world: World):
+    long_ago_s = real_utc_s() - 40 * DAY_S
+    station = world.station()
+    state = station.folder / "state"
+    state.mkdir()
+    key, request = make_request()
+    with registrar_of(world.fleet, lambda: long_ago_s) as registrar:
+        identity = registrar.add(Identity(Role.DEVICE, "one"))
+        issued = registrar.sign(world.fleet.open_issuer(), request, identity)
+    ends_s = issued.not_after_utc_s
+    held = Held("one", "test", ends_s - 1, ends_s, long_ago_s, "127.0.0.1", world.broker.endpoint.port, "")
+    write_identity(state, held, key, issued.chain)
+    with Agent(load_settings(station.write_settings()), SystemClock()) as agent:
+        running = threading.Thread(target=agent.run)
+        running.start()
+        try:
+            # The broker refuses it: nobody renews it yet.
+            wait_until(lambda: "certificate verify failed" in world.broker.log.read_text(), 20)
+            assert world.receiver.status("one") is None
+            with running_endpoint(world.fleet, port=world.enrolment_port):
+                wait_until(lambda: world.receiver.status("one") is not None, 30)
+                wait_until(lambda: world.receiver.events("one", "certificate"), 20)
+        finally:
+            agent.stop()
+            running.join()
 
 
 @pytest.mark.parametrize("off_years", [-50, 25])

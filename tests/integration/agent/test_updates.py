@@ -2,6 +2,7 @@
 
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,26 @@ def test_a_switch_drops_no_row_and_mixes_no_window(one_fleet: Fleet):
     assert sum(w.rows_scored for w in windows) == 600
     station.stop()
     assert {answer["bundle"] for answer in station.answered_rows().values()} == {"toy/1", "toy/2"}
+
+
+def test_an_update_leaves_no_process_and_no_file_but_its_bundle(one_fleet: Fleet):
+    station = started_with_one(one_fleet)
+    assert station.process is not None
+    before = files_of(station)
+    second = one_fleet.updates.publish(2)
+    one_fleet.order(station, second)
+    one_fleet.wait_committed(station, second)
+    tasks = Path(f"/proc/{station.process.pid}/task")
+    wait_until(lambda: not any(task.read_text() for task in tasks.glob("*/children")), 10, "its child is gone")
+    new = files_of(station) - before
+    assert {name for name in new if not name.startswith("slots/b/")} == set()
+    assert {Path(name).name for name in new} == {"manifest.json", "model.onnx", "committed.json"}
+
+
+def files_of(station: Station) -> set[str]:
+    """Return the files in a station's state folder."""
+    state = station.folder / "state"
+    return {str(path.relative_to(state)) for path in state.rglob("*") if path.is_file()}
 
 
 def test_without_a_bundle_the_source_is_not_read(one_fleet: Fleet):

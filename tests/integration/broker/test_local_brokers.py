@@ -35,12 +35,13 @@ def kind(request) -> Kind:
     if found == "mosquitto" and find_mosquitto() is None:
         pytest.skip("no mosquitto is installed: apt-get install mosquitto")
     if found == "unpacked":
-        skip_without_unpacked(cache_folder())
+        skip_without_unpacked()
     return found
 
 
-def skip_without_unpacked(cache: Path) -> None:
+def skip_without_unpacked() -> None:
     """Unpack one unless it was before; skip where apt is not at hand, or reaches nothing."""
+    cache = cache_folder()
     try:
         if find_unpacked(cache) is None:
             unpack_mosquitto(cache)
@@ -148,7 +149,7 @@ def test_auto_falls_back_to_the_embedded_broker_when_the_installed_one_does_not_
 
 
 def test_auto_unpacks_a_mosquitto_where_none_is_installed(tmp_path, monkeypatch):
-    skip_without_unpacked(cache_folder())
+    skip_without_unpacked()
     monkeypatch.setattr("broker.mosquitto.find_mosquitto", lambda: None)
     broker = start_local_broker(tmp_path)
     try:
@@ -162,7 +163,7 @@ def test_auto_unpacks_a_mosquitto_where_none_is_installed(tmp_path, monkeypatch)
 @pytest.mark.slow
 def test_libraries_that_the_machine_has_not_are_unpacked_too_and_loaded_from_there(tmp_path, monkeypatch):
     real = shutil.which("dpkg-query")
-    skip_without_unpacked(cache_folder())
+    skip_without_unpacked()
     hiding = tmp_path / "bin" / "dpkg-query"
     hiding.parent.mkdir()
     hiding.write_text(f'#!/bin/sh\n{real} "$@" | grep -v -e libcjson -e libdlt2\n', encoding="ascii")
@@ -179,7 +180,7 @@ def test_libraries_that_the_machine_has_not_are_unpacked_too_and_loaded_from_the
 
 
 def test_an_unpacked_one_that_runs_no_longer_is_made_anew(tmp_path):
-    skip_without_unpacked(cache_folder())
+    skip_without_unpacked()
     program = tmp_path / "mosquitto" / "usr" / "sbin" / "mosquitto"
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")

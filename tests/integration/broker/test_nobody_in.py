@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -21,12 +22,14 @@ from broker.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter, shard_of
 from tests.fleet_broker import CLOCK, HOST, Credentials, TestFleet, link
 from tests.waiting import wait_until
-from trainer.monitoring.alerts import Alert
 from trainer.monitoring.fleet import refused_by_device
 from trainer.monitoring.floods import FloodReports
 from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
+
+if TYPE_CHECKING:
+    from trainer.monitoring.alerts import Alert
 
 pytestmark = [
     pytest.mark.mosquitto,

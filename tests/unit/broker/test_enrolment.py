@@ -275,6 +275,13 @@ def test_rotating_makes_the_tokens_of_the_name_before_worthless(world: World):
         world.enrol(token, "press-1")
 
 
+def test_a_certificate_that_is_not_the_registers_own_under_its_number_is_refused(world: World):
+    granted = world.enrol(world.registrar.make_token(DAY_S).text, "press-1")
+    world.register._db.execute("UPDATE certificates SET fingerprint = 'another'")
+    with pytest.raises(RefusedError, match="not in the fleet's register"):
+        world.renew(granted)
+
+
 def test_renewal_without_a_certificate_with_a_persons_or_with_anothers_is_refused(world: World, tmp_path: Path):
     anna = world.registrar.add(Identity(Role.OPERATOR, "anna"))
     _, request = make_request()

@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -130,6 +131,20 @@ def test_who_guesses_at_speed_is_told_to_come_later(fleet: FleetFolder):
         assert statuses == [403] * 5 + [429] * 3
         # Its own token does not help it now; that of others is not hurt.
         assert ask(server, a_context(fleet), "POST", "/enrol", a_body(a_token(fleet), "press-9"))[0] == 429
+
+
+def test_of_many_that_show_one_token_at_once_one_gets_a_certificate(server: EnrolmentServer, fleet: FleetFolder):
+    server._limits = Limits(failures=Budget(1000, 1000))
+    token = a_token(fleet)
+    bodies = []
+    for n in range(8):
+        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+        csr = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        pem = csr.public_bytes(serialization.Encoding.PEM).decode()
+        bodies.append(json.dumps({"token": token, "device": f"racer-{n}", "csr": pem}).encode())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda body: ask(server, a_context(fleet), "POST", "/enrol", body)[0], bodies))
+    assert sorted(answers) == [200] + [403] * 7
 
 
 def test_who_opens_connections_and_says_nothing_holds_up_nobody_for_long(fleet: FleetFolder):

@@ -9,8 +9,9 @@ from typer.testing import CliRunner, Result
 
 from broker.identity import IdentityError
 from broker.identity_authority import make_request
-from broker.identity_cli import app, read_passphrase
+from broker.identity_cli import app
 from broker.identity_folder import FleetFolder
+from broker.identity_options_cli import read_passphrase
 from tests.fleet_server import make_fleet
 
 RUN = CliRunner()
@@ -109,13 +110,20 @@ def test_a_person_gets_a_key_of_her_own_and_a_new_one_only_when_asked(fleet: Fle
     assert (key.stat().st_mode & 0o777, out.stat().st_mode & 0o777) == (0o600, 0o700)
     serialization.load_pem_private_key(key.read_bytes(), None)
     before = key.read_bytes()
-    assert "known already" in str(run(fleet, "person", "add", "operator:anna", "--out", str(out)).exception)
+    assert "is there already" in str(run(fleet, "person", "add", "operator:anna", "--out", str(out)).exception)
+    elsewhere = ("--out", str(tmp_path / "elsewhere"))
+    assert "known already" in str(run(fleet, "person", "add", "operator:anna", *elsewhere).exception)
     assert key.read_bytes() == before
     told(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")
     assert key.read_bytes() != before
     told(fleet, "person", "revoke", "operator:anna")
-    refused = run(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")
-    assert "is revoked" in str(refused.exception)
+    # What was signed for her before must not come back with her.
+    assert told(fleet, "person", "add", "operator:anna", "--out", str(out), "--again")["name"] == "operator:anna.1"
+    register = fleet.open_register()
+    view = register.view()
+    register.close()
+    assert ([identity.name for identity in view.active], view.revoked) == (["operator:anna.1"], ("operator:anna",))
+    assert "not known" in str(run(fleet, "person", "add", "reader:eve", "--out", str(out), "--again").exception)
 
 
 def test_a_folder_that_is_no_fleets_says_what_makes_one(tmp_path: Path):

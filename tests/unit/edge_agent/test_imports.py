@@ -59,6 +59,35 @@ print(json.dumps([code, answers.stat().st_size, sorted(sys.modules)]))
 """
 
 
+# What is not needed for the first row: the network, what is written behind it, and what took long for little.
+LATER = {
+    "_hashlib",
+    "broker.client",
+    "broker.packs",
+    "edge_agent.housekeeping",
+    "edge_agent.recorder",
+    "json",
+    "selectors",
+    "socket",
+    "ssl",
+    "zlib",
+}
+
+# Runs the agent until it begins with all that is not scoring, and tells what is loaded by then.
+EARLY_PROGRAM = """
+import os, sys
+class Watch:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "edge_agent.upkeep":
+            print(*sys.modules, flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Watch)
+from edge_agent.cli import main
+main(["run", "--settings", sys.argv[1]])
+"""
+
+
 def write_device(folder: Path, port: int) -> Path:
     """Write a state folder with a committed native bundle, rows, and settings; return the settings' file."""
     slot = SlotStore(folder / "state").folder("a")
@@ -104,6 +133,17 @@ def test_an_agent_with_a_native_table_has_loaded_neither_numpy_nor_another_runti
     assert code == 0
     assert answered_bytes > 0, ended.stderr
     assert UNWANTED & set(loaded) == set()
+
+
+def test_an_agent_has_loaded_nothing_that_its_first_row_does_not_need_when_it_begins_with_all_else(
+    tmp_path: Path, free_port: int
+):
+    settings = write_device(tmp_path, free_port)
+    arguments = [sys.executable, "-P", "-c", EARLY_PROGRAM, str(settings)]
+    ended = subprocess.run(arguments, capture_output=True, check=True, text=True, timeout=60)
+    loaded = set(ended.stdout.split())
+    assert "edge_agent.scoring.native_runtime" in loaded
+    assert (UNWANTED | LATER) & loaded == set()
 
 
 def test_the_version_that_is_told_is_that_of_the_distribution():

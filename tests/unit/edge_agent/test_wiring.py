@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from broker.messages import BundleRef
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
-from edge_agent.errors import OpeningError
+from edge_agent.errors import OpeningError, SettingsError
 from edge_agent.settings import load_settings
 from edge_agent.status_report import as_text, read_report
 from edge_agent.update.engine import Engine, TrialMeter, open_engine
@@ -132,6 +134,46 @@ def test_after_a_start_in_mid_trial_on_a_full_disk_what_is_committed_is_named_un
         finally:
             agent.stop()
             running.join()
+
+
+@pytest.mark.usefixtures("device")
+def test_what_the_link_cannot_do_ends_the_run_behind_the_first_row(start: Callable[[], Agent], tmp_path: Path):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    settings = tmp_path / "agent.toml"
+    answers = '[sink]\nkind = "json_lines"\npath = "answers.jsonl"\n'
+    settings.write_text(settings.read_text().replace("[repository]", 'ca = "ca.pem"\n[repository]') + answers)
+    with start() as agent, pytest.raises(SettingsError, match=r"broker\.ca"):
+        agent.run()
+    assert (tmp_path / "answers.jsonl").read_bytes().count(b"\n") > 0
+
+
+@pytest.mark.usefixtures("device")
+def test_a_start_that_changes_nothing_writes_no_record_of_updates(start: Callable[[], Agent], tmp_path: Path):
+    record = tmp_path / "state" / "update.json"
+    with start():
+        before = record.stat()
+    with start():
+        pass
+    assert (record.stat().st_ino, record.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("device")
+def test_an_agent_that_is_open_has_loaded_nothing_that_only_the_network_needs(
+    start: Callable[[], Agent], tmp_path: Path
+):
+    start().close()
+    program = f"""
+import sys
+from pathlib import Path
+from edge_agent.clock import SystemClock
+from edge_agent.settings import load_settings
+from edge_agent.wiring import Agent
+with Agent(load_settings(Path({str(tmp_path / "agent.toml")!r})), SystemClock()) as agent:
+    assert agent.status(is_online=False).bundle is not None
+    print(*sorted({{"broker.client", "ssl", "edge_agent.housekeeping", "edge_agent.upkeep"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""
 
 
 def _keep_closed(monkeypatch: pytest.MonkeyPatch, versions: set[int]) -> None:

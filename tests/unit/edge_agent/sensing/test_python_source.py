@@ -13,7 +13,6 @@ import pytest
 
 from edge_agent.errors import SettingsError
 from edge_agent.scoring.schema import Unreadable
-from edge_agent.sensing import plugin
 from edge_agent.sensing.inlet import Inlet
 from edge_agent.sensing.journal import Journal
 from edge_agent.sensing.json_rows import parse_packed_row
@@ -178,7 +177,7 @@ def test_code_that_always_breaks_is_called_again_and_told_once(tmp_path: Path, c
 )
 def test_code_that_is_not_there_is_a_problem_of_the_settings(name: str, said: str, monkeypatch: pytest.MonkeyPatch):
     installed = EntryPoints([EntryPoint("gauge", "json:loads", SOURCES)])
-    monkeypatch.setattr(plugin, "entry_points", installed.select)
+    monkeypatch.setattr("importlib.metadata.entry_points", installed.select)
     with pytest.raises(SettingsError, match=said) as refused:
         load_factory(SOURCES, name, "source.factory")
     assert "key 'source.factory'" in str(refused.value)

@@ -233,6 +233,20 @@ def test_settings_that_do_not_open_give_way_to_the_old_ones_at_the_same_row(
     assert rows == list(range(len(rows)))
 
 
+def test_certificates_that_cannot_be_used_give_way_to_the_old_settings_too(
+    running: Running, caplog: pytest.LogCaptureFixture
+):
+    running.start()
+    (running.folder / "ca.pem").write_text("no certificate")
+    running.write(("[repository]", 'ca = "ca.pem"\n[repository]'))
+    running.reload()
+    assert "cannot be opened with the new settings: key 'broker.ca'" in caplog.text
+    scored = len(running.rows("answers.jsonl"))
+    wait_until(lambda: len(running.rows("answers.jsonl")) > scored, 10, "it scores on")
+    running.stop()
+    assert running.error is None
+
+
 def test_where_the_disk_is_full_the_agent_does_not_leave_and_nothing_is_lost(
     running: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
