@@ -122,7 +122,8 @@ def resolve_as(name: str, port: int, addresses: tuple[str, ...], real=socket.get
     """Return a resolver that knows a name of several addresses, as a name server does."""
 
     def resolve(host, wanted, *others, **options):
-        if host != name or wanted != port:
+        # The link hands the name over as bytes.
+        if host not in {name, name.encode()} or wanted != port:
             return real(host, wanted, *others, **options)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
