@@ -30,8 +30,8 @@ import pytest
 
 from benchmarks.small_bundles import SEED, SmallBundle, make_bundle
 from benchmarks.timing import alternate
-from broker.local import start_local_broker
 from broker.messages import Status
+from broker.servers.local import start_local_broker
 from broker.topics import DeviceId, FleetId
 from edge_agent.agent import ScoringLoop
 from edge_agent.clock import SystemClock

@@ -17,11 +17,11 @@ import pytest
 
 from benchmarks.conftest import RecordRatio
 from broker import frames
-from broker.bare_client import BareClient
 from broker.client import Endpoint
-from broker.identity import Role
-from broker.mosquitto import find_mosquitto
-from broker.nats import find_nats_server
+from broker.identity.names import Role
+from broker.servers.bare_client import BareClient
+from broker.servers.mosquitto import find_mosquitto
+from broker.servers.nats import find_nats_server
 from broker.topics import Channel, DeviceId, FleetId, Topic, device_filters
 from tests.fleet_broker import Credentials, TestFleet
 from tests.nats_nodes import Nodes, running_nodes

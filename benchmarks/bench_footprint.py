@@ -26,7 +26,7 @@ from benchmarks.footprint import (
     write_settings,
 )
 from benchmarks.small_bundles import SmallBundle, make_bundle
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from edge_agent.bundle import MANIFEST_NAME, parse_manifest
 from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository

@@ -33,10 +33,10 @@ from benchmarks.wire_fleet import (  # noqa: F401 - run here, so that their figu
     fleet_store,
 )
 from broker.client import Endpoint, WireClient
-from broker.local import start_local_broker
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
-from broker.mosquitto import find_mosquitto
 from broker.packs import pack_windows, parse_each, unpack
+from broker.servers.local import start_local_broker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic, shard_of
 from edge_agent.clock import SystemClock
 from trainer.monitoring.receiver import Monitor, filters_of

@@ -9,9 +9,9 @@ from typing import Final
 
 from benchmarks.fleet_load import FLEET
 from broker.client import Endpoint
-from broker.local import pick_free_port
 from broker.messages import MAX_PACKET_BYTES
-from broker.mosquitto import find_mosquitto
+from broker.servers.local import pick_free_port
+from broker.servers.mosquitto import find_mosquitto
 
 _START_S: Final = 30.0
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")

@@ -26,7 +26,7 @@ from broker import frames
 from broker.client import Delivery, Endpoint, WireClient
 from broker.frames import FrameReader
 from broker.messages import Epoch, RecordKey, Status, encode, encode_body, encode_record
-from broker.mosquitto import find_mosquitto
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, Topic
 from edge_agent.clock import SystemClock
 from trainer.monitoring.fleet import intake_totals

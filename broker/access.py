@@ -17,7 +17,7 @@ import enum
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from broker.identity import Fleet, Identity, Role, parse_identity
+from broker.identity.names import Fleet, Identity, Role, parse_identity
 from broker.topics import LAYOUT, ROOT, RULES, Channel, DeviceId, FleetId, Topic, Writer, fleet_filter, shard_of
 
 

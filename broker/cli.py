@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from broker import check_cli, server_cli
+from broker.commands import checking, serving
 from broker.errors import BrokerError
 from broker.topics import Channel, parse_fleet
 
 if TYPE_CHECKING:
-    from broker.broker_process import LocalBroker
+    from broker.servers.process import LocalBroker
 
 _LOCAL_PORT: Final = 1883
 
@@ -53,9 +53,9 @@ def up(
         Path | None, typer.Option(help="Keeps configuration, log and retained messages; default: a temporary one.")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; without --fleet, loopback only.")] = None,
-    fleet: server_cli.FleetFolderOption = None,
+    fleet: serving.FleetFolderOption = None,
     *,
-    exact: server_cli.ExactOption = False,
+    exact: serving.ExactOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a sentence.")] = False,
 ) -> None:
     """Start a broker, print where it listens, and run it until Ctrl-C.
@@ -68,7 +68,7 @@ def up(
     with contextlib.ExitStack() as closing:
         try:
             if fleet is not None:
-                running = server_cli.start(closing, fleet, folder, host=host, port=port, exact=exact)
+                running = serving.start(closing, fleet, folder, host=host, port=port, exact=exact)
             else:
                 running = _start_local(closing, folder, host=host, port=port, kind=kind)
             _say(running.broker, as_json=as_json)
@@ -82,20 +82,20 @@ def up(
     raise typer.Exit(1)
 
 
-broker_app.command("render")(server_cli.render)
-broker_app.command("check")(check_cli.check)
+broker_app.command("render")(serving.render)
+broker_app.command("check")(checking.check)
 
 
 def _start_local(
     closing: contextlib.ExitStack, folder: Path | None, *, host: str | None, port: int | None, kind: BrokerKind
-) -> server_cli.Running:
-    from broker.local import start_local_broker, verify_local
+) -> serving.Running:
+    from broker.servers.local import start_local_broker, verify_local
 
     verify_local(host)
     place = folder or Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="fieldloop-broker-")))
     broker = start_local_broker(place, port=_LOCAL_PORT if port is None else port, kind=kind.value)
     closing.callback(broker.stop)
-    return server_cli.Running(broker, broker.process.wait)
+    return serving.Running(broker, broker.process.wait)
 
 
 def _say(broker: "LocalBroker", *, as_json: bool) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.bare_client import BareClient, Will
-from broker.fleet_broker import FleetBroker
-from broker.identity import Identity, Role
-from broker.identity_authority import make_request
-from broker.identity_folder import FleetFile, FleetFolder, init_fleet
-from broker.identity_registrar import Registrar
-from broker.local import pick_free_port
-from broker.mosquitto import find_mosquitto
-from broker.mosquitto_server import ServerPlan
+from broker.identity.authority import make_request
+from broker.identity.folder import FleetFile, FleetFolder, init_fleet
+from broker.identity.names import Identity, Role
+from broker.identity.registrar import Registrar
+from broker.servers.bare_client import BareClient, Will
+from broker.servers.fleet import FleetBroker
+from broker.servers.local import pick_free_port
+from broker.servers.mosquitto import find_mosquitto
+from broker.servers.mosquitto_server import ServerPlan
 from edge_agent.clock import SystemClock
 
 HOST = "127.0.0.1"

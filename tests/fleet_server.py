@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.client import Endpoint
-from broker.enrolment import EnrolmentRules
-from broker.enrolment_limits import Limits
-from broker.enrolment_server import Bounds, EnrolmentServer
-from broker.identity_folder import FleetFile, FleetFolder, init_fleet
-from broker.identity_registrar import Registrar
-from broker.mosquitto import READY_PATTERN, find_mosquitto
+from broker.enrolment.decisions import EnrolmentRules
+from broker.enrolment.limits import Limits
+from broker.enrolment.server import Bounds, EnrolmentServer
+from broker.identity.folder import FleetFile, FleetFolder, init_fleet
+from broker.identity.registrar import Registrar
+from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
 from tests.waiting import wait_until
 
 PASSPHRASE = b"correct horse battery staple"

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.broker_process import LocalBroker, start_broker_process
 from broker.client import Endpoint
-from broker.local import pick_free_port
-from broker.nats import CONFIG_NAME, READY_PATTERN, Limits, Node, find_nats_server
-from broker.nats_cluster import write_cluster
+from broker.servers.local import pick_free_port
+from broker.servers.nats import CONFIG_NAME, READY_PATTERN, Limits, Node, find_nats_server
+from broker.servers.nats_cluster import write_cluster
+from broker.servers.process import LocalBroker, start_broker_process
 from tests.fleet_broker import CLOCK, TestFleet
 from tests.waiting import wait_until
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.client import Endpoint
-from broker.mosquitto import READY_PATTERN, find_mosquitto
+from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
 from tests.waiting import wait_until
 
 # P-256, as small devices use it.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from edge_agent.clock import Clock
 from tests.crash.device import Device
 from tests.crash.nursery import Nursery

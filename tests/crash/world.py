@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef
+from broker.servers.local import LocalBroker, start_local_broker
 from edge_agent.bundle import TrialRules
 from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository, publish_bundle

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from broker.identity_fleet_cli import fleet_app
-from broker.identity_options_cli import JsonOption, PassphraseOption
+from broker.commands.fleets import fleet_app
+from broker.commands.options import JsonOption, PassphraseOption
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(fleet_app, name="fleet")
@@ -30,8 +30,8 @@ def fleet_init(
 
     FOLDER/offline then holds the root's key, encrypted, and the root keys of the update repository: carry it away.
     """
-    from broker.identity_folder import FleetFile, init_fleet
-    from broker.identity_options_cli import read_passphrase
+    from broker.commands.options import read_passphrase
+    from broker.identity.folder import FleetFile, init_fleet
     from edge_agent.clock import SystemClock
     from exporter.repository.repository import init_repository
 

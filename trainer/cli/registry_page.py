@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from broker.orphan_guard import guarded
+from broker.servers.orphan_guard import guarded
 from edge_agent.clock import Clock
 from trainer.errors import RegistryError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.client import Endpoint
-from broker.orphan_guard import guarded
+from broker.servers.orphan_guard import guarded
 from broker.topics import DeviceId, parse_device
 from trainer.demo.shares import Share
 from trainer.errors import RunError

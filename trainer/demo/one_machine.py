@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef
+from broker.servers.local import LocalBroker, start_local_broker
 from broker.topics import FleetId
 from edge_agent.clock import Clock
 from exporter.repository.repository import init_repository, publish_bundle

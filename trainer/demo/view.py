@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from broker.local import LocalBroker
 from broker.messages import BundleRef
+from broker.servers.local import LocalBroker
 from exporter.proof.report_text import report_table
 from trainer.console.fleet import fleet_table, read_fleet
 from trainer.console.steps import StepLines

@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 import pytest
 
 from broker.client import Delivery, Endpoint, WireClient
-from broker.local import LocalBroker, start_local_broker
 from broker.messages import Body
-from broker.mosquitto import find_mosquitto
+from broker.servers.local import LocalBroker, start_local_broker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Topic
 from tests.waiting import wait_until
 

@@ -13,9 +13,9 @@ import pytest
 from broker.backoff import STEADY_S
 from broker.client import Endpoint
 from broker.errors import LinkError
-from broker.local import start_local_broker
 from broker.messages import MAX_BYTES, MessageTooLargeError, Status, encode, parse, parse_as
 from broker.packs import unpack
+from broker.servers.local import start_local_broker
 from broker.topics import RULES, Channel, Topic, fleet_filter, parse_device, parse_fleet
 from tests.raw_mqtt import RAW_CONNECT, publish_raw
 from tests.unit.broker.wire_examples import EXAMPLES, PRESENT, file_of, present_payload

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from edge_agent.clock import SystemClock
 from edge_agent.errors import RowError
 from edge_agent.sensing import outlet as outlet_module

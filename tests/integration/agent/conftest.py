@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef, Desired
+from broker.servers.local import LocalBroker, start_local_broker
 from broker.topics import Channel
 from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository, publish_bundle

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from tests.integration.agent.conftest import Fleet
 from tests.integration.agent.station import Station
 from tests.integration.agent.test_updates import SLOWLY, start_with, started_with_one

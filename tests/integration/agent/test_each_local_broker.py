@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from broker.local import LocalBroker, start_local_broker
 from broker.messages import BundleRef, Desired, encode
-from broker.mosquitto import find_mosquitto
+from broker.servers.local import LocalBroker, start_local_broker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic
 from edge_agent.clock import SystemClock
 from tests.bundles import write_rows

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from broker.client import Endpoint
-from broker.enrolment import EnrolmentRules
-from broker.identity import Identity, Role
-from broker.identity_authority import make_request
-from broker.identity_folder import FleetFolder
+from broker.enrolment.decisions import EnrolmentRules
+from broker.identity.authority import make_request
+from broker.identity.folder import FleetFolder
+from broker.identity.names import Identity, Role
 from edge_agent.clock import SystemClock
 from edge_agent.enrolment.identity_file import Held, read_held, write_identity
 from edge_agent.settings import load_settings

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from broker.local import LocalBroker, start_local_broker
+from broker.servers.local import LocalBroker, start_local_broker
 from edge_agent.clock import SystemClock
 from edge_agent.link import open_tls
 from edge_agent.sensing.mqtt_link import MqttLink, MqttPlace

@@ -4,7 +4,7 @@ import sys
 import threading
 from pathlib import Path
 
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 
 if __name__ == "__main__":
     match sys.argv[2]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from broker.access import Access, may, render_rules
-from broker.bare_client import REFUSED, BareClient
-from broker.broker_process import LocalBroker, start_broker_process
 from broker.client import Endpoint
-from broker.local import pick_free_port
-from broker.mosquitto import READY_PATTERN, find_mosquitto
+from broker.servers.bare_client import REFUSED, BareClient
+from broker.servers.local import pick_free_port
+from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
+from broker.servers.process import LocalBroker, start_broker_process
 from broker.topics import SHARDS, Channel, DeviceId, shard_of
 from tests.unit.broker.test_access import BOTH_FORMS, FLEET
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker.bare_client import BareClient
-from broker.broker_process import LocalBroker, start_broker_process
 from broker.cli import app
 from broker.client import Endpoint
-from broker.identity import Role
-from broker.local import pick_free_port, start_local_broker
-from broker.mosquitto import find_mosquitto
+from broker.identity.names import Role
+from broker.servers.bare_client import BareClient
+from broker.servers.local import pick_free_port, start_local_broker
+from broker.servers.mosquitto import find_mosquitto
+from broker.servers.process import LocalBroker, start_broker_process
 from broker.topics import Channel, FleetId, fleet_filter
 from tests.fleet_broker import TestFleet, link
 

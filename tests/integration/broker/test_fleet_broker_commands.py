@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker.bare_client import BareClient
 from broker.cli import app
 from broker.client import Endpoint
 from broker.errors import BrokerStartError
-from broker.fleet_broker import FleetBroker
-from broker.identity import Role
-from broker.mosquitto import find_mosquitto
+from broker.identity.names import Role
+from broker.servers.bare_client import BareClient
+from broker.servers.fleet import FleetBroker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter
 from tests.fleet_broker import TestFleet
 from tests.waiting import wait_until

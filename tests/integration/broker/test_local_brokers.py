@@ -15,13 +15,13 @@ from typing import Literal
 
 import pytest
 
-from broker import broker_process, local
 from broker.client import Delivery, Endpoint, WireClient
 from broker.errors import BrokerStartError
-from broker.local import LOG_NAME, start_local_broker
-from broker.mosquitto import find_mosquitto
+from broker.servers import local, process
+from broker.servers.local import LOG_NAME, start_local_broker
+from broker.servers.mosquitto import find_mosquitto
+from broker.servers.unpacked import cache_folder, find_unpacked, unpack_mosquitto
 from broker.topics import Channel, Topic, fleet_filter, parse_device, parse_fleet
-from broker.unpacked import cache_folder, find_unpacked, unpack_mosquitto
 from tests.waiting import wait_until
 
 FLEET = parse_fleet("stations")
@@ -150,7 +150,7 @@ def test_auto_falls_back_to_the_embedded_broker_when_the_installed_one_does_not_
 
 def test_auto_unpacks_a_mosquitto_where_none_is_installed(tmp_path, monkeypatch):
     skip_without_unpacked()
-    monkeypatch.setattr("broker.mosquitto.find_mosquitto", lambda: None)
+    monkeypatch.setattr("broker.servers.mosquitto.find_mosquitto", lambda: None)
     broker = start_local_broker(tmp_path)
     try:
         assert broker.kind == "unpacked"
@@ -196,7 +196,7 @@ def test_a_broker_that_never_becomes_ready_is_ended_and_told(tmp_path, monkeypat
     silent.write_text("#!/bin/sh\necho starting; exec sleep 60\n", encoding="ascii")
     silent.chmod(0o755)
     monkeypatch.setenv("PATH", f"{silent.parent}:{os.environ['PATH']}")
-    monkeypatch.setattr(broker_process, "_START_S", 0.5)
+    monkeypatch.setattr(process, "_START_S", 0.5)
     before = children()
 
     with pytest.raises(BrokerStartError, match=r"not ready after 0\.5 s:\nstarting"):
@@ -283,7 +283,7 @@ def test_the_command_ends_with_an_error_when_its_broker_dies(broker_up):
 
 
 def test_the_embedded_broker_as_a_program_refuses_another_interface(tmp_path):
-    command = [sys.executable, "-m", "broker.embedded", "--host", "0.0.0.0", "--port", "1883"]  # noqa: S104
+    command = [sys.executable, "-m", "broker.servers.embedded", "--host", "0.0.0.0", "--port", "1883"]  # noqa: S104
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
     assert "listens on loopback only, not on '0.0.0.0'" in result.stderr

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from broker.access import Access, may
-from broker.bare_client import REFUSED, BareClient, Received, RefusedError, Will
 from broker.client import Delivery, WireClient
 from broker.errors import LinkError
-from broker.identity import Role
+from broker.identity.names import Role
 from broker.messages import MAX_BYTES, MAX_PACKET_BYTES
-from broker.nats import find_nats_server
+from broker.servers.bare_client import REFUSED, BareClient, Received, RefusedError, Will
+from broker.servers.nats import find_nats_server
 from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic, device_filters, fleet_filter, shard_of
 from tests.fleet_broker import Credentials, TestFleet
 from tests.nats_nodes import HOST, Nodes, running_nodes

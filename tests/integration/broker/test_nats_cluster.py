@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.bare_client import REFUSED, BareClient, Will
 from broker.client import Delivery, Endpoint
 from broker.errors import LinkError
-from broker.identity import Role
+from broker.identity.names import Role
 from broker.messages import Event, Status, Stored, encode_body, parse_as
-from broker.nats import Node, find_nats_server
+from broker.servers.bare_client import REFUSED, BareClient, Will
+from broker.servers.nats import Node, find_nats_server
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter
 from edge_agent.clock import SystemClock
 from edge_agent.link import DeviceLink

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from broker.bare_client import REFUSED, BareClient, Will, encode_length, packet
 from broker.client import Endpoint, WireClient
 from broker.errors import LinkError
-from broker.fleet_broker import FleetBroker
-from broker.identity import Identity, Role
-from broker.identity_authority import make_request
+from broker.identity.authority import make_request
+from broker.identity.names import Identity, Role
 from broker.messages import MAX_PACKET_BYTES, BundleRef, Event, RecordKey, encode_body, encode_record
-from broker.mosquitto import find_mosquitto
+from broker.servers.bare_client import REFUSED, BareClient, Will, encode_length, packet
+from broker.servers.fleet import FleetBroker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter, shard_of
 from tests.fleet_broker import CLOCK, HOST, Credentials, TestFleet, link
 from tests.waiting import wait_until

@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 
-from broker import orphan_guard
-from broker.orphan_guard import guarded
+from broker.servers import orphan_guard
+from broker.servers.orphan_guard import guarded
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:

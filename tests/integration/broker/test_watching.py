@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from broker.client import WireClient
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from broker.topics import Channel, DeviceId, FleetId, Topic
 from tests.conftest import REPOSITORY
 from tests.unit.broker.wire_examples import present_payload

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.local import start_local_broker
 from broker.messages import BundleRef, Desired
+from broker.servers.local import start_local_broker
 from broker.topics import Channel
 from edge_agent.bundle import MANIFEST_NAME, encode_manifest
 from edge_agent.clock import SystemClock

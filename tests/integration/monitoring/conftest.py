@@ -7,9 +7,9 @@ import pytest
 
 from broker.client import WireClient
 from broker.errors import LinkError
-from broker.local import start_local_broker
 from broker.messages import Status, Stored, encode, parse_as
-from broker.mosquitto import find_mosquitto
+from broker.servers.local import start_local_broker
+from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, device_filters
 from edge_agent.clock import SystemClock
 from tests.unit.trainer.simulated_fleet import FLEET, SimulatedDevice

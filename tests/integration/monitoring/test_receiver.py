@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from broker.client import Delivery
-from broker.local import start_local_broker
 from broker.messages import Label, Labels, Sample, Samples, encode
+from broker.servers.local import start_local_broker
 from broker.topics import SHARDS, Channel, shard_of
 from tests.raw_mqtt import publish_raw
 from tests.unit.trainer.simulated_fleet import draw_window, make_manifest

@@ -3,7 +3,7 @@
 import pytest
 
 from broker.access import Access, channels_of, may, render_rules, rights_table
-from broker.identity import Fleet, Identity, IdentityError, Role
+from broker.identity.names import Fleet, Identity, IdentityError, Role
 from broker.topics import RULES, Channel, DeviceId, FleetId, Topic, Writer, shard_of
 
 PLANT = FleetId("plant")

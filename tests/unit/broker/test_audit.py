@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from broker.audit import AuditedPublisher, AuditError, AuditLog, read_log, verify_log
-from broker.audit_cli import app
+from broker.commands.audits import app
 from broker.errors import LinkError
 from broker.messages import BundleRef, Command, Desired, RollBack, Status, encode
 from broker.topics import Channel, DeviceId, FleetId, Topic

@@ -99,7 +99,7 @@ def test_only_what_is_wanted_is_taken_and_subscribed_to():
 
 
 def test_a_broker_is_a_host_and_a_port():
-    assert parse_endpoint("broker.local:8883") == Endpoint("broker.local", 8883)
+    assert parse_endpoint("broker.servers.local:8883") == Endpoint("broker.servers.local", 8883)
     assert parse_endpoint("[::1]:1883") == Endpoint("::1", 1883)
     for wrong in ("broker", ":1", "a:", "a:x", "a:0", "a:65536", "a:²"):
         with pytest.raises(WatchError, match="expected HOST:PORT"):

@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.identity import parse_identity
-from broker.identity_authority import SigningRequest, make_request
-from broker.identity_folder import FleetFolder
+from broker.identity.authority import SigningRequest, make_request
+from broker.identity.folder import FleetFolder
+from broker.identity.names import parse_identity
 from edge_agent.enrolment.claim_token import read_token
 from edge_agent.enrolment.identity_file import IDENTITY_NAME, NEXT_KEY_NAME, read_held, write_identity
 from edge_agent.enrolment.messages import EnrolmentOrder, EnrolmentReport

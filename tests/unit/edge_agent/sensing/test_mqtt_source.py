@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.local import start_local_broker
+from broker.servers.local import start_local_broker
 from edge_agent.clock import SystemClock
 from edge_agent.scoring.schema import Unreadable
 from edge_agent.sensing import mqtt_source

@@ -1,0 +1,1 @@
+"""The commands of the broker package, one module a topic."""

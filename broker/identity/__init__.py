@@ -1,0 +1,1 @@
+"""Who is who in a fleet: names, certificates, the authority that signs them, the register of what was issued."""
