@@ -52,31 +52,50 @@ class Will(Struct, frozen=True):
     retained: bool
 
 
+def encode_length(n_bytes: int) -> bytes:
+    """Return the length of a packet's body as digits of seven bits, the least first (2.2.3)."""
+    digits, rest = b"", n_bytes
+    while rest or not digits:
+        rest, digit = rest >> 7, rest & 0x7F
+        digits += bytes([digit | (_MORE_DIGITS if rest else 0)])
+    return digits
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """Return a packet: its first byte, its length, its body."""
+    return bytes([first]) + encode_length(len(body)) + body
+
+
+def text(encoded: bytes) -> bytes:
+    """Return a text as packets carry it: its length in two bytes, then itself (1.5.3)."""
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
 def connect(client_id: str, keepalive_s: int, *, clean_session: bool, will: Will | None) -> bytes:
     """Return the packet that opens a link."""
     flags = _CLEAN_SESSION if clean_session else 0
-    content = _text(client_id.encode())
+    content = text(client_id.encode())
     if will is not None:
         flags |= _WILL_QOS_1 | (_WILL_RETAINED if will.retained else 0)
-        content += _text(will.topic) + _text(will.payload)
-    return _packet(_CONNECT, _PROTOCOL + bytes([flags]) + keepalive_s.to_bytes(2, "big") + content)
+        content += text(will.topic) + text(will.payload)
+    return packet(_CONNECT, _PROTOCOL + bytes([flags]) + keepalive_s.to_bytes(2, "big") + content)
 
 
 def subscribe(packet_id: int, filters: Sequence[tuple[str, int]]) -> bytes:
     """Return the packet that asks for filters, each with the quality of service that is granted at most."""
-    wanted = b"".join(_text(topic_filter.encode()) + bytes([qos]) for topic_filter, qos in filters)
-    return _packet(_SUBSCRIBE, packet_id.to_bytes(2, "big") + wanted)
+    wanted = b"".join(text(topic_filter.encode()) + bytes([qos]) for topic_filter, qos in filters)
+    return packet(_SUBSCRIBE, packet_id.to_bytes(2, "big") + wanted)
 
 
 def publish(topic: bytes, payload: bytes, packet_id: int, *, retained: bool) -> bytes:
     """Return a message with QoS 1."""
     first = _PUBLISH_ONCE_OR_MORE | (RETAINED if retained else 0)
-    return _packet(first, _text(topic) + packet_id.to_bytes(2, "big") + payload)
+    return packet(first, text(topic) + packet_id.to_bytes(2, "big") + payload)
 
 
-def resent(packet: bytes) -> bytes:
+def resent(message: bytes) -> bytes:
     """Return a message of `publish` as it is sent again."""
-    return bytes([packet[0] | _RESENT]) + packet[1:]
+    return bytes([message[0] | _RESENT]) + message[1:]
 
 
 def acknowledge(packet_id: int) -> bytes:
@@ -166,15 +185,3 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
         if digit < _MORE_DIGITS:
             return at + place + 1, length
     raise FrameError("a packet whose length has more than four digits")
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    length, rest = b"", len(body)
-    while rest or not length:
-        rest, digit = rest >> 7, rest & 0x7F
-        length += bytes([digit | (_MORE_DIGITS if rest else 0)])
-    return bytes([first]) + length + body
-
-
-def _text(text: bytes) -> bytes:
-    return len(text).to_bytes(2, "big") + text

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from broker import frames
 from broker.client import Endpoint
 from broker.errors import LinkError
+from broker.frames import FrameError, FrameReader, packet, text
 
-_CONNECT, _CONNACK, _PUBLISH, _PUBACK = 0x10, 0x20, 0x30, 0x40
-_SUBSCRIBE, _SUBACK, _PINGREQ, _PINGRESP, _DISCONNECT = 0x82, 0x90, 0xC0, 0xD0, 0xE0
-_MAX_LENGTH_BYTES: Final = 4
+_CONNECT: Final = 0x10
+_DUPLICATE: Final = 0x08
 _MAX_PACKET_BYTES: Final = 8 << 20
-REFUSED: Final = 0x80
+REFUSED: Final = frames.REFUSED_FILTER
 _REASONS: Final = {
     1: "unacceptable protocol version",
     2: "client id rejected",
@@ -91,7 +92,8 @@ class BareClient:
         self.received: deque[Received] = deque()
         self._acknowledges = acknowledges
         self._packet_id = 0
-        self._buffer = b""
+        self._reader = FrameReader(_MAX_PACKET_BYTES)
+        self._packets: deque[tuple[int, bytes]] = deque()
         try:
             plain = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
         except OSError as error:
@@ -99,7 +101,7 @@ class BareClient:
         try:
             self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=endpoint.host)
             self._send(_connect_packet(client_id, clean=clean, will=will, user=user, keepalive_s=keepalive_s))
-            answer = self._wait_for(_CONNACK)
+            answer = self._wait_for(frames.CONNACK)
         except (OSError, LinkError) as error:
             plain.close()
             raise error if isinstance(error, LinkError) else LinkError(f"{endpoint}: {error}") from error
@@ -126,21 +128,21 @@ class BareClient:
         """
         name = topic.encode() if isinstance(topic, str) else topic
         packet_id = self._next_id()
-        body = _text(name) + (packet_id if qos else b"") + payload
-        self._send(packet(_PUBLISH | qos << 1 | int(retained), body))
+        body = text(name) + (packet_id if qos else b"") + payload
+        self._send(packet(frames.PUBLISH | qos << 1 | int(retained), body))
         if qos:
-            self._wait_for(_PUBACK, lambda body: body[:2] == packet_id)
+            self._wait_for(frames.PUBACK, lambda body: body[:2] == packet_id)
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> int:
         """Subscribe; return the QoS that was granted, or `REFUSED`."""
         packet_id = self._next_id()
-        self._send(packet(_SUBSCRIBE, packet_id + _text(topic_filter.encode()) + bytes([qos])))
-        return self._wait_for(_SUBACK, lambda body: body[:2] == packet_id)[2]
+        self._send(frames.subscribe(int.from_bytes(packet_id, "big"), [(topic_filter, qos)]))
+        return self._wait_for(frames.SUBACK, lambda body: body[:2] == packet_id)[2]
 
     def ping(self) -> None:
         """Return once the broker has answered: what it sent before has been received then."""
-        self._send(packet(_PINGREQ, b""))
-        self._wait_for(_PINGRESP)
+        self._send(frames.PING)
+        self._wait_for(frames.PINGRESP)
 
     def take(self, timeout_s: float) -> Received | None:
         """Return the next message; None when none comes in time or the link has ended."""
@@ -176,7 +178,7 @@ class BareClient:
     def close(self) -> None:
         """End the link with a goodbye; the will is not published."""
         try:
-            self._socket.sendall(packet(_DISCONNECT, b""))
+            self._socket.sendall(frames.GOODBYE)
         except OSError:
             pass  # It ended before.
         finally:
@@ -198,76 +200,42 @@ class BareClient:
                 got, body = self._read_packet()
             except OSError as error:
                 raise LinkError(f"{self.endpoint}: no answer: {error}") from error
-            if got & 0xF0 == kind & 0xF0 and fits(body):
+            if got & frames.KIND == kind and fits(body):
                 return body
 
     def _read_packet(self) -> tuple[int, bytes]:
         """Read one packet whole; on a timeout nothing of it is lost."""
-        while True:
-            parsed = _split(self._buffer)
-            if parsed is not None:
-                kind, body, self._buffer = parsed
-                if kind & 0xF0 == _PUBLISH:
-                    self._take_publish(kind, body)
-                return kind, body
+        while not self._packets:
             data = self._socket.recv(65536)
             if not data:
                 raise LinkError(f"{self.endpoint}: the broker ended the link")
-            self._buffer += data
+            try:
+                self._packets.extend(self._reader.feed(data))
+            except FrameError as error:
+                raise LinkError(f"{self.endpoint}: {error}") from error
+        kind, body = self._packets.popleft()
+        if kind & frames.KIND == frames.PUBLISH:
+            self._take_publish(kind, body)
+        return kind, body
 
     def _take_publish(self, kind: int, body: bytes) -> None:
-        qos = kind >> 1 & 3
-        length = struct.unpack_from(">H", body)[0]
-        topic, rest = body[2 : 2 + length], body[2 + length :]
-        if qos:
-            packet_id, rest = rest[:2], rest[2:]
-            if self._acknowledges:
-                self._send(packet(_PUBACK, packet_id))
-        self.received.append(Received(topic.decode(errors="replace"), rest, qos, bool(kind & 1), bool(kind & 8)))
-
-
-def packet(kind: int, body: bytes) -> bytes:
-    """Return a packet: its first byte, its length, its body."""
-    return bytes([kind]) + encode_length(len(body)) + body
-
-
-def encode_length(length: int) -> bytes:
-    """Return a length as MQTT writes it: seven bits a byte, the least first (3.1.1, 2.2.3)."""
-    out = bytearray()
-    while True:
-        length, low = divmod(length, 128)
-        out.append(low | (128 if length else 0))
-        if not length:
-            return bytes(out)
-
-
-def _split(data: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return kind, body and what follows, of the first packet; None while it is not whole."""
-    length = 0
-    for index in range(_MAX_LENGTH_BYTES):
-        if len(data) < index + 2:
-            return None
-        length |= (data[index + 1] & 127) << (7 * index)
-        if not data[index + 1] & 128:
-            if length > _MAX_PACKET_BYTES:
-                raise LinkError(f"the broker announces a packet of {length} bytes")
-            begin = index + 2
-            return (
-                (data[0], data[begin : begin + length], data[begin + length :]) if len(data) >= begin + length else None
-            )
-    raise LinkError("the broker sent no MQTT packet")
-
-
-def _text(data: bytes) -> bytes:
-    return struct.pack(">H", len(data)) + data
+        try:
+            topic, packet_id, payload = frames.parse_message(kind, body)
+        except FrameError as error:
+            raise LinkError(f"{self.endpoint}: {error}") from error
+        if packet_id is not None and self._acknowledges:
+            self._send(frames.acknowledge(packet_id))
+        name, is_duplicate = topic.decode(errors="replace"), bool(kind & _DUPLICATE)
+        qos, is_retained = int(packet_id is not None), bool(kind & frames.RETAINED)
+        self.received.append(Received(name, payload, qos, is_retained, is_duplicate))
 
 
 def _connect_packet(client_id: str, *, clean: bool, will: Will | None, user: str | None, keepalive_s: int) -> bytes:
     flags = (2 if clean else 0) | (0x80 if user is not None else 0)
-    tail = _text(client_id.encode())
+    tail = text(client_id.encode())
     if will is not None:
         flags |= 4 | 1 << 3 | (0x20 if will.retained else 0)
-        tail += _text(will.topic.encode()) + _text(will.payload)
+        tail += text(will.topic.encode()) + text(will.payload)
     if user is not None:
-        tail += _text(user.encode())
-    return packet(_CONNECT, _text(b"MQTT") + bytes([4, flags]) + struct.pack(">H", keepalive_s) + tail)
+        tail += text(user.encode())
+    return packet(_CONNECT, text(b"MQTT") + bytes([4, flags]) + struct.pack(">H", keepalive_s) + tail)

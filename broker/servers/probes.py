@@ -15,8 +15,9 @@ from typing import Final
 
 from broker.client import Endpoint
 from broker.errors import LinkError
+from broker.frames import encode_length
 from broker.messages import MAX_BYTES, MAX_PACKET_BYTES
-from broker.servers.bare_client import REFUSED, BareClient, RefusedError, Will, encode_length
+from broker.servers.bare_client import REFUSED, BareClient, RefusedError, Will
 from broker.topics import Channel, DeviceId, FleetId, Topic
 
 _ANSWER_S: Final = 5.0
