@@ -41,9 +41,10 @@ from broker.messages import (
     parse_as,
 )
 from broker.packs import pack_windows, unpack
+from broker.tls import open_tls
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter
 from edge_agent.clock import SystemClock
-from edge_agent.link import DeviceLink, open_tls
+from edge_agent.link import DeviceLink
 from edge_agent.settings import BrokerSettings, TelemetrySettings
 from edge_agent.telemetry.forwarder import Forwarder
 from edge_agent.telemetry.spool import Spool

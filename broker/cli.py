@@ -141,7 +141,8 @@ def watch(  # noqa: PLR0913, PLR0917 - options of a command
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
 ) -> None:
     """Show what travels in a fleet, as it comes, until Ctrl-C; what the broker retains comes first."""
-    from broker.watching import Wanted, WatchError, open_tls, parse_endpoint
+    from broker.tls import open_tls
+    from broker.watching import Wanted, WatchError, parse_endpoint
     from broker.watching import watch as watch_fleet
 
     try:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Final
 
 from broker.client import Delivery, Endpoint, WireClient
@@ -80,26 +79,6 @@ def parse_endpoint(text: str) -> Endpoint:
     if not host or not colon or not port.isdecimal() or not 0 < int(port) <= _LAST_PORT:
         raise WatchError(f"broker {text!r}: expected HOST:PORT, for example 127.0.0.1:1883")
     return Endpoint(host.removeprefix("[").removesuffix("]"), int(port))
-
-
-def open_tls(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """Return how the broker is known, and who watches.
-
-    Raises:
-        WatchError: a file is no certificate or key, or one of the two is missing.
-        OSError: a file cannot be read.
-    """
-    if (certificate is None) != (key is None):
-        raise WatchError("--certificate and --key belong together: give both, or none")
-    try:
-        context = ssl.create_default_context(cafile=str(ca))
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise WatchError(
-            f"{ca}, {certificate}, {key}: no certificates and key that belong together: {error}"
-        ) from error
-    return context
 
 
 def filters_of(fleet: FleetId, wanted: Wanted) -> tuple[str, ...]:

@@ -144,22 +144,6 @@ class DeviceLink:
         return Topic(self._fleet, self._device, channel)
 
 
-def open_tls(ca: str, certificate: str | None, key: str | None) -> ssl.SSLContext:
-    """Return how a broker is known by a CA's certificate, and this device by its own; TLS 1.2 at least.
-
-    Raises:
-        LinkError: a file is missing, or is not what it should be.
-    """
-    try:
-        # Of this CA alone: the system's list would cost a megabyte, and trust strangers.
-        context = ssl.create_default_context(cafile=ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except (OSError, ValueError) as error:
-        raise LinkError(f"TLS with {ca}, {certificate}, {key}: {error}") from error
-    return context
-
-
 def _close(client: WireClient, timeout_s: float) -> None:
     closing = threading.Thread(target=client.close, name="mqtt-close", daemon=True)
     closing.start()

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import LinkError
+from broker.tls import open_tls
 from edge_agent.errors import SettingsError
-from edge_agent.link import open_tls
 from edge_agent.sensing.mqtt_link import MqttPlace
 from edge_agent.settings import SinkSettings, SourceSettings, read_password
 

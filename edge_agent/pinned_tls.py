@@ -9,7 +9,7 @@ which are good for decades and sign nothing that outlives them.
 import ssl
 from collections.abc import Callable
 
-from broker.errors import LinkError
+from broker.tls import open_tls
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name.
 _NO_CHECK_TIME = 0x200000
@@ -34,13 +34,7 @@ def open_pinned_tls(
     Raises:
         LinkError: a file is missing, or is not what it should be.
     """
-    try:
-        # Of this CA alone: the system's list would cost a megabyte, and trust strangers.
-        context = ssl.create_default_context(cafile=ca)
-        if certificate is not None:
-            context.load_cert_chain(certificate, key)
-    except (OSError, ValueError) as error:
-        raise LinkError(f"TLS with {ca}, {certificate}, {key}: {error}") from error
+    context = open_tls(ca, certificate, key)
     context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
     if utc_s is not None:
         context.sslsocket_class = _checking(utc_s)

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from broker.client import Endpoint
 from broker.errors import LinkError
 from broker.messages import Event, Facts, Status
+from broker.tls import open_tls
 from edge_agent.agent import MAX_REASON
 from edge_agent.errors import SettingsError
 from edge_agent.facts import read_facts
 from edge_agent.housekeeping import Housekeeping
-from edge_agent.link import DeviceLink, open_tls
+from edge_agent.link import DeviceLink
 from edge_agent.live import Live, write_live
 from edge_agent.local_orders import LocalOrders
 from edge_agent.orders import Orders

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from broker.errors import BrokerError, LinkError
+from broker.tls import open_tls
 from broker.topics import DeviceId, parse_fleet
 
 if TYPE_CHECKING:
@@ -86,10 +87,4 @@ def _contexts(ca: Path | None, cert: Path | None, key: Path | None) -> tuple[ssl
     """Return how this client and one without a certificate connect."""
     if (cert is None) != (key is None):
         raise LinkError("--cert and --key belong together: give both or neither")
-    try:
-        own, anonymous = (ssl.create_default_context(cafile=ca) for _ in range(2))
-        if cert is not None:
-            own.load_cert_chain(cert, key)
-    except (OSError, ValueError) as error:
-        raise LinkError(f"TLS with {ca}, {cert}, {key}: {error}") from error
-    return own, anonymous
+    return open_tls(ca, cert, key), open_tls(ca, None, None)

@@ -8,6 +8,7 @@ device that does not exist, and leave nothing behind.
 import enum
 import ipaddress
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from broker.topics import Channel, DeviceId, FleetId, Topic
 
 _ANSWER_S: Final = 5.0
 _SILENCE_S: Final = 1.0
+# A broker that has not seen a cut yet takes who comes back for a second client of that name; NATS holds those off.
+_CUT_SEEN_S: Final = 1.0
 _RIGHTS_TRIES: Final = 3
 _RIGHTS_S: Final = 2.0
 _CUT_OFF_S: Final = 5.0
@@ -75,16 +78,26 @@ class Probe:
         self, *, clean: bool = True, will: Will | None = None, acknowledges: bool = True, keepalive_s: int = 60
     ) -> Iterator[BareClient]:
         """Connect; the link ends with a goodbye."""
-        client = BareClient(
-            self.endpoint,
-            self.device,
-            tls=self.tls,
-            clean=clean,
-            will=will,
-            acknowledges=acknowledges,
-            keepalive_s=keepalive_s,
-            timeout_s=_ANSWER_S,
-        )
+
+        def connect() -> BareClient:
+            return BareClient(
+                self.endpoint,
+                self.device,
+                tls=self.tls,
+                clean=clean,
+                will=will,
+                acknowledges=acknowledges,
+                keepalive_s=keepalive_s,
+                timeout_s=_ANSWER_S,
+            )
+
+        try:
+            client = connect()
+        except RefusedError:
+            raise
+        except LinkError:
+            _let_a_cut_be_seen()
+            client = connect()
         try:
             yield client
         finally:
@@ -92,6 +105,10 @@ class Probe:
 
 
 Finding = tuple[bool, str]
+
+
+def _let_a_cut_be_seen() -> None:
+    threading.Event().wait(_CUT_SEEN_S)
 
 
 def check_broker(probe: Probe) -> tuple[Feature, ...]:
@@ -240,9 +257,11 @@ def _session(probe: Probe) -> Finding:
 
 def _back(probe: Probe) -> tuple[bytes | None, bool]:
     """Come back to a session; return what waited, and whether the session was there; then have it forgotten."""
+    _let_a_cut_be_seen()
     with probe.link(clean=False) as client:
         present = client.session_present
-        received = client.take(_SILENCE_S)
+        # A cluster may take seconds to go on with a session.
+        received = client.take(_ANSWER_S if present else _SILENCE_S)
     with probe.link(clean=True):
         pass
     return None if received is None else received.payload, present

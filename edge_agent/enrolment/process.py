@@ -2,12 +2,12 @@
 
 import contextlib
 import subprocess
-import sys
 import tempfile
 from typing import IO, Final
 
 import msgspec
 
+from edge_agent.child_process import start_child
 from edge_agent.clock import Clock
 from edge_agent.enrolment.messages import EnrolmentOrder, EnrolmentReport
 
@@ -32,14 +32,7 @@ class EnrolmentProcess:
         self._clock = clock
         self._ends_s = clock.monotonic_s() + timeout_s
         self._answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
-        self._process = subprocess.Popen(
-            # -P: a folder named edge_agent in the working directory must not stand in for ours.
-            [sys.executable, "-P", "-m", "edge_agent.enrolment.child"],
-            stdin=subprocess.PIPE,
-            stdout=self._answer,
-            # Ctrl-C reaches the agent alone, which ends its child in its own way.
-            start_new_session=True,
-        )
+        self._process = start_child("edge_agent.enrolment.child", self._answer)
         if self._process.stdin is not None:
             # A child that died at once takes no order; poll tells how.
             with contextlib.suppress(BrokenPipeError):

@@ -5,11 +5,11 @@ import fcntl
 import logging
 import os
 import subprocess
-import sys
 from typing import Final
 
 import msgspec
 
+from edge_agent.child_process import start_child
 from edge_agent.update.shadow_messages import (
     COUNTS,
     LENGTH_BYTES,
@@ -41,15 +41,7 @@ class ShadowProcess:
             OSError: no process can be started now.
         """
         self.counts = ShadowCounts()
-        # -P: a folder named edge_agent in the working directory must not stand in for ours.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edge_agent.update.shadow_child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
+        self._process = start_child("edge_agent.update.shadow_child", subprocess.PIPE, bufsize=0)
         self._input, self._output = (self._pipe(pipe) for pipe in (self._process.stdin, self._process.stdout))
         self._to_write = memoryview(framed(order))
         self._received = b""

@@ -1,15 +1,14 @@
 """The agent's side of staging: starts the child process, waits for nothing, and makes a report of whatever ends it."""
 
 import logging
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from typing import IO, Final
 
 import msgspec
 
+from edge_agent.child_process import start_child
 from edge_agent.clock import Clock
 from edge_agent.update.stage_messages import Outcome, StageOrder, StageReport
 
@@ -41,15 +40,7 @@ class StageProcess:
         self._started_s = clock.monotonic_s()
         # A file, not a pipe: a child that writes too much must not wait for a reader that never waits for it.
         self._answer: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
-        # -P: a folder named edge_agent in the working directory must not stand in for ours.
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edge_agent.update.stage"],
-            stdin=subprocess.PIPE,
-            stdout=self._answer,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            # Ctrl-C reaches the agent alone, which ends its child in its own way.
-            start_new_session=True,
-        )
+        self._process = start_child("edge_agent.update.stage", self._answer)
         self._tell(order)
 
     def poll(self) -> StageReport | None:

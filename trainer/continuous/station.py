@@ -14,10 +14,10 @@ import msgspec
 from broker.audit import AUDIT_NAME, AuditedPublisher, AuditLog
 from broker.client import Endpoint
 from broker.messages import BundleRef
+from broker.tls import open_tls
 from broker.topics import FleetId, Topic
 from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
-from edge_agent.link import open_tls
 from exporter.repository.listing import is_repository
 from exporter.repository.refresh import Waiting, refresh_timestamp
 from exporter.repository.repository import load_listed_manifest, publish_bundle

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from broker.servers.local import LocalBroker, start_local_broker
+from broker.tls import open_tls
 from edge_agent.clock import SystemClock
-from edge_agent.link import open_tls
 from edge_agent.sensing.mqtt_link import MqttLink, MqttPlace
 from tests.bundles import FEATURES
 from tests.integration.agent.conftest import Fleet

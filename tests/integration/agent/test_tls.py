@@ -10,8 +10,9 @@ import pytest
 from broker.client import Delivery, WireClient
 from broker.errors import LinkError
 from broker.messages import Event, RecordKey, Status, encode_body, encode_record
+from broker.tls import open_tls
 from broker.topics import Channel, DeviceId, FleetId, fleet_filter
-from edge_agent.link import DeviceLink, open_tls
+from edge_agent.link import DeviceLink
 from tests.tls_broker import TlsBroker, running_tls_broker, why_not
 from tests.waiting import wait_until
 

@@ -18,7 +18,7 @@ from broker.messages import (
     encode_record,
 )
 from broker.topics import Channel, DeviceId, FleetId, Topic
-from broker.watching import Wanted, WatchError, filters_of, json_of, lines_of, open_tls, parse_endpoint, summary_of
+from broker.watching import Wanted, WatchError, filters_of, json_of, lines_of, parse_endpoint, summary_of
 from tests.unit.broker.wire_examples import V1, present_payload
 
 FLEET = FleetId("stations")
@@ -104,13 +104,3 @@ def test_a_broker_is_a_host_and_a_port():
     for wrong in ("broker", ":1", "a:", "a:x", "a:0", "a:65536", "a:²"):
         with pytest.raises(WatchError, match="expected HOST:PORT"):
             parse_endpoint(wrong)
-
-
-def test_files_that_are_no_certificates_are_refused(tmp_path):
-    (tmp_path / "ca.pem").write_text("none")
-    with pytest.raises(WatchError, match="no certificates"):
-        open_tls(tmp_path / "ca.pem", None, None)
-    with pytest.raises(WatchError, match="belong together"):
-        open_tls(tmp_path / "ca.pem", tmp_path / "me.pem", None)
-    with pytest.raises(FileNotFoundError):
-        open_tls(tmp_path / "missing.pem", None, None)
