@@ -20,6 +20,7 @@ PARTS: Final = (
     Part("bundle", "Pack bundles, look into them, check and compare them.", "exporter.bundles.cli"),
     Part("publish", "Sign a bundle and list it in the update repository.", "trainer.cli.publish"),
     Part("repository", "Make and serve the update repository.", "exporter.repository.cli"),
+    Part("image", "Write SD-card images to cards, and list them for Raspberry Pi Imager.", "exporter.image.cli"),
     Part("fleet", "Make a fleet's authority, and run where devices enrol.", "trainer.cli.fleet_folder"),
     Part("device", "Add, list, revoke and rotate the identities of devices.", "broker.commands.identities"),
     Part("person", "Certificates for people and services, by role.", "broker.commands.identities"),
