@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 # Longest wait for a row: how soon orders and a stop are heeded while no row comes.
 WAIT_S: Final = 0.1
+# While answers are taken more slowly than rows come, so long no row is read; then it is looked again.
+HOLD_S: Final = 0.01
+# Scoring never stops for a taker that takes nothing: it is waited for so long, then the oldest answers are dropped.
+MAX_HOLD_S: Final = 2.0
 # A failure inside the agent, as telemetry counts it.
 ORDER: Final = "order"
 # Of a reason, so much is told.
@@ -116,6 +120,8 @@ class ScoringLoop:
         )
         self._turn: Turn | None = None
         self._window_ends_s = 0.0
+        # Since when answers find no room; None: they do.
+        self._held_since_s: float | None = None
         # Where the source stands while nothing scores.
         self._cursor = cursor
         # Words from other threads. Deques need no lock; the event ends an idle wait.
@@ -190,6 +196,10 @@ class ScoringLoop:
             # Nothing can score yet: rows wait at their source.
             self._idle()
             return True
+        if self._outlets.sink.has_room:
+            self._held_since_s = None
+        elif self._hold():
+            return True
         rows = source.ready_rows(turn.n_wanted)
         if not rows:
             row = source.next_row(WAIT_S)
@@ -205,6 +215,18 @@ class ScoringLoop:
             if self._stop_at_end:
                 return False
             self._idle()
+        return True
+
+    def _hold(self) -> bool:
+        """Wait a moment for answers to be taken; return whether to look again before a row is read."""
+        now_s = self._clock.monotonic_s()
+        if self._held_since_s is None:
+            self._held_since_s = now_s
+        if now_s - self._held_since_s > MAX_HOLD_S:
+            return False
+        # Housekeeping may sleep until a window ends, and none ends now.
+        self._handover.wake()
+        self._idle(HOLD_S)
         return True
 
     def _report(self) -> None:

@@ -65,6 +65,8 @@ class Recorder:
         if not self._items:
             self._items = self._handover.take(timeout_s)
         if not self._items:
+            if not self._sink.has_room:
+                self._flush_sink()
             return ()
         self.refusal = ""
         self._flush_sink()

@@ -53,6 +53,8 @@ class InferenceServer:
     """One endpoint; implements `edge_agent.sensing.sink.Sink` for the answers to its own rows."""
 
     lost = 0
+    # Who asks waits for the answer.
+    has_room = True
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.answers import answer_of, encode_answer
 
 MAX_WAITING_LINES: Final = 100_000
+ROOMY_LINES: Final = MAX_WAITING_LINES // 2
 MAX_FILE_BYTES: Final = 8 << 20
 KEPT_FILES: Final = 4
 
@@ -34,6 +35,7 @@ class JsonLinesSink:
     """A file of answers; implements `edge_agent.sensing.sink.Sink`.
 
     Attributes:
+        has_room: see `Sink.has_room`; False from half of what may wait on, until the next flush.
         lost: answers that were dropped because the disk refused them for too long.
     """
 
@@ -48,6 +50,7 @@ class JsonLinesSink:
         Raises:
             SettingsError: the file cannot be written.
         """
+        self.has_room = True
         self.lost = 0
         self._path = path
         self._max_file_bytes = max_file_bytes
@@ -60,6 +63,7 @@ class JsonLinesSink:
         self._flushed = 0
         # Lines that the disk did not take, the first of them from the very byte where it stopped.
         self._unfinished: list[bytes] = []
+        self._is_refused = False
         self._flushing = threading.Lock()
         try:
             make_folder(path.parent)
@@ -80,6 +84,8 @@ class JsonLinesSink:
             self._make_room(n)
         self._waiting.append((lines, n))
         self._put += n
+        if self._put - self._flushed > ROOMY_LINES and not self._is_refused:
+            self.has_room = False
 
     def refuse(self, row: int, error: RowError) -> None:
         """Let it be: a refused row has no answer."""
@@ -88,25 +94,19 @@ class JsonLinesSink:
         """Make every answer taken so far durable; see `Sink.flush`."""
         with self._flushing:
             was_refused = bool(self._unfinished)
-            # `write` may take some off the full queue in between.
-            with contextlib.suppress(IndexError):
-                for _ in range(len(self._waiting)):
-                    lines, n = self._waiting.popleft()
-                    self._unfinished.append(lines)
-                    self._flushed += n
+            self._take_waiting()
             if was_refused:
                 self._drop_over_bound()
-            if not self._unfinished:
-                return
-            if self._is_file_full():
-                self._rotate()
-            data = b"".join(self._unfinished)
             try:
-                while data:
-                    data = data[os.write(self._descriptor, data) :]
-                os.fdatasync(self._descriptor)
+                if self._unfinished:
+                    self._write_unfinished()
+            except OSError:
+                self._is_refused = True
+                raise
+            else:
+                self._is_refused = False
             finally:
-                self._unfinished = data.splitlines(keepends=True)
+                self.has_room = True
 
     def close(self) -> None:
         """Flush, and close the file; see `Sink.close`."""
@@ -115,6 +115,25 @@ class JsonLinesSink:
         except OSError as error:
             _log.error("%s: the last answers could not be written: %s", self._path, error)
         os.close(self._descriptor)
+
+    def _take_waiting(self) -> None:
+        # `write` may take some off the full queue in between.
+        with contextlib.suppress(IndexError):
+            for _ in range(len(self._waiting)):
+                lines, n = self._waiting.popleft()
+                self._unfinished.append(lines)
+                self._flushed += n
+
+    def _write_unfinished(self) -> None:
+        if self._is_file_full():
+            self._rotate()
+        data = b"".join(self._unfinished)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fdatasync(self._descriptor)
+        finally:
+            self._unfinished = data.splitlines(keepends=True)
 
     def _make_room(self, n: int) -> None:
         """Drop the oldest lines that wait, so that ``n`` more find room."""

@@ -1,7 +1,8 @@
 """Carries answers to where they are wanted at once: a bounded queue, and a thread that hands them over.
 
-For sinks that are no file: standard output, a topic, the user's own code. The scoring thread never waits for them; what
-is not taken in time pushes the oldest answers out, and they are counted.
+For sinks that are no file: standard output, a topic, the user's own code. While answers are taken, but slower than they
+come, there is no room, and the source is not read. Where scoring goes on nevertheless, because nobody takes any, newer
+answers push the oldest out, and these are counted.
 """
 
 import contextlib
@@ -70,6 +71,11 @@ class Outlet:
         self._surprises = Surprises(logger)
         self._thread = threading.Thread(target=self._run, name=f"outlet-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether less than half of what may wait does; see `Sink.has_room`."""
+        return len(self._waiting) < self._max_waiting // 2
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; see `Sink.write`."""

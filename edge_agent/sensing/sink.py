@@ -16,6 +16,11 @@ class Sink(Protocol):
         """Answers that were dropped because nobody took them for too long."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """Whether it can take more before it drops any; while it cannot, the source is not read, for a moment."""
+        ...
+
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer; called by the scoring thread, so it does no I/O and never raises."""
         ...
@@ -52,6 +57,7 @@ class NoSink:
     """Takes answers and keeps none: for devices whose answers only travel as telemetry."""
 
     lost = 0
+    has_room = True
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Take one answer."""
@@ -79,6 +85,11 @@ class Sinks:
     def lost(self) -> int:
         """Answers that any of them dropped."""
         return sum(sink.lost for sink in self._sinks)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether none of them is merely slow."""
+        return all(sink.has_room for sink in self._sinks)
 
     def write(self, prediction_id: str, row: int, at_utc_s: float, bundle: BundleRef, prediction: Prediction) -> None:
         """Give an answer to each."""

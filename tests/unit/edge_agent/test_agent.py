@@ -15,7 +15,7 @@ import pytest
 
 from broker.messages import AskLabels, BundleRef, ScoreRow
 from broker.topics import DeviceId
-from edge_agent.agent import ORDER, ScoringLoop
+from edge_agent.agent import MAX_HOLD_S, ORDER, ScoringLoop
 from edge_agent.bundle import Inputs
 from edge_agent.engine.loading import load_row_engine
 from edge_agent.errors import RowError, SourceError
@@ -115,6 +115,7 @@ class ListSink:
 
     def __init__(self) -> None:
         self.lost = 0
+        self.has_room = True
         self.answers: list[tuple[str, int, str]] = []
         self.refused: list[tuple[int, str]] = []
         self.abstained: list[bool] = []
@@ -634,3 +635,29 @@ def test_the_meter_of_a_trial_has_a_latency_for_every_row_of_a_block():
     assert meter.rows == 10
     assert meter.evidence(0, 1.0).median_latency_us == pytest.approx(1000.0, rel=1e-6)
     assert sum(count for _, count in bench.windows()[0].window.latency) == 10
+
+
+def test_while_answers_find_no_room_no_row_is_read_and_then_every_one(running: list[Bench]):
+    sink = ListSink()
+    sink.has_room = False
+    bench = Bench([GOOD] * 20, engine(), sink=sink)
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: bench.loop.rounds > 3, 5, "it goes round")
+    assert sink.answers == []
+    assert not bench.handover.is_empty, "housekeeping is told to take answers"
+    sink.has_room = True
+    bench.thread.join(5.0)
+    assert len(sink.answers) == 20
+
+
+def test_who_takes_no_answers_at_all_does_not_stop_scoring(running: list[Bench]):
+    sink = ListSink()
+    sink.has_room = False
+    bench = Bench([GOOD] * 20, engine(), sink=sink)
+    running.append(bench)
+    bench.thread.start()
+    wait_until(lambda: bench.loop.rounds > 1, 5, "it waits")
+    bench.clock.advance(MAX_HOLD_S + 0.1)
+    bench.thread.join(5.0)
+    assert len(sink.answers) == 20

@@ -263,3 +263,39 @@ def test_a_hole_that_a_power_cut_left_is_cut_off_with_all_that_follows(tmp_path:
     path.write_bytes(b'{"row":0}\n{"row":' + bytes(512) + b'}\n{"row":2}\n')
     JsonLinesSink(path).close()
     assert path.read_bytes() == b'{"row":0}\n'
+
+
+def test_from_half_of_what_may_wait_on_there_is_no_room_until_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines_sink, "ROOMY_LINES", 3)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    for row in range(3):
+        write(sink, row)
+    assert sink.has_room
+    write(sink, 3)
+    assert not sink.has_room
+    sink.flush()
+    assert sink.has_room
+    sink.close()
+
+
+def test_a_disk_that_refuses_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(json_lines_sink, "ROOMY_LINES", 3)
+    sink = JsonLinesSink(tmp_path / "answers.jsonl")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        for row in range(5):
+            write(sink, row)
+        assert not sink.has_room
+        with pytest.raises(OSError, match="large"):
+            sink.flush()
+        assert sink.has_room
+        for row in range(5, 10):
+            write(sink, row)
+        assert sink.has_room
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    sink.close()
+    assert [line["row"] for line in lines(tmp_path / "answers.jsonl")] == list(range(10))
