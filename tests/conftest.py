@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import settings
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
+
+# A shell that starts the tests in the background has them ignore SIGINT, and every program that they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # One commit, one answer: the tests take the same examples every time. `make properties` searches with new ones.
 settings.register_profile("same", derandomize=True)

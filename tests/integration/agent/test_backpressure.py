@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 from tests.bundles import FEATURES
 from tests.integration.agent.conftest import Fleet
