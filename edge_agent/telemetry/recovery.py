@@ -1,10 +1,12 @@
 """Takes over what can still be read of a damaged spool."""
 
 import logging
+import sqlite3
 from pathlib import Path
 from typing import Final
 
 from broker.topics import Channel
+from edge_agent.errors import SpoolError
 from edge_agent.telemetry.bodies import group_of, parse_window
 from edge_agent.telemetry.salvage import DamagedSpool
 from edge_agent.telemetry.spool_file import SpoolFile
@@ -12,7 +14,28 @@ from edge_agent.telemetry.spool_file import SpoolFile
 # More records than a damaged database can have forgotten: those of a write-ahead log that was lost.
 LOST_NUMBERS: Final = 10_000
 
+# A number of the new spool: everything was taken over that could be.
+TAKEN_OVER: Final = "taken_over"
+
 _log = logging.getLogger(__name__)
+
+
+def take_over(file: SpoolFile, aside: Path) -> tuple[int, Path]:
+    """Put what a damaged database still gives into the new one, once, whenever the power goes meanwhile.
+
+    Returns:
+        how many records were saved, and where the damaged database is kept.
+
+    Raises:
+        SpoolError: the disk refuses even a name.
+    """
+    saved = 0
+    if not file.number(TAKEN_OVER):
+        try:
+            saved = recover(file, aside)
+        except (SpoolError, sqlite3.Error) as error:
+            _log.error("%s: nothing could be taken over from %s: %s", file.path, aside, error)
+    return saved, file.settle_aside()
 
 
 def recover(file: SpoolFile, aside: Path) -> int:
@@ -50,6 +73,7 @@ def recover(file: SpoolFile, aside: Path) -> int:
         last += LOST_NUMBERS if keeps_epoch else 0
         file.set_number("last", last)
         file.set_number("cursor", rows_end)
+        file.set_number(TAKEN_OVER, 1)
         file.database.execute("DELETE FROM sqlite_sequence")
         file.database.execute("INSERT INTO sqlite_sequence VALUES ('record', ?)", (last,))
         for channel, counts in file.counts().items():

@@ -93,15 +93,16 @@ class Spool:
         self._lock = threading.Lock()
         self._file = SpoolFile(path, rng)
         self._ageing = Ageing(self._file, max_age_s, monotonic_s)
-        self.recovered_from = self._file.aside
+        self.recovered_from: Path | None = None
         self.recovered = 0
-        if self.recovered_from is not None:
-            try:
-                from edge_agent.telemetry.recovery import recover
+        if self._file.aside is not None:
+            from edge_agent.telemetry.recovery import take_over
 
-                self.recovered = recover(self._file, self.recovered_from)
-            except (SpoolError, sqlite3.Error) as error:
-                _log.error("%s: nothing could be taken over from %s: %s", path, self.recovered_from, error)
+            try:
+                self.recovered, self.recovered_from = take_over(self._file, self._file.aside)
+            except BaseException:
+                self._file.close()
+                raise
         self._last_sequence = self._file.number("last")
 
     @property

@@ -13,12 +13,14 @@ from typing import Any, Final
 from msgspec import Struct
 
 from broker.topics import RULES, Channel
-from edge_agent.durable import make_folder
+from edge_agent.durable import make_folder, sync_folder
 from edge_agent.errors import SpoolError
 
 SCHEMA_VERSION: Final = 1
 # What a record costs beside its body: its row, its place in the tree, its frame in the write-ahead log.
 RECORD_OVERHEAD_BYTES: Final = 64
+# Ends the name of a damaged database until its records are taken over.
+RECOVERING: Final = ".recovering"
 PAGE_BYTES: Final = 1024
 
 _TABLES: Final = """
@@ -32,6 +34,8 @@ CREATE TABLE record (
 CREATE TABLE number (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE note (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+
+_BESIDE: Final = ("-wal", "-shm")
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +68,8 @@ class SpoolFile:
 
     Attributes:
         path: where it is.
-        aside: where a damaged database was put when this one was opened.
+        aside: where a damaged database stands whose records are not taken over yet; it has its last name after
+            `settle_aside`.
     """
 
     def __init__(self, path: Path, rng: random.Random) -> None:
@@ -167,6 +172,28 @@ class SpoolFile:
         self.set_number("released", 0)
         self.set_number("offered", 0)
 
+    def settle_aside(self) -> Path:
+        """Say that nothing more is taken over from `aside`; return where it is kept, in place of the one before it.
+
+        Raises:
+            SpoolError: the disk refuses.
+        """
+        pending = self.path.with_name(f"{self.path.name}{RECOVERING}")
+        kept = self.path.with_name(f"{self.path.name}.damaged")
+        try:
+            for suffix in _BESIDE:
+                Path(f"{kept}{suffix}").unlink(missing_ok=True)
+                if Path(f"{pending}{suffix}").exists():
+                    Path(f"{pending}{suffix}").replace(f"{kept}{suffix}")
+            # Last of all: while it has its first name, the next start looks after it.
+            pending.replace(kept)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            msg = f"{pending}: it cannot be renamed to {kept.name}: {error.strerror or error}"
+            raise SpoolError(msg) from error
+        self.aside = None
+        return kept
+
     def counts(self) -> dict[Channel, ChannelCounts]:
         """Return what became of all records, by channel."""
         return counts_in(self.database)
@@ -179,13 +206,21 @@ class SpoolFile:
             raise SpoolError(msg) from error
 
     def _open(self) -> sqlite3.Connection:
+        pending = self.path.with_name(f"{self.path.name}{RECOVERING}")
         try:
+            if pending.exists():
+                # An earlier start was cut while it put this aside, or while it took it over.
+                self._move_aside(pending)
+                self.aside = pending
             return self._open_database()
+        except OSError as refusal:
+            msg = f"{self.path}: the spool is damaged and cannot be put aside: {refusal.strerror or refusal}"
+            raise SpoolError(msg) from refusal
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 msg = f"{self.path}: the spool cannot be opened: {error}"
                 raise SpoolError(msg) from error
-            self.aside = self._put_aside(error)
+            self.aside = self._put_aside(pending, error)
         try:
             return self._open_database()
         except sqlite3.DatabaseError as error:
@@ -218,20 +253,28 @@ class SpoolFile:
             self.begin_epoch()
             self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _put_aside(self, error: Exception) -> Path:
-        """Move a damaged database out of the way, in place of the one before it: one is enough to look into."""
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        _log.error("%s: the spool is damaged (%s); it is kept as %s, a new one is made", self.path, error, aside)
+    def _put_aside(self, pending: Path, error: Exception) -> Path:
+        """Move a damaged database out of the way; while one waits there already, nothing was accepted into this one."""
         try:
-            for suffix in ("-wal", "-shm", ""):
-                source = Path(f"{self.path}{suffix}")
-                Path(f"{aside}{suffix}").unlink(missing_ok=True)
-                if source.exists():
-                    source.replace(f"{aside}{suffix}")
+            if pending.exists():
+                for suffix in ("", *_BESIDE):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            else:
+                _log.error("%s: the spool is damaged (%s); it is kept, and a new one is made", self.path, error)
+                self.path.replace(pending)
+                self._move_aside(pending)
         except OSError as refusal:
             msg = f"{self.path}: the spool is damaged and cannot be put aside: {refusal.strerror or refusal}"
             raise SpoolError(msg) from refusal
-        return aside
+        return pending
+
+    def _move_aside(self, pending: Path) -> None:
+        """Bring what stands beside a database to where that was moved, before a new one is made: it would read it."""
+        if not self.path.exists():
+            for suffix in _BESIDE:
+                if Path(f"{self.path}{suffix}").exists():
+                    Path(f"{self.path}{suffix}").replace(f"{pending}{suffix}")
+            sync_folder(self.path.parent)
 
 
 def counts_in(database: sqlite3.Connection) -> dict[Channel, ChannelCounts]:

@@ -564,3 +564,46 @@ def test_the_database_of_a_spool_that_thins_stays_within_its_bound(tmp_path: Pat
     assert spool.counts()[Channel.TELEMETRY].merged > 0
     spool.close()
     assert path.stat().st_size <= bound_bytes
+
+
+class PowerCut(BaseException):
+    """Ends a start in its middle."""
+
+
+def cut(*_arguments: object) -> None:
+    raise PowerCut
+
+
+@pytest.mark.parametrize(
+    "where", ["before_the_log_is_moved", "before_anything_is_taken_over", "after_it_was_taken_over"]
+)
+def test_a_power_cut_while_a_damaged_spool_is_taken_over_loses_nothing_of_it(
+    make: MakeSpool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+):
+    path = tmp_path / "spool.db"
+    first = make()
+    first.put([event(n, 1000) for n in range(60)], cursor=60)
+    first.close()
+    damage_pages(path, path.stat().st_size // PAGE_BYTES // 2)
+    place = {
+        "before_the_log_is_moved": "edge_agent.telemetry.spool_file.SpoolFile._move_aside",
+        "before_anything_is_taken_over": "edge_agent.telemetry.recovery.recover",
+        "after_it_was_taken_over": "edge_agent.telemetry.spool_file.SpoolFile.settle_aside",
+    }[where]
+    monkeypatch.setattr(place, cut)
+    with pytest.raises(PowerCut):
+        make()
+    monkeypatch.undo()
+    assert not (tmp_path / "spool.db.damaged").exists()
+    second = make()
+    assert len(sequences(second)) > 50
+    assert second.cursor() == 60
+    assert second.recovered_from == tmp_path / "spool.db.damaged"
+    assert not (tmp_path / "spool.db.recovering").exists()
+    second.put([event(99)])
+    kept = sequences(second)
+    second.close()
+    # It is done once: the next start finds nothing to take over.
+    third = make()
+    assert third.recovered_from is None
+    assert sequences(third) == kept
