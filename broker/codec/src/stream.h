@@ -14,6 +14,8 @@
 #define FLAG_BITS 12
 #define FLAG_ONE (1u << FLAG_BITS)
 #define LOWEST (1u << 16)
+#define COARSE_BITS 6
+#define N_COARSE (1u << (TABLE_BITS - COARSE_BITS))
 
 /* A number that is coded by its length has a flag for each usual length, and one for its sign. */
 #define FLAGS_OF_INTEGER 14
@@ -66,6 +68,9 @@ typedef struct {
 
 extern const table fl_tables[N_TABLES];
 extern const uint16_t fl_variances[N_TABLES];
+/* Of each table and each run of 64 places, the symbol of the first; and the table of each variance. */
+extern uint16_t fl_coarse[N_TABLES][N_COARSE];
+extern uint8_t fl_table_of[GREATEST_VARIANCE + 1];
 
 void coder_begin(coder *c, enum coder_mode mode);
 void coder_open(coder *c, const uint8_t *bytes, size_t size);
@@ -73,6 +78,11 @@ void coder_close(coder *c);
 /* Give the bytes of everything that was coded into a block that the caller frees, after `head` free bytes. */
 uint8_t *coder_finish(coder *c, size_t head, size_t *size);
 void put_step(coder *c, uint32_t start, uint32_t frequency, unsigned bits);
+/* Make room for more steps; false: refused, there is no memory. */
+bool has_room_for_steps(coder *c, size_t n);
+/* Bits that a symbol of this frequency costs, or a flag of this chance; each logarithm is taken once. */
+double bits_of_symbol(uint32_t frequency);
+double bits_of_flag(uint32_t chance_4096);
 uint64_t code_bits(coder *c, uint64_t value, unsigned n_bits);
 uint64_t code_integer(coder *c, unsigned name, uint64_t value);
 int64_t code_signed(coder *c, unsigned name, int64_t value);
@@ -121,7 +131,7 @@ static inline bool code_flag(coder *c, unsigned name, bool value)
     chance *known = &c->chances[name];
     const uint32_t ones = known->set_4096;
     if (c->mode == MEASURING) {
-        c->spent -= log2((double)(value ? ones : FLAG_ONE - ones) / FLAG_ONE);
+        c->spent += bits_of_flag(value ? ones : FLAG_ONE - ones);
         return value;
     }
     if (c->mode == READING) {
