@@ -15,9 +15,12 @@ from broker.errors import WireError
 from broker.messages import (
     MAX_BYTES,
     Body,
+    BundleRef,
+    FeatureCounts,
     MalformedMessageError,
     MessageTooLargeError,
     RecordKey,
+    Resources,
     TelemetryWindow,
     encode_body,
     encode_record,
@@ -40,6 +43,7 @@ __all__ = [
 
 PACK_VERSION: Final = 2
 _VERSION_BYTE: Final = bytes([PACK_VERSION])
+_MAKERS: Final = (RecordKey, BundleRef, FeatureCounts, Resources, TelemetryWindow)
 
 # A record as it travels alone: its key (None: not spooled), its body, its payload of version 1.
 Parsed = tuple[RecordKey | None, Body, bytes]
@@ -73,21 +77,19 @@ def pack_payloads(payloads: Sequence[bytes]) -> bytes:
         NotPackableError: they have to be sent as they are.
     """
     try:
-        records = [_window_of(payload) for payload in payloads]
-        _verify_packable(records)
-        return pack_with(codec_of_this_machine(), payloads, records)
+        return pack_with(codec_of_this_machine(), payloads)
     except NotPackableError:
         raise
     except WireError as error:
         raise NotPackableError(f"telemetry: {error}") from error
 
 
-def pack_with(codec: Codec | None, payloads: Sequence[bytes], records: Sequence[Record]) -> bytes:
-    """Pack payloads, which say ``records``, by a codec; by Python where it cannot, or there is none.
+def pack_with(codec: Codec | None, payloads: Sequence[bytes]) -> bytes:
+    """Pack payloads by a codec, which looks at all of them; by Python where it cannot, or there is none.
 
     Raises:
-        NotPackableError: they do not survive it.
-        WireError: they are more than a pack takes.
+        NotPackableError: they are no records in a row, or do not survive it.
+        WireError: they are more than a pack takes, or what version 1 refuses.
     """
     if codec is not None:
         try:
@@ -95,6 +97,8 @@ def pack_with(codec: Codec | None, payloads: Sequence[bytes], records: Sequence[
         except (ValueError, OverflowError):
             # Python knows the reason by name, or does it.
             pass
+    records = [_window_of(payload) for payload in payloads]
+    _verify_packable(records)
     packed = _VERSION_BYTE + write_records(records)
     if unpack_with(None, packed) != list(payloads):
         raise NotPackableError("telemetry: these windows do not survive being packed")
@@ -127,12 +131,30 @@ def parse_each(channel: Channel, payload: bytes) -> list[Parsed]:
         )
         raise MessageTooLargeError(msg)
     try:
-        payloads = unpack_with(codec_of_this_machine(), payload)
+        return read_with(codec_of_this_machine(), payload)
     except DamagedStreamError as error:
         msg = f"{channel.value}: malformed pack of {len(payload)} bytes: {error}"
         raise MalformedMessageError(msg) from error
+
+
+def read_with(codec: Codec | None, payload: bytes) -> list[Parsed]:
+    """Return a pack's records by a codec; by Python where there is none, or numbers are too great for it.
+
+    Raises:
+        DamagedStreamError: no pack, or, where the codec read it, one with what version 1 refuses.
+        WireError: one with what version 1 refuses.
+    """
+    if codec is not None:
+        try:
+            # Whatever `parse` refuses, it refuses too.
+            return codec.read(payload, _MAKERS)
+        except ValueError as error:
+            raise DamagedStreamError(str(error)) from error
+        except OverflowError:
+            # As rare as windows of four thousand million rows.
+            pass
     # Bounds of numbers and texts are those of version 1, and are looked at in one place.
-    return [(*parse(channel, each), each) for each in payloads]
+    return [(*parse(Channel.TELEMETRY, each), each) for each in unpack_with(None, payload)]
 
 
 def unpack_with(codec: Codec | None, payload: bytes) -> list[bytes]:
@@ -147,7 +169,7 @@ def unpack_with(codec: Codec | None, payload: bytes) -> list[bytes]:
         except ValueError as error:
             raise DamagedStreamError(str(error)) from error
         except OverflowError:
-            # As rare as windows of four thousand million rows.
+            # Python has no greatest number.
             pass
     return [encode_record(key, encode_body(window)) for key, window in read_records(memoryview(payload)[1:])]
 

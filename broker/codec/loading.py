@@ -1,7 +1,7 @@
 """Loads the codec of packs where it is built for this machine; nothing needs it, it only saves time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from broker.extensions import find_extension, load_extension, takes_extensions
 
@@ -14,14 +14,23 @@ _MODULE: Final = "fieldloop_codec"
 
 
 class Codec(Protocol):
-    """The extension module. Both functions hold the interpreter's lock, and use one block of memory again."""
+    """The extension module. Its functions hold the interpreter's lock, and use one block of memory again."""
 
     def unpack(self, pack: "ReadableBuffer", /) -> list[bytes]:
-        """Return the payloads of version 1 that a payload of version 2 carries; their numbers and texts are unchecked.
+        """Return the payloads of version 1 that a payload of version 2 carries.
 
         Raises:
-            ValueError: no pack; the message says why.
+            ValueError: no pack, or numbers or texts in it that version 1 refuses; the message says why.
             OverflowError: it has numbers that only Python reckons with.
+        """
+        ...
+
+    def read(self, pack: "ReadableBuffer", makers: tuple[type, type, type, type, type], /) -> list[Any]:
+        """Return the records of a pack: key, window and payload of version 1 of each; raise as `unpack` does.
+
+        Args:
+            pack: a payload of version 2.
+            makers: of keys, bundles, features, resources and windows, each called with all of its fields by position.
         """
         ...
 

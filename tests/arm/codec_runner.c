@@ -9,8 +9,10 @@ typedef struct {
     unsigned n;
 } messages;
 
-static bool keep(void *whose, const uint8_t *bytes, size_t size)
+static bool keep(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size)
 {
+    (void)p;
+    (void)w;
     messages *taken = whose;
     uint8_t *copy = malloc(size);
     if (copy == NULL)
