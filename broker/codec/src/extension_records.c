@@ -48,13 +48,16 @@ static PyObject *tuple_of(PyObject *const *parts, uint32_t n)
     return NULL;
 }
 
+/* Call a maker with parts, which are let go of; NULL if one of them is. */
 static PyObject *made_by(PyObject *maker, PyObject *const *parts, uint32_t n)
 {
-    PyObject *arguments = tuple_of(parts, n);
-    if (arguments == NULL)
-        return NULL;
-    PyObject *made = PyObject_CallObject(maker, arguments);
-    Py_DecRef(arguments);
+    bool is_whole = true;
+    for (uint32_t i = 0; i < n; i++)
+        is_whole = is_whole && parts[i] != NULL;
+    PyObject *made = is_whole ? PyObject_Vectorcall(maker, parts, n, NULL) : NULL;
+    for (uint32_t i = 0; i < n; i++)
+        if (parts[i] != NULL)
+            Py_DecRef(parts[i]);
     return made;
 }
 

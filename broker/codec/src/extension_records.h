@@ -3,7 +3,7 @@
 #define FIELDLOOP_EXTENSION_RECORDS_H
 
 #if defined(FIELDLOOP_WITH_PYTHON_H)
-#define Py_LIMITED_API 0x030b0000
+#define Py_LIMITED_API 0x030c0000
 #include <Python.h>
 #else
 #include "python_abi.h"

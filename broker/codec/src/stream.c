@@ -11,7 +11,7 @@
 #define BEYOND ((int64_t)1 << 33)
 #define NO_MEMORY "no memory"
 
-uint16_t fl_coarse[N_TABLES][N_COARSE];
+run fl_runs[N_TABLES][N_COARSE];
 uint8_t fl_table_of[GREATEST_VARIANCE + 1];
 /* Bits that a symbol costs, by its frequency, and a flag, by its chance; nought: not asked for yet. */
 static double symbol_bits[(1u << TABLE_BITS) + 1], flag_bits[FLAG_ONE];
@@ -21,12 +21,6 @@ void tables_open(void)
 {
     if (first_chances[0].n != 0)
         return;
-    for (unsigned i = 0; i < N_TABLES; i++)
-        for (unsigned place = 0, symbol = 0; place < N_COARSE; place++) {
-            while (fl_tables[i].starts[symbol + 1] <= place << COARSE_BITS)
-                symbol++;
-            fl_coarse[i][place] = (uint16_t)symbol;
-        }
     for (unsigned variance = 0, i = 0; variance <= GREATEST_VARIANCE; variance++) {
         while (fl_variances[i] < variance)
             i++;
@@ -35,6 +29,16 @@ void tables_open(void)
     even_open();
     for (unsigned i = 0; i < N_CHANCES; i++)
         first_chances[i] = (chance){FLAG_ONE / 2, 1};
+}
+
+void open_runs(unsigned which)
+{
+    const uint16_t *starts = fl_tables[which].starts;
+    for (unsigned i = N_COARSE, symbol = 2 * fl_tables[which].radius + 1u; i-- > 0;) {
+        while (starts[symbol] > i << COARSE_BITS)
+            symbol--;
+        fl_runs[which][i] = (run){(uint16_t)symbol, starts[symbol + 1]};
+    }
 }
 
 void coder_begin(coder *c, enum coder_mode mode)
@@ -182,9 +186,7 @@ static unsigned code_symbol(coder *c, unsigned which, unsigned value)
     const uint16_t *starts = fl_tables[which].starts;
     if (c->mode == READING) {
         const uint32_t place = c->state & ((1u << TABLE_BITS) - 1);
-        value = fl_coarse[which][place >> COARSE_BITS];
-        while (starts[value + 1] <= place)
-            value++;
+        value = symbol_at(runs_of(which), starts, place);
         take_step(c, starts[value], (uint32_t)starts[value + 1] - starts[value], TABLE_BITS);
         return value;
     }

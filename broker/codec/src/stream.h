@@ -68,9 +68,15 @@ typedef struct {
 
 extern const table fl_tables[N_TABLES];
 extern const uint16_t fl_variances[N_TABLES];
-/* Of each table and each run of 64 places, the symbol of the first; and the table of each variance. */
-extern uint16_t fl_coarse[N_TABLES][N_COARSE];
+/* The symbol of the first place of a run of 64, and where the next symbol begins. */
+typedef struct {
+    uint16_t symbol, next;
+} run;
+
+/* The table of each variance, and of each table its runs, once `open_runs` made them. */
 extern uint8_t fl_table_of[GREATEST_VARIANCE + 1];
+extern run fl_runs[N_TABLES][N_COARSE];
+void open_runs(unsigned which);
 
 void coder_begin(coder *c, enum coder_mode mode);
 void coder_open(coder *c, const uint8_t *bytes, size_t size);
@@ -115,6 +121,25 @@ static inline void take_step(coder *c, uint32_t start, uint32_t frequency, unsig
         }
     }
     c->state = state;
+}
+
+/* The runs of a table; a table's are made when they are first asked for, since most tables never are. */
+static inline const run *runs_of(unsigned which)
+{
+    if (fl_runs[which][0].next == 0)
+        open_runs(which);
+    return fl_runs[which];
+}
+
+/* The symbol that a place belongs to. */
+static inline uint32_t symbol_at(const run *runs, const uint16_t *starts, uint32_t place)
+{
+    const run first = runs[place >> COARSE_BITS];
+    uint32_t symbol = first.symbol;
+    if (first.next <= place)
+        for (symbol++; starts[symbol + 1] <= place; symbol++) {
+        }
+    return symbol;
 }
 
 static inline void learn(chance *known, bool is_set)

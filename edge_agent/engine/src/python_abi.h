@@ -134,6 +134,8 @@ int PyBytes_AsStringAndSize(PyObject *, char **, Py_ssize_t *);
 PyObject *PyDict_GetItemWithError(PyObject *, PyObject *);
 PyObject *PyObject_GetAttr(PyObject *, PyObject *);
 PyObject *PyObject_CallObject(PyObject *, PyObject *);
+/* Of the stable ABI since 3.12, and the same function in 3.11. */
+PyObject *PyObject_Vectorcall(PyObject *, PyObject *const *, size_t, PyObject *);
 double PyOS_string_to_double(const char *, char **, PyObject *);
 char *PyOS_double_to_string(double, char, int, int, int *);
 void PyMem_Free(void *);
