@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from broker.client import Delivery, Endpoint, WireClient
-from broker.packs import parse_each
+from broker.packs import parse_records
 from broker.topics import SHARDS, parse_fleet
 from trainer.monitoring.receiver import filters_of
 
@@ -31,7 +31,7 @@ def drain(endpoint: Endpoint, name: str, filters: tuple[str, ...], expected: int
     def decode(delivery: Delivery) -> None:
         nonlocal decoded, first_s, last_s
         first_s = first_s or time.perf_counter()
-        decoded += len(parse_each(delivery.topic.channel, delivery.payload))
+        decoded += len(parse_records(delivery.topic.channel, delivery.payload))
         if decoded >= expected:
             last_s = time.perf_counter()
             has_all.set()

@@ -1,12 +1,16 @@
 """Loads the codec of packs where it is built for this machine; nothing needs it, it only saves time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from broker.extensions import find_extension, load_extension, takes_extensions
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+    from broker.messages import BundleRef, FeatureCounts, RecordKey, Resources, TelemetryWindow
+
+    Makers = tuple[type[RecordKey], type[BundleRef], type[FeatureCounts], type[Resources], type[TelemetryWindow]]
 
 FILE_NAME: Final = "fieldloop_codec.so"
 LIBRARIES: Final = Path(__file__).parent / "lib"
@@ -25,13 +29,19 @@ class Codec(Protocol):
         """
         ...
 
-    def read(self, pack: "ReadableBuffer", makers: tuple[type, type, type, type, type], /) -> list[Any]:
-        """Return the records of a pack: key, window and payload of version 1 of each; raise as `unpack` does.
+    def read(self, pack: "ReadableBuffer", makers: "Makers", /) -> "list[tuple[RecordKey, TelemetryWindow]]":
+        """Return the records of a pack; raise as `unpack` does.
 
         Args:
             pack: a payload of version 2.
             makers: of keys, bundles, features, resources and windows, each called with all of its fields by position.
         """
+        ...
+
+    def read_whole(
+        self, pack: "ReadableBuffer", makers: "Makers", /
+    ) -> "list[tuple[RecordKey, TelemetryWindow, bytes]]":
+        """Return the records of a pack as `read` does, each with its payload of version 1."""
         ...
 
     def pack(self, payloads: list[bytes], /) -> bytes:

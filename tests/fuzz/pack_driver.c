@@ -23,12 +23,14 @@ static void take(messages *taken, const uint8_t *bytes, size_t size)
     taken->payloads[taken->n++] = (payload){copy, size};
 }
 
-static bool collect(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size)
+static bool collect(void *whose, const pack *p, const window *w)
 {
-    (void)p;
-    if (w->key.sequence < 1)
+    output message = {NULL, 0, 0, false};
+    write_message(&message, p, w);
+    if (w->key.sequence < 1 || message.size == 0 || message.size > 256 << 10)
         abort();
-    take(whose, bytes, size);
+    take(whose, message.bytes, message.size);
+    free(message.bytes);
     return true;
 }
 

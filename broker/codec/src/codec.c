@@ -16,7 +16,6 @@ const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, record_sink si
     coder_open(&p->c, bytes + 1, size - 1);
     pack_begin(p);
     const unsigned n = p->c.refusal == NULL ? code_number_of_records(&p->c, 1) : 0;
-    output message = {NULL, 0, 0, false};
     window *now = &p->windows[0], *before = &p->windows[1];
     window_of_nothing(before);
     for (unsigned i = 0; i < n && p->c.refusal == NULL; i++) {
@@ -27,11 +26,7 @@ const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, record_sink si
             verify_limits(p, now);
         if (p->c.refusal != NULL)
             break;
-        message.size = 0;
-        write_message(&message, p, now);
-        if (message.has_no_memory)
-            refuse_beyond(&p->c);
-        else if (!sink(whose, p, now, message.bytes, message.size))
+        if (!sink(whose, p, now))
             refuse(&p->c, STOPPED);
         window *other = before;
         before = now;
@@ -39,22 +34,23 @@ const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, record_sink si
     }
     if (p->c.refusal == NULL)
         coder_close(&p->c);
-    free(message.bytes);
     return p->c.refusal;
 }
 
 typedef struct {
     const payload *payloads;
     unsigned n, at;
+    output message;
 } expected;
 
-static bool is_expected(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size)
+static bool is_expected(void *whose, const pack *p, const window *w)
 {
-    (void)p;
-    (void)w;
     expected *left = whose;
-    if (left->at == left->n || left->payloads[left->at].size != size ||
-        memcmp(left->payloads[left->at].bytes, bytes, size) != 0)
+    output *message = &left->message;
+    message->size = 0;
+    write_message(message, p, w);
+    if (message->has_no_memory || left->at == left->n || left->payloads[left->at].size != message->size ||
+        memcmp(left->payloads[left->at].bytes, message->bytes, message->size) != 0)
         return false;
     left->at++;
     return true;
@@ -96,8 +92,9 @@ const char *fl_pack(pack *p, const payload *payloads, unsigned n, uint8_t **pack
     if (bytes == NULL)
         return p->c.refusal;
     bytes[0] = PACK_VERSION;
-    expected left = {payloads, n, 0};
+    expected left = {payloads, n, 0, {NULL, 0, 0, false}};
     const char *refusal = fl_unpack(p, bytes, *size, is_expected, &left);
+    free(left.message.bytes);
     if (refusal != NULL || left.at != n) {
         free(bytes);
         return "these windows do not survive being packed";

@@ -15,9 +15,9 @@ typedef struct {
     size_t size;
 } payload;
 
-/* Takes each record as it is read: its window, and its payload; false: go no further. Both are its own only until it
- * returns, and count only if all of the pack is well. It must not use this pack again. */
-typedef bool (*record_sink)(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size);
+/* Takes each record as it is read; false: go no further. The window is its own only until it returns, and counts only
+ * if all of the pack is well. `write_message` gives its payload. It must not use this pack again. */
+typedef bool (*record_sink)(void *whose, const pack *p, const window *w);
 
 /* Unpack a payload of version 2. NULL: done; else why not, and `p->c.is_beyond` tells whether Python can do it. */
 const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, record_sink sink, void *whose);

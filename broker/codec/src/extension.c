@@ -1,5 +1,5 @@
 /* The codec as a Python module: `unpack(pack)` gives a list of payloads, `read(pack, makers)` a list of records,
- * `pack(payloads)` gives a pack. ValueError: refused, and why. OverflowError: Python can do it, this codec cannot. */
+ * `read_whole(pack, makers)` both, `pack(payloads)` a pack. ValueError: refused, and why. OverflowError: Python can do it, this codec cannot. */
 #include "extension_records.h"
 
 #include "codec.h"
@@ -38,6 +38,7 @@ static void set_refused(const pack *p, const char *reason)
 typedef struct {
     PyObject *list;
     PyObject *const *makers;
+    output message;
 } collected;
 
 static bool append(PyObject *list, PyObject *item)
@@ -48,17 +49,32 @@ static bool append(PyObject *list, PyObject *item)
     return is_appended;
 }
 
-static bool append_payload(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size)
+/* The payload that a window would have come in alone; NULL with Python's error set. */
+static PyObject *payload_of(output *message, const pack *p, const window *w)
 {
-    (void)p;
-    (void)w;
-    return append(((collected *)whose)->list, PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size));
+    message->size = 0;
+    write_message(message, p, w);
+    if (message->has_no_memory)
+        return PyErr_NoMemory();
+    return PyBytes_FromStringAndSize((const char *)message->bytes, (Py_ssize_t)message->size);
 }
 
-static bool append_record(void *whose, const pack *p, const window *w, const uint8_t *bytes, size_t size)
+static bool append_payload(void *whose, const pack *p, const window *w)
 {
-    collected *records = whose;
-    return append(records->list, make_record(records->makers, p, w, bytes, size));
+    collected *all = whose;
+    return append(all->list, payload_of(&all->message, p, w));
+}
+
+static bool append_record(void *whose, const pack *p, const window *w)
+{
+    collected *all = whose;
+    return append(all->list, make_record(all->makers, p, w));
+}
+
+static bool append_whole(void *whose, const pack *p, const window *w)
+{
+    collected *all = whose;
+    return append(all->list, make_whole(all->makers, p, w, payload_of(&all->message, p, w)));
 }
 
 static PyObject *collect(PyObject *given, record_sink sink, PyObject *const *makers)
@@ -67,13 +83,14 @@ static PyObject *collect(PyObject *given, record_sink sink, PyObject *const *mak
     pack *p = borrow_pack();
     if (p == NULL)
         return NULL;
-    collected all = {PyList_New(0), makers};
+    collected all = {PyList_New(0), makers, {NULL, 0, 0, false}};
     if (all.list != NULL && PyObject_GetBuffer(given, &view, PyBUF_SIMPLE) == 0) {
         const char *refusal = fl_unpack(p, view.buf, (size_t)view.len, sink, &all);
         if (refusal != NULL)
             set_refused(p, refusal);
         PyBuffer_Release(&view);
     }
+    free(all.message.bytes);
     return_pack(p);
     if (all.list == NULL || PyErr_Occurred() == NULL)
         return all.list;
@@ -87,9 +104,8 @@ static PyObject *codec_unpack(PyObject *module, PyObject *given)
     return collect(given, append_payload, NULL);
 }
 
-static PyObject *codec_read(PyObject *module, PyObject *const *given, Py_ssize_t n)
+static PyObject *read_by(record_sink sink, PyObject *const *given, Py_ssize_t n)
 {
-    (void)module;
     PyObject *makers[N_MAKERS];
     if (n != 2 || given[1]->ob_type != &PyTuple_Type || PyTuple_Size(given[1]) != N_MAKERS) {
         PyErr_SetString(PyExc_TypeError, "read(pack, makers): bytes and a tuple of five types");
@@ -98,7 +114,19 @@ static PyObject *codec_read(PyObject *module, PyObject *const *given, Py_ssize_t
     /* The caller's tuple keeps them alive. */
     for (Py_ssize_t i = 0; i < N_MAKERS; i++)
         makers[i] = PyTuple_GetItem(given[1], i);
-    return collect(given[0], append_record, makers);
+    return collect(given[0], sink, makers);
+}
+
+static PyObject *codec_read(PyObject *module, PyObject *const *given, Py_ssize_t n)
+{
+    (void)module;
+    return read_by(append_record, given, n);
+}
+
+static PyObject *codec_read_whole(PyObject *module, PyObject *const *given, Py_ssize_t n)
+{
+    (void)module;
+    return read_by(append_whole, given, n);
 }
 
 static PyObject *codec_pack(PyObject *module, PyObject *list)
@@ -142,7 +170,10 @@ static PyObject *codec_pack(PyObject *module, PyObject *list)
 
 static PyMethodDef codec_methods[] = {
     {"unpack", codec_unpack, METH_O, "Return the payloads of version 1 that a payload of version 2 carries."},
-    {"read", (PyCFunction)(void (*)(void))codec_read, METH_FASTCALL, "Return the records (key, window, payload) that a payload of version 2 carries."},
+    {"read", (PyCFunction)(void (*)(void))codec_read, METH_FASTCALL,
+     "Return the records (key, window) that a payload of version 2 carries."},
+    {"read_whole", (PyCFunction)(void (*)(void))codec_read_whole, METH_FASTCALL,
+     "Return the records (key, window, payload of version 1) that a payload of version 2 carries."},
     {"pack", codec_pack, METH_O, "Return one payload of version 2 that carries a list of payloads of version 1."},
     {NULL, NULL, 0, NULL},
 };

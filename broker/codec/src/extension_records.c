@@ -131,9 +131,14 @@ static PyObject *resources_of(PyObject *maker, const resources *told)
     return made_by(maker, parts, 5);
 }
 
-PyObject *make_record(PyObject *const *makers, const pack *p, const window *w, const uint8_t *bytes, size_t size)
+static PyObject *key_of(PyObject *maker, const record_key *key)
 {
-    PyObject *const key[] = {number_of(w->key.epoch), number_of(w->key.sequence), number_of(w->key.previous)};
+    PyObject *const parts[] = {number_of(key->epoch), number_of(key->sequence), number_of(key->previous)};
+    return made_by(maker, parts, 3);
+}
+
+static PyObject *window_of(PyObject *const *makers, const pack *p, const window *w)
+{
     PyObject *const bundle[] = {text_of(&w->bundle), number_of((int64_t)w->version)};
     PyObject *const parts[] = {
         made_by(makers[MAKES_BUNDLE], bundle, 2),
@@ -151,10 +156,17 @@ PyObject *make_record(PyObject *const *makers, const pack *p, const window *w, c
         names_of(&w->errors),
         resources_of(makers[MAKES_RESOURCES], &w->resources),
     };
-    PyObject *const record[] = {
-        made_by(makers[MAKES_KEY], key, 3),
-        made_by(makers[MAKES_WINDOW], parts, sizeof parts / sizeof *parts),
-        PyBytes_FromStringAndSize((const char *)bytes, (Py_ssize_t)size),
-    };
+    return made_by(makers[MAKES_WINDOW], parts, sizeof parts / sizeof *parts);
+}
+
+PyObject *make_record(PyObject *const *makers, const pack *p, const window *w)
+{
+    PyObject *const record[] = {key_of(makers[MAKES_KEY], &w->key), window_of(makers, p, w)};
+    return tuple_of(record, 2);
+}
+
+PyObject *make_whole(PyObject *const *makers, const pack *p, const window *w, PyObject *payload)
+{
+    PyObject *const record[] = {key_of(makers[MAKES_KEY], &w->key), window_of(makers, p, w), payload};
     return tuple_of(record, 3);
 }

@@ -14,7 +14,9 @@
 /* What makes each part; `broker/messages.py` has them. */
 enum maker { MAKES_KEY, MAKES_BUNDLE, MAKES_FEATURE, MAKES_RESOURCES, MAKES_WINDOW, N_MAKERS };
 
-/* Return the tuple (key, window, payload), or NULL with Python's error set. */
-PyObject *make_record(PyObject *const *makers, const pack *p, const window *w, const uint8_t *bytes, size_t size);
+/* Return the tuple (key, window), or NULL with Python's error set. */
+PyObject *make_record(PyObject *const *makers, const pack *p, const window *w);
+/* Return the tuple (key, window, payload), or NULL with Python's error set; takes the payload over, or its failure. */
+PyObject *make_whole(PyObject *const *makers, const pack *p, const window *w, PyObject *payload);
 
 #endif

@@ -15,7 +15,7 @@ from broker.entropy import DamagedStreamError
 from broker.errors import WireError
 from broker.messages import BundleRef, FeatureCounts, RecordKey, Resources, encode_body, encode_record
 from broker.pack_form import write_records
-from broker.packs import PACK_VERSION, pack_with, read_with, unpack_with
+from broker.packs import PACK_VERSION, pack_with, read_whole_with, read_with, unpack_with
 from broker.topics import Channel
 from tests.conftest import REPOSITORY
 from tests.unit.broker.test_packs import changing, keyed, steady
@@ -69,8 +69,9 @@ def test_the_codec_packs_and_unpacks_as_python_does_to_the_bit(codec: Codec, nam
     in_python = bytes([PACK_VERSION]) + write_records(records)
     assert codec.pack(payloads) == in_python
     assert codec.unpack(in_python) == payloads == unpack_with(None, in_python)
-    assert read_with(codec, in_python) == read_with(None, in_python)
-    assert [(key, window) for key, window, _ in read_with(codec, in_python)] == records
+    assert read_with(codec, in_python) == read_with(None, in_python) == records
+    assert read_whole_with(codec, in_python) == read_whole_with(None, in_python)
+    assert [payload for *_, payload in read_whole_with(codec, in_python)] == payloads
 
 
 # Each is beyond one limit of version 1 and within all that a pack can say.
