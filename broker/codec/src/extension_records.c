@@ -48,10 +48,10 @@ static PyObject *tuple_of(PyObject *const *parts, uint32_t n)
     return NULL;
 }
 
-/* Call a maker with parts, which are let go of; NULL if one of them is. */
+/* Call a maker with parts, which are let go of; NULL if one of them is, or anything failed before. */
 static PyObject *made_by(PyObject *maker, PyObject *const *parts, uint32_t n)
 {
-    bool is_whole = true;
+    bool is_whole = PyErr_Occurred() == NULL;
     for (uint32_t i = 0; i < n; i++)
         is_whole = is_whole && parts[i] != NULL;
     PyObject *made = is_whole ? PyObject_Vectorcall(maker, parts, n, NULL) : NULL;

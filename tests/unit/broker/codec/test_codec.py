@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,15 @@ from broker.codec import tables
 from broker.codec.loading import Codec, load_codec
 from broker.entropy import DamagedStreamError
 from broker.errors import WireError
-from broker.messages import BundleRef, FeatureCounts, RecordKey, Resources, encode_body, encode_record
+from broker.messages import (
+    BundleRef,
+    FeatureCounts,
+    RecordKey,
+    Resources,
+    TelemetryWindow,
+    encode_body,
+    encode_record,
+)
 from broker.pack_form import write_records
 from broker.packs import PACK_VERSION, pack_with, read_whole_with, read_with, unpack_with
 from broker.topics import Channel
@@ -165,6 +174,41 @@ def test_the_codec_refuses_what_is_no_list_of_bytes(codec: Codec):
             codec.pack([b"\x01"] * n)
     with pytest.raises(ValueError, match="no window"):
         codec.pack([b""])
+
+
+def test_a_call_that_comes_in_between_has_memory_of_its_own(codec: Codec):
+    """To make an object may run a garbage collection, and that anything; here it is told to."""
+    kept, other = GOLDEN.read_bytes(), codec.pack([encode_record(*_encoded(each)) for each in keyed(changing(8))])
+
+    def feature(*parts: Any) -> FeatureCounts:
+        assert len(codec.unpack(other)) == 6
+        return FeatureCounts(*parts)
+
+    makers: Any = (RecordKey, BundleRef, feature, Resources, TelemetryWindow)
+    assert codec.read(kept, makers) == read_with(None, kept)
+
+
+def _encoded(record: tuple[RecordKey, TelemetryWindow]) -> tuple[RecordKey, bytes]:
+    return record[0], encode_body(record[1])
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_what_a_maker_raises_comes_through_and_the_codec_goes_on(codec: Codec, place: int):
+    def fail(*_: object) -> None:
+        raise LookupError("not made")
+
+    kept = GOLDEN.read_bytes()
+    makers: list[Any] = [RecordKey, BundleRef, FeatureCounts, Resources, TelemetryWindow]
+    for read in (codec.read, codec.read_whole):
+        with pytest.raises(LookupError, match="not made"):
+            read(kept, (*makers[:place], fail, *makers[place + 1 :]))
+    assert codec.read(kept, tuple(makers)) == read_with(None, kept)
+
+
+def test_the_codec_refuses_to_read_with_what_are_no_makers(codec: Codec):
+    for wrong in ((), (b"\x02",), (b"\x02", [RecordKey] * 5), (b"\x02", (RecordKey,) * 4), ("text", (RecordKey,) * 5)):
+        with pytest.raises(TypeError):
+            codec.read(*wrong)
 
 
 def test_records_that_do_not_follow_each_other_are_not_packed_by_the_codec(codec: Codec):
