@@ -11,21 +11,20 @@ import random
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
 import pytest
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.conftest import RecordRatio
 from benchmarks.fleet_windows import make_records, make_window
 from benchmarks.monitor_process import drain
+from benchmarks.paho_counter import count
 from benchmarks.wire_fleet import (  # noqa: F401 - run here, so that their figures are of this area
     bench_a_fleet_whose_broker_is_killed,
     bench_memory_of_a_device_in_a_monitor,
@@ -34,8 +33,8 @@ from benchmarks.wire_fleet import (  # noqa: F401 - run here, so that their figu
 )
 from broker.client import Endpoint, WireClient
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse
-from broker.packs import pack_windows, parse_each, unpack
-from broker.servers.local import start_local_broker
+from broker.packs import pack_windows, parse_records
+from broker.servers.local import LocalBroker, start_local_broker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import SHARDS, Channel, DeviceId, FleetId, Topic, shard_of
 from edge_agent.clock import SystemClock
@@ -46,6 +45,7 @@ RECORDS: Final = int(os.environ.get("FIELDLOOP_BENCH_RECORDS", "9000"))
 ROUNDS: Final = 4
 TOGETHER: Final = 3
 DEVICES: Final = 90
+MADE_UP: Final = tuple(DeviceId(f"device-{number:03}") for number in range(DEVICES))
 SEED: Final = 1
 FLEET: Final = FleetId("bench")
 DEADLINE_S: Final = 120.0
@@ -55,13 +55,19 @@ Message = tuple[Topic, bytes]
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+def broker(tmp_path: Path) -> Iterator[LocalBroker]:
     """A real Mosquitto, whose queue for absent clients lets both sides read the same backlog."""
     if find_mosquitto() is None:
         pytest.skip("no mosquitto here: sudo apt-get install mosquitto")
-    broker = start_local_broker(tmp_path / "broker", kind="mosquitto")
-    yield broker.endpoint
-    broker.stop()
+    started = start_local_broker(tmp_path / "broker", kind="mosquitto")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def endpoint(broker: LocalBroker) -> Endpoint:
+    """Where it listens."""
+    return broker.endpoint
 
 
 @pytest.mark.timeout(600)
@@ -80,13 +86,13 @@ def bench_monitor_reading_packs_against_a_subscriber_that_only_counts_them(endpo
 def _alone(n_records: int) -> list[Message]:
     return [
         (Topic(FLEET, device, Channel.TELEMETRY), encode_record(key, encode_body(window)))
-        for device, key, window in make_records(n_records, DEVICES, SEED)
+        for device, key, window in make_records(n_records, MADE_UP, SEED)
     ]
 
 
-def _packed(n_records: int) -> list[Message]:
+def _packed(n_records: int, devices: Sequence[DeviceId] = MADE_UP) -> list[Message]:
     by_device: dict[DeviceId, list[tuple[RecordKey, TelemetryWindow]]] = {}
-    for device, key, window in make_records(n_records, DEVICES, SEED):
+    for device, key, window in make_records(n_records, devices, SEED):
         by_device.setdefault(device, []).append((key, window))
     return [
         (Topic(FLEET, device, Channel.TELEMETRY), pack_windows(records[at : at + TOGETHER]))
@@ -107,46 +113,105 @@ def bench_packs_into_decoded_structs_against_a_subscriber_that_only_counts_them(
 
 
 @pytest.mark.timeout(600)
-def bench_two_monitor_processes_against_one(endpoint, record_ratio) -> None:
-    """Each owns half of the shards; the broker has a share of the two processors as well."""
-    n_records = TOGETHER * RECORDS
-    messages = _packed(n_records)
-    of_half = [0, 0]
-    for topic, payload in messages:
-        of_half[int(shard_of(topic.device), 16) % 2] += len(unpack(topic.channel, payload))
-    with _monitor(endpoint, 0, 1) as one, _monitor(endpoint, 0, 2) as even, _monitor(endpoint, 1, 2) as odd:
-        sides = {"one": [(one, n_records)], "two": [(even, of_half[0]), (odd, of_half[1])]}
-        for side in sides.values():
-            _drain_together([(process, 0) for process, _ in side])
-        taken: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
+def bench_two_monitor_processes_against_one(broker, record_ratio) -> None:
+    """Each owns half of the shards with half of the devices; the broker has a share of the processors as well."""
+    messages = _packed(TOGETHER * RECORDS, _devices_by_halves())
+    one, two = _drain_by_one_and_by_two(broker, "structs", messages, TOGETHER * RECORDS)
+    name = "records into decoded structs, two processes on disjoint shards / one"
+    _record_two(record_ratio, name, one.elapsed_s, two.elapsed_s, reach=1.6)
+    _record_two(record_ratio, f"{name}, by the processor time of the busier", one.busiest_s, two.busiest_s, reach=1.6)
+    # One process has a processor to itself, and the broker the other; two share both with it.
+    name = "for comparison: what the broker leaves of two processors to two such processes / one"
+    _record_two(record_ratio, name, one.busiest_s, (two.together_s + two.broker_s) / 2, reach=0.0)
+
+
+@pytest.mark.timeout(600)
+def bench_two_processes_that_only_count_against_one(broker, record_ratio) -> None:
+    """What two readers reach here that have nothing to do with each other, or with us."""
+    messages = _packed(TOGETHER * RECORDS, _devices_by_halves())
+    one, two = _drain_by_one_and_by_two(broker, "paho", messages, len(messages))
+    name = "for comparison: windows in packs counted by paho, two processes on disjoint shards / one"
+    _record_two(record_ratio, name, one.elapsed_s, two.elapsed_s, reach=0.0)
+
+
+def _devices_by_halves() -> list[DeviceId]:
+    """Return devices of which half are in each half of the shards, as of a fleet's thousands nearly half are."""
+    halves: tuple[list[DeviceId], list[DeviceId]] = ([], [])
+    for number in itertools.count():
+        device = DeviceId(f"device-{number:03}")
+        half = halves[int(shard_of(device), 16) % 2]
+        if len(half) < DEVICES // 2:
+            half.append(device)
+        elif all(len(each) == DEVICES // 2 for each in halves):
+            return [device for pair in zip(*halves, strict=True) for device in pair]
+    raise AssertionError
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one side took to read a backlog, in seconds.
+
+    Attributes:
+        elapsed_s: from the first record that one of its processes has to the last.
+        busiest_s: processor time of the busier process.
+        together_s: processor time of its processes.
+        broker_s: processor time of the broker meanwhile.
+    """
+
+    elapsed_s: float
+    busiest_s: float
+    together_s: float
+    broker_s: float
+
+
+def _drain_by_one_and_by_two(
+    broker: LocalBroker, reader: str, messages: Sequence[Message], expected: int
+) -> tuple[Taken, Taken]:
+    """Return the medians of one process and of two."""
+    with (
+        _monitor(broker.endpoint, reader, 0, 1) as one,
+        _monitor(broker.endpoint, reader, 0, 2) as even,
+        _monitor(broker.endpoint, reader, 1, 2) as odd,
+    ):
+        sides = ([(one, expected)], [(even, expected // 2), (odd, expected // 2)])
+        for side in sides:
+            _drain_together(broker.pid, [(process, 0) for process, _ in side])
+        taken: tuple[list[Taken], list[Taken]] = ([], [])
         for turn in range(ROUNDS):
-            _publish(endpoint, messages)
-            for name in ("one", "two") if turn % 2 else ("two", "one"):
-                taken[name].append(_drain_together(sides[name]))
-    for at, by in ((0, ""), (1, ", by the processor time of the busier")):
-        record_ratio(
-            f"records into decoded structs, two processes on disjoint shards / one{by}",
-            ours=n_records / statistics.median(each[at] for each in taken["two"]),
-            peer=n_records / statistics.median(each[at] for each in taken["one"]),
-            reach=1.6,
-            unit="records/s",
-            runs=ROUNDS,
-            higher_is_better=True,
-        )
+            _publish(broker.endpoint, messages)
+            for which in (0, 1) if turn % 2 else (1, 0):
+                taken[which].append(_drain_together(broker.pid, sides[which]))
+    return _median(taken[0]), _median(taken[1])
+
+
+def _median(taken: Sequence[Taken]) -> Taken:
+    return Taken(*(statistics.median(values) for values in zip(*map(astuple, taken), strict=True)))
+
+
+def _record_two(record_ratio: RecordRatio, name: str, one_s: float, two_s: float, *, reach: float) -> None:
+    record_ratio(
+        name,
+        ours=TOGETHER * RECORDS / two_s,
+        peer=TOGETHER * RECORDS / one_s,
+        reach=reach,
+        unit="records/s",
+        runs=ROUNDS,
+        higher_is_better=True,
+    )
 
 
 @contextlib.contextmanager
-def _monitor(endpoint: Endpoint, first: int, step: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.monitor_process", endpoint.host, str(endpoint.port), FLEET]
-    command += [str(first), str(step)]
+def _monitor(endpoint: Endpoint, reader: str, first: int, step: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "benchmarks.monitor_process", reader, endpoint.host, str(endpoint.port)]
+    command += [FLEET, str(first), str(step)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         assert process.stdin is not None
         process.stdin.close()
 
 
-def _drain_together(side: Sequence[tuple[subprocess.Popen[str], int]]) -> tuple[float, float]:
-    """Return the seconds from the first record that one of them has to the last, and the most processor time."""
+def _drain_together(broker_pid: int, side: Sequence[tuple[subprocess.Popen[str], int]]) -> Taken:
+    before_s = _processor_s(broker_pid)
     for process, expected in side:
         assert process.stdin is not None
         process.stdin.write(f"{expected}\n")
@@ -156,7 +221,13 @@ def _drain_together(side: Sequence[tuple[subprocess.Popen[str], int]]) -> tuple[
         assert process.stdout is not None
         said.append([float(each) for each in process.stdout.readline().split()])
     firsts_s, lasts_s, cpus_s = zip(*said, strict=True)
-    return max(lasts_s) - min(firsts_s), max(cpus_s)
+    elapsed_s = max(lasts_s) - min(firsts_s)
+    return Taken(elapsed_s, max(cpus_s), sum(cpus_s), _processor_s(broker_pid) - before_s)
+
+
+def _processor_s(pid: int) -> float:
+    """Return the processor time of a process of one thread: the kernel's Documentation/scheduler/sched-stats.rst."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e9
 
 
 def _compare_decoding(
@@ -237,30 +308,9 @@ def _drain_by_monitor(endpoint: Endpoint, database: Path, expected: int) -> floa
 
 
 def _drain_by_counter(endpoint: Endpoint, expected: int) -> float:
-    """Return the seconds from connecting to the last message, for paho and an addition."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="counter", clean_session=False)
-    counted = itertools.count(1)
-    done, subscribed = threading.Event(), threading.Event()
-
-    def count(*_: object) -> None:
-        if next(counted) == expected:
-            done.set()
-
-    def subscribe(*_: object) -> None:
-        client.subscribe([(each, 1) for each in filters_of(FLEET, SHARDS)])
-
-    client.on_message = count
-    client.on_connect = subscribe
-    client.on_subscribe = lambda *_: subscribed.set()
-    start_s = time.perf_counter()
-    client.connect(endpoint.host, endpoint.port)
-    client.loop_start()
-    assert subscribed.wait(DEADLINE_S)
-    assert expected == 0 or done.wait(DEADLINE_S)
-    elapsed_s = time.perf_counter() - start_s
-    client.disconnect()
-    client.loop_stop()
-    return elapsed_s
+    """Return the seconds from connecting to the last message."""
+    start_s, _, last_s = count(endpoint, "counter", filters_of(FLEET, SHARDS), expected)
+    return last_s - start_s
 
 
 def _wait_until(predicate: Callable[[], bool]) -> None:
@@ -307,37 +357,44 @@ def bench_a_window_on_the_wire_there_and_back(benchmark, json_median_us, record_
         runs=benchmark.stats.stats.rounds,
     )
     as_json = json.dumps(msgspec.to_builtins({"key": KEY, "body": window}), separators=(",", ":")).encode()
-    for what, payload in (
-        ("in a pack of its own", pack_windows([(KEY, window)])),
-        ("in version 1", encode_record(KEY, encode_body(window))),
-    ):
-        record_ratio(
-            f"bytes of a window {what} / as JSON of the same fields by position",
-            ours=len(payload),
-            peer=len(as_json),
-            reach=0.35,
-            unit="bytes",
-            runs=1,
-        )
+    record_ratio(
+        "bytes of a window in version 1 / as JSON of the same fields by position",
+        ours=len(encode_record(KEY, encode_body(window))),
+        peer=len(as_json),
+        reach=0.35,
+        unit="bytes",
+        runs=1,
+    )
 
 
-def bench_a_window_in_a_pack_there_and_back(benchmark, json_median_us, record_ratio) -> None:
+def bench_windows_in_a_pack_there_and_back(benchmark, json_median_us, record_ratio) -> None:
     """Packed, unpacked again by the sender to compare, and read by the receiver: what really happens to a window."""
-    window = _window()
+    rng = np.random.default_rng(SEED)
+    records = [
+        (RecordKey(KEY.epoch, KEY.sequence + at, KEY.previous + at), make_window(rng, at)) for at in range(TOGETHER)
+    ]
 
     def there_and_back() -> object:
-        return parse_each(Channel.TELEMETRY, pack_windows([(KEY, window)]))
+        return parse_records(Channel.TELEMETRY, pack_windows(records))
 
-    ((key, body, _),) = parse_each(Channel.TELEMETRY, pack_windows([(KEY, window)]))
-    assert (key, body) == (KEY, window)
+    assert there_and_back() == records
     benchmark(there_and_back)
     record_ratio(
-        "a window there and back, in a pack, checked on both sides / json of the standard library, unchecked",
-        ours=benchmark.stats.stats.median * 1e6,
+        "a window there and back, in a pack of three, checked on both sides / json of the standard library, unchecked",
+        ours=benchmark.stats.stats.median * 1e6 / TOGETHER,
         peer=json_median_us["there and back"],
         reach=0.1,
         unit="us",
         runs=benchmark.stats.stats.rounds,
+    )
+    as_json = json.dumps(msgspec.to_builtins([*records[0]]), separators=(",", ":")).encode()
+    record_ratio(
+        "bytes of a window in a pack of three / as JSON of the same fields by position",
+        ours=len(pack_windows(records)) / TOGETHER,
+        peer=len(as_json),
+        reach=0.35,
+        unit="bytes",
+        runs=1,
     )
 
 

@@ -1,6 +1,6 @@
 """Telemetry of a made-up fleet: windows of 64 features × 10 bins over 600 rows, the same for the same seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -40,16 +40,17 @@ def make_window(rng: np.random.Generator, number: int) -> TelemetryWindow:
     )
 
 
-def make_records(n: int, n_devices: int, seed: int) -> Iterator[tuple[DeviceId, RecordKey, TelemetryWindow]]:
+def make_records(
+    n: int, devices: Sequence[DeviceId], seed: int
+) -> Iterator[tuple[DeviceId, RecordKey, TelemetryWindow]]:
     """Give n records, the devices in turn, each device's without a hole."""
     rng = np.random.default_rng(seed)
     # A new window for each record would cost more than to receive it.
     windows = [make_window(rng, number) for number in range(50)]
     for index in range(n):
-        sequence = index // n_devices + 1
-        device = index % n_devices
+        sequence = index // len(devices) + 1
         yield (
-            DeviceId(f"device-{device:03}"),
+            devices[index % len(devices)],
             RecordKey(Epoch(7), sequence, sequence - 1),
             windows[index % len(windows)],
         )

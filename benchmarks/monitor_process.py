@@ -1,10 +1,11 @@
 """A monitor process that reads the records of its shards into checked structs, whenever it is told to.
 
-    python -m benchmarks.monitor_process HOST PORT FLEET FIRST_SHARD STEP
+    python -m benchmarks.monitor_process READER HOST PORT FLEET FIRST_SHARD STEP
 
-It owns every STEP-th shard from FIRST_SHARD on. For each line that it is given, a number of records, it connects, reads
-so many, says when the first and the last came (seconds of the machine's monotonic clock) and its processor time, and
-leaves; the broker keeps what comes while it is away.
+READER is ``structs``, or ``paho``: then it only counts messages, which is the peer. It owns every STEP-th shard from
+FIRST_SHARD on. For each line that it is given, a number of records (or messages), it connects, reads so many, says when
+the first and the last came (seconds of the machine's monotonic clock) and its processor time, and leaves; the broker
+keeps what comes while it is away.
 """
 
 import random
@@ -14,8 +15,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from benchmarks.paho_counter import count
 from broker.client import Delivery, Endpoint, WireClient
-from broker.packs import parse_each
+from broker.packs import parse_records
 from broker.topics import SHARDS, parse_fleet
 from trainer.monitoring.receiver import filters_of
 
@@ -31,7 +33,7 @@ def drain(endpoint: Endpoint, name: str, filters: tuple[str, ...], expected: int
     def decode(delivery: Delivery) -> None:
         nonlocal decoded, first_s, last_s
         first_s = first_s or time.perf_counter()
-        decoded += len(parse_each(delivery.topic.channel, delivery.payload))
+        decoded += len(parse_records(delivery.topic.channel, delivery.payload))
         if decoded >= expected:
             last_s = time.perf_counter()
             has_all.set()
@@ -54,11 +56,12 @@ def drain(endpoint: Endpoint, name: str, filters: tuple[str, ...], expected: int
 
 def main(arguments: Sequence[str]) -> None:
     """Read records as often as asked."""
-    host, port, fleet, first, step = arguments
+    reader, host, port, fleet, first, step = arguments
+    read = {"structs": drain, "paho": count}[reader]
     filters = filters_of(parse_fleet(fleet), SHARDS[int(first) :: int(step)])
     for line in sys.stdin:
         cpu_s = time.process_time()
-        _, first_s, last_s = drain(Endpoint(host, int(port)), f"half-{first}-{step}", filters, int(line))
+        _, first_s, last_s = read(Endpoint(host, int(port)), f"{reader}-{first}-{step}", filters, int(line))
         print(first_s, last_s, time.process_time() - cpu_s, flush=True)
 
 

@@ -115,7 +115,7 @@ class Status(Wire, frozen=True):
 # --- telemetry -------------------------------------------------------------------------------------------------------
 
 
-class FeatureCounts(Wire, frozen=True):
+class FeatureCounts(Wire, frozen=True, gc=False):
     """One feature in one window: a histogram over the manifest's edges (open-ended first and last bin).
 
     Attributes:

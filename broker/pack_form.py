@@ -264,9 +264,9 @@ def _code_resources(coder: Coder, resources: Resources | None, last: Resources |
     disk = _code_pages(coder, "disk", told.free_disk_bytes, known.free_disk_bytes)
     temperature: float | None = None
     if coder.flag("temperature", told.temperature_c is not None):
-        temperature = _code_seconds(
-            coder, "warmth", told.temperature_c or 0.0, _whole_ms(known.temperature_c or 0.0) or 0
-        )
+        # Not `or`: minus nought is no nought.
+        warmth = 0.0 if told.temperature_c is None else told.temperature_c
+        temperature = _code_seconds(coder, "warmth", warmth, _whole_ms(known.temperature_c or 0.0) or 0)
     throttled: bool | None = None
     if coder.flag("throttling told", told.throttled is not None):
         throttled = coder.flag("throttled", bool(told.throttled))

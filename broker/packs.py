@@ -5,9 +5,9 @@ the same. A pack stands alone: no manifest, no earlier message is needed to read
 it is built for this machine; `broker/pack_form.py` describes it, and does it elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from broker.codec.loading import Codec, load_codec
 from broker.entropy import DamagedStreamError
@@ -15,9 +15,12 @@ from broker.errors import WireError
 from broker.messages import (
     MAX_BYTES,
     Body,
+    BundleRef,
+    FeatureCounts,
     MalformedMessageError,
     MessageTooLargeError,
     RecordKey,
+    Resources,
     TelemetryWindow,
     encode_body,
     encode_record,
@@ -35,11 +38,16 @@ __all__ = [
     "pack_payloads",
     "pack_windows",
     "parse_each",
+    "parse_records",
     "unpack",
 ]
 
 PACK_VERSION: Final = 2
 _VERSION_BYTE: Final = bytes([PACK_VERSION])
+_MAKERS: Final = (RecordKey, BundleRef, FeatureCounts, Resources, TelemetryWindow)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 # A record as it travels alone: its key (None: not spooled), its body, its payload of version 1.
 Parsed = tuple[RecordKey | None, Body, bytes]
@@ -73,21 +81,19 @@ def pack_payloads(payloads: Sequence[bytes]) -> bytes:
         NotPackableError: they have to be sent as they are.
     """
     try:
-        records = [_window_of(payload) for payload in payloads]
-        _verify_packable(records)
-        return pack_with(codec_of_this_machine(), payloads, records)
+        return pack_with(codec_of_this_machine(), payloads)
     except NotPackableError:
         raise
     except WireError as error:
         raise NotPackableError(f"telemetry: {error}") from error
 
 
-def pack_with(codec: Codec | None, payloads: Sequence[bytes], records: Sequence[Record]) -> bytes:
-    """Pack payloads, which say ``records``, by a codec; by Python where it cannot, or there is none.
+def pack_with(codec: Codec | None, payloads: Sequence[bytes]) -> bytes:
+    """Pack payloads by a codec, which looks at all of them; by Python where it cannot, or there is none.
 
     Raises:
-        NotPackableError: they do not survive it.
-        WireError: they are more than a pack takes.
+        NotPackableError: they are no records in a row, or do not survive it.
+        WireError: they are more than a pack takes, or what version 1 refuses.
     """
     if codec is not None:
         try:
@@ -95,6 +101,8 @@ def pack_with(codec: Codec | None, payloads: Sequence[bytes], records: Sequence[
         except (ValueError, OverflowError):
             # Python knows the reason by name, or does it.
             pass
+    records = [_window_of(payload) for payload in payloads]
+    _verify_packable(records)
     packed = _VERSION_BYTE + write_records(records)
     if unpack_with(None, packed) != list(payloads):
         raise NotPackableError("telemetry: these windows do not survive being packed")
@@ -113,26 +121,61 @@ def unpack(channel: Channel, payload: bytes) -> tuple[bytes, ...]:
     return tuple(each for _, _, each in parse_each(channel, payload))
 
 
-def parse_each(channel: Channel, payload: bytes) -> list[Parsed]:
-    """Read a payload once: of a pack every record, else the one message that it is.
+def parse_records(channel: Channel, payload: bytes) -> Sequence[tuple[RecordKey | None, Body]]:
+    """Read a payload once: of a pack the key and body of every record, else those of the one message that it is.
+
+    Raises:
+        WireError: as `parse` and `unpack` do.
+    """
+    if not _is_pack(channel, payload):
+        return [parse(channel, payload)]
+    return _read_pack(payload, read_with)
+
+
+def parse_each(channel: Channel, payload: bytes) -> Sequence[Parsed]:
+    """Read a payload as `parse_records` does; of each record also return the payload that it would have come in alone.
 
     Raises:
         WireError: as `parse` and `unpack` do.
     """
     if not _is_pack(channel, payload):
         return [(*parse(channel, payload), payload)]
-    if len(payload) > MAX_BYTES[channel]:
-        msg = (
-            f"{channel.value}: message of {len(payload)} bytes refused unread, at most {MAX_BYTES[channel]} are allowed"
-        )
+    return _read_pack(payload, read_whole_with)
+
+
+def _read_pack(payload: bytes, read: Callable[[Codec | None, bytes], Sequence[_T]]) -> Sequence[_T]:
+    limit = MAX_BYTES[Channel.TELEMETRY]
+    if len(payload) > limit:
+        msg = f"telemetry: message of {len(payload)} bytes refused unread, at most {limit} are allowed"
         raise MessageTooLargeError(msg)
     try:
-        payloads = unpack_with(codec_of_this_machine(), payload)
+        return read(codec_of_this_machine(), payload)
     except DamagedStreamError as error:
-        msg = f"{channel.value}: malformed pack of {len(payload)} bytes: {error}"
+        msg = f"telemetry: malformed pack of {len(payload)} bytes: {error}"
         raise MalformedMessageError(msg) from error
+
+
+def read_with(codec: Codec | None, payload: bytes) -> Sequence[tuple[RecordKey | None, Body]]:
+    """Return a pack's records by a codec; by Python where there is none, or numbers are too great for it.
+
+    Raises:
+        DamagedStreamError: no pack, or, where the codec read it, one with what version 1 refuses.
+        WireError: one with what version 1 refuses.
+    """
+    # Whatever `parse` refuses, the codec refuses too.
+    records = None if codec is None else _said_by(codec.read, payload, _MAKERS)
+    if records is not None:
+        return records
     # Bounds of numbers and texts are those of version 1, and are looked at in one place.
-    return [(*parse(channel, each), each) for each in payloads]
+    return [parse(Channel.TELEMETRY, each) for each in unpack_with(None, payload)]
+
+
+def read_whole_with(codec: Codec | None, payload: bytes) -> Sequence[Parsed]:
+    """Return a pack's records and their payloads of version 1 as `read_with` does."""
+    records = None if codec is None else _said_by(codec.read_whole, payload, _MAKERS)
+    if records is not None:
+        return records
+    return [(*parse(Channel.TELEMETRY, each), each) for each in unpack_with(None, payload)]
 
 
 def unpack_with(codec: Codec | None, payload: bytes) -> list[bytes]:
@@ -141,15 +184,24 @@ def unpack_with(codec: Codec | None, payload: bytes) -> list[bytes]:
     Raises:
         DamagedStreamError: no pack.
     """
-    if codec is not None:
-        try:
-            return codec.unpack(payload)
-        except ValueError as error:
-            raise DamagedStreamError(str(error)) from error
-        except OverflowError:
-            # As rare as windows of four thousand million rows.
-            pass
+    payloads = None if codec is None else _said_by(codec.unpack, payload)
+    if payloads is not None:
+        return payloads
     return [encode_record(key, encode_body(window)) for key, window in read_records(memoryview(payload)[1:])]
+
+
+def _said_by(read: Callable[_P, _T], *payload: _P.args, **named: _P.kwargs) -> _T | None:
+    """Return what a codec reads; None: numbers are too great for it, as rare as windows of four thousand million rows.
+
+    Raises:
+        DamagedStreamError: it refuses.
+    """
+    try:
+        return read(*payload, **named)
+    except ValueError as error:
+        raise DamagedStreamError(str(error)) from error
+    except OverflowError:
+        return None
 
 
 def _is_pack(channel: Channel, payload: bytes) -> bool:

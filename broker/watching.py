@@ -34,7 +34,7 @@ from broker.messages import (
     Stored,
     TelemetryWindow,
 )
-from broker.packs import parse_each
+from broker.packs import parse_records
 from broker.readable import decode_payload
 from broker.topics import Channel, FleetId, fleet_filter
 
@@ -94,10 +94,10 @@ def lines_of(delivery: Delivery) -> list[str]:
     head = f"{topic.device}  {topic.channel.value}"
     mark = " (retained)" if delivery.retained else ""
     try:
-        parsed = parse_each(topic.channel, delivery.payload)
+        parsed = parse_records(topic.channel, delivery.payload)
     except WireError as error:
         return [f"{head}  REFUSED {_shorten(str(error))}"]
-    return [f"{head}{mark}  {_name_of(key)}{_shorten(summary_of(body))}" for key, body, _ in parsed]
+    return [f"{head}{mark}  {_name_of(key)}{_shorten(summary_of(body))}" for key, body in parsed]
 
 
 def json_of(delivery: Delivery) -> str:

@@ -8,21 +8,40 @@ from broker.extensions import find_extension, load_extension, takes_extensions
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    from broker.messages import BundleRef, FeatureCounts, RecordKey, Resources, TelemetryWindow
+
+    Makers = tuple[type[RecordKey], type[BundleRef], type[FeatureCounts], type[Resources], type[TelemetryWindow]]
+
 FILE_NAME: Final = "fieldloop_codec.so"
 LIBRARIES: Final = Path(__file__).parent / "lib"
 _MODULE: Final = "fieldloop_codec"
 
 
 class Codec(Protocol):
-    """The extension module. Both functions hold the interpreter's lock, and use one block of memory again."""
+    """The extension module. Its functions hold the interpreter's lock, and use one block of memory again."""
 
     def unpack(self, pack: "ReadableBuffer", /) -> list[bytes]:
-        """Return the payloads of version 1 that a payload of version 2 carries; their numbers and texts are unchecked.
+        """Return the payloads of version 1 that a payload of version 2 carries.
 
         Raises:
-            ValueError: no pack; the message says why.
+            ValueError: no pack, or numbers or texts in it that version 1 refuses; the message says why.
             OverflowError: it has numbers that only Python reckons with.
         """
+        ...
+
+    def read(self, pack: "ReadableBuffer", makers: "Makers", /) -> "list[tuple[RecordKey, TelemetryWindow]]":
+        """Return the records of a pack; raise as `unpack` does.
+
+        Args:
+            pack: a payload of version 2.
+            makers: of keys, bundles, features, resources and windows, each called with all of its fields by position.
+        """
+        ...
+
+    def read_whole(
+        self, pack: "ReadableBuffer", makers: "Makers", /
+    ) -> "list[tuple[RecordKey, TelemetryWindow, bytes]]":
+        """Return the records of a pack as `read` does, each with its payload of version 1."""
         ...
 
     def pack(self, payloads: list[bytes], /) -> bytes:

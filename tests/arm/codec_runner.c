@@ -9,15 +9,16 @@ typedef struct {
     unsigned n;
 } messages;
 
-static bool keep(void *whose, const uint8_t *bytes, size_t size)
+static bool keep(void *whose, const pack *p, const window *w)
 {
     messages *taken = whose;
-    uint8_t *copy = malloc(size);
-    if (copy == NULL)
+    output message = {NULL, 0, 0, false};
+    write_message(&message, p, w);
+    if (message.has_no_memory)
         return false;
-    memcpy(copy, bytes, size);
-    taken->payloads[taken->n++] = (payload){copy, size};
-    return fwrite(bytes, 1, size, stdout) == size;
+    /* The end of the program lets go of them. */
+    taken->payloads[taken->n++] = (payload){message.bytes, message.size};
+    return fwrite(message.bytes, 1, message.size, stdout) == message.size;
 }
 
 int main(int argc, char **argv)

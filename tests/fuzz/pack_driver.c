@@ -14,14 +14,23 @@ typedef struct {
     unsigned n;
 } messages;
 
-static bool collect(void *whose, const uint8_t *bytes, size_t size)
+static void take(messages *taken, const uint8_t *bytes, size_t size)
 {
-    messages *taken = whose;
     uint8_t *copy = malloc(size ? size : 1);
     memcpy(copy, bytes, size);
     if (taken->n == MOST_WINDOWS)
         abort();
     taken->payloads[taken->n++] = (payload){copy, size};
+}
+
+static bool collect(void *whose, const pack *p, const window *w)
+{
+    output message = {NULL, 0, 0, false};
+    write_message(&message, p, w);
+    if (w->key.sequence < 1 || message.size == 0 || message.size > 256 << 10)
+        abort();
+    take(whose, message.bytes, message.size);
+    free(message.bytes);
     return true;
 }
 
@@ -48,13 +57,13 @@ static void run(void)
     messages taken = {.n = 0};
     if (current_size && current[0] != 0) {
         messages pack = {.n = 0};
-        collect(&pack, current, current_size);
+        take(&pack, current, current_size);
         fl_unpack(whole, pack.payloads[0].bytes, pack.payloads[0].size, collect, &taken);
         let_go(&pack);
     } else {
         for (size_t at = 1; at + 2 <= current_size && taken.n < MOST_WINDOWS;) {
             const size_t size = (size_t)current[at] << 8 | current[at + 1], rest = current_size - at - 2;
-            collect(&taken, current + at + 2, size < rest ? size : rest);
+            take(&taken, current + at + 2, size < rest ? size : rest);
             at += 2 + size;
         }
     }

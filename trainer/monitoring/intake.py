@@ -6,7 +6,7 @@ receiver's writer thread): what is stored is the database's to say, the memory h
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from broker.messages import (
     TelemetryWindow,
     UnknownVersionError,
     encode,
+    encode_record,
 )
 from broker.packs import Parsed, parse_each
 from broker.topics import RULES, Channel, DeviceId
@@ -109,9 +110,9 @@ class Intake:
             StoreUnavailableError: take them again later.
             StoreError: the database does not even take that they are refused.
         """
-        return self._take_or_forget([arrived for delivery in deliveries for arrived in _read(delivery)])
+        return self._take_or_forget(_Arriving(deliveries))
 
-    def _take_or_forget(self, messages: Sequence["_Arrived"]) -> list[Mark]:
+    def _take_or_forget(self, messages: "_Arriving | Sequence[_Arrived]") -> list[Mark]:
         try:
             return self._take_or_part(messages)
         except BaseException:
@@ -119,7 +120,7 @@ class Intake:
             self._forget()
             raise
 
-    def _take_or_part(self, messages: Sequence["_Arrived"]) -> list[Mark]:
+    def _take_or_part(self, messages: "_Arriving | Sequence[_Arrived]") -> list[Mark]:
         try:
             return self._take(messages)
         except StoreUnavailableError:
@@ -127,16 +128,17 @@ class Intake:
         except (StoreError, ValueError, TypeError, OverflowError) as error:
             # Drivers raise ValueError and its like themselves for what their database cannot hold.
             self._forget()
-            if len(messages) == 1:
-                return self._refuse_alone(messages[0].delivery, error)
+            each = list(messages)
+            if len(each) == 1:
+                return self._refuse_alone(each[0].delivery, error)
         # One of them is poison to the database (text that it cannot hold): find it, and harm no other.
         marks = {}
-        for message in messages:
+        for message in each:
             for mark in self._take_or_forget([message]):
                 marks[mark.device, mark.epoch] = mark
         return list(marks.values())
 
-    def _take(self, messages: Sequence["_Arrived"]) -> list[Mark]:
+    def _take(self, messages: "_Arriving | Sequence[_Arrived]") -> list[Mark]:
         now = self._clock.utc_s()
         batch = _Batch()
         for message in messages:
@@ -159,7 +161,7 @@ class Intake:
             if not self._is_new_record(batch, device, key, channel.value, now):
                 return
             if isinstance(body, TelemetryWindow):
-                batch.windows.append(_window_row(device, key, body, _body_of(delivery.payload), now))
+                batch.windows.append(_window_row(device, key, body, _body_of(key, delivery.payload), now))
             elif isinstance(body, Samples):
                 batch.samples += _sample_rows(device, body, now)
             elif isinstance(body, Event):
@@ -316,6 +318,17 @@ class _Arrived:
     said: Parsed | WireError
 
 
+@dataclass(frozen=True, slots=True)
+class _Arriving:
+    """What deliveries carry, read anew at each pass: a batch of windows is let go one by one, not held and searched."""
+
+    deliveries: Sequence[Delivery]
+
+    def __iter__(self) -> Iterator[_Arrived]:
+        for delivery in self.deliveries:
+            yield from _read(delivery)
+
+
 def _read(delivery: Delivery) -> list[_Arrived]:
     """Return what a delivery carries; a pack that cannot be unpacked stays one, refused with its reason."""
     try:
@@ -352,8 +365,12 @@ def _add_refused(batch: _Batch, delivery: Delivery, error: Exception, now: float
     }
 
 
-def _body_of(payload: bytes) -> bytes:
+def _body_of(key: RecordKey, payload: bytes) -> bytes:
     """Return the encoded body of a spooled record that was parsed before; cheaper than encoding it again."""
+    head = encode_record(key, b"")
+    if payload.startswith(head):
+        return payload[len(head) :]
+    # A key that is written otherwise than we write it, or with more fields.
     return bytes(_SPOOLED.decode(memoryview(payload)[1:]).body)
 
 

@@ -3,10 +3,12 @@
 
 #include <string.h>
 
+#include "limits.h"
+
 #define PACK_VERSION 2
 #define STOPPED "stopped by the receiver"
 
-const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, payload_sink sink, void *whose)
+const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, record_sink sink, void *whose)
 {
     tables_open();
     if (size == 0 || bytes[0] != PACK_VERSION)
@@ -14,8 +16,6 @@ const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, payload_sink s
     coder_open(&p->c, bytes + 1, size - 1);
     pack_begin(p);
     const unsigned n = p->c.refusal == NULL ? code_number_of_records(&p->c, 1) : 0;
-    output messages = {NULL, 0, 0, false};
-    size_t ends[MOST_WINDOWS];
     window *now = &p->windows[0], *before = &p->windows[1];
     window_of_nothing(before);
     for (unsigned i = 0; i < n && p->c.refusal == NULL; i++) {
@@ -23,35 +23,34 @@ const char *fl_unpack(pack *p, const uint8_t *bytes, size_t size, payload_sink s
         window_of_nothing(now);
         code_record(p, now, before, i == 0);
         if (p->c.refusal == NULL)
-            write_message(&messages, p, now);
-        ends[i] = messages.size;
+            verify_limits(p, now);
+        if (p->c.refusal != NULL)
+            break;
+        if (!sink(whose, p, now))
+            refuse(&p->c, STOPPED);
         window *other = before;
         before = now;
         now = other;
     }
     if (p->c.refusal == NULL)
         coder_close(&p->c);
-    if (messages.has_no_memory)
-        refuse_beyond(&p->c);
-    for (unsigned i = 0; i < n && p->c.refusal == NULL; i++) {
-        const size_t start = i ? ends[i - 1] : 0;
-        if (!sink(whose, messages.bytes + start, ends[i] - start))
-            refuse(&p->c, STOPPED);
-    }
-    free(messages.bytes);
     return p->c.refusal;
 }
 
 typedef struct {
     const payload *payloads;
     unsigned n, at;
+    output message;
 } expected;
 
-static bool is_expected(void *whose, const uint8_t *bytes, size_t size)
+static bool is_expected(void *whose, const pack *p, const window *w)
 {
     expected *left = whose;
-    if (left->at == left->n || left->payloads[left->at].size != size ||
-        memcmp(left->payloads[left->at].bytes, bytes, size) != 0)
+    output *message = &left->message;
+    message->size = 0;
+    write_message(message, p, w);
+    if (message->has_no_memory || left->at == left->n || left->payloads[left->at].size != message->size ||
+        memcmp(left->payloads[left->at].bytes, message->bytes, message->size) != 0)
         return false;
     left->at++;
     return true;
@@ -68,6 +67,8 @@ static void write_records(pack *p, const payload *payloads, unsigned n)
         if (now->key.previous >= now->key.sequence ||
             (i && (now->key.epoch != before->key.epoch || now->key.previous != before->key.sequence)))
             refuse(&p->c, "records that do not follow each other");
+        if (p->c.refusal == NULL)
+            verify_limits(p, now);
         if (p->c.refusal == NULL)
             code_record(p, now, before, i == 0);
         window *other = before;
@@ -91,8 +92,9 @@ const char *fl_pack(pack *p, const payload *payloads, unsigned n, uint8_t **pack
     if (bytes == NULL)
         return p->c.refusal;
     bytes[0] = PACK_VERSION;
-    expected left = {payloads, n, 0};
+    expected left = {payloads, n, 0, {NULL, 0, 0, false}};
     const char *refusal = fl_unpack(p, bytes, *size, is_expected, &left);
+    free(left.message.bytes);
     if (refusal != NULL || left.at != n) {
         free(bytes);
         return "these windows do not survive being packed";

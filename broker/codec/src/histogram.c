@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "even.h"
+
 #define NOT_UNUSUAL_BITS 4.0
 #define PI 3.141592653589793
 #define E 2.718281828459045
@@ -44,7 +46,8 @@ static uint64_t quotient(uint64_t number, uint64_t by)
 static void code_even(const histogram *h)
 {
     uint64_t rest = h->total;
-    for (uint32_t at = 0; at + 1 < h->n_bins && h->c->refusal == NULL; at++) {
+    uint32_t at = h->c->mode == READING ? read_even(h->c, &rest, h->counts, h->n_bins) : 0;
+    for (; at + 1 < h->n_bins && h->c->refusal == NULL; at++) {
         const uint64_t left = h->n_bins - at;
         const uint64_t variance_16 = quotient(16 * rest * (left - 1), left * left);
         const int64_t number = code_near(h->c, quotient(rest, left), variance_16, h->counts[at]);
@@ -147,10 +150,21 @@ static void code_way(const histogram *h, enum way way)
 }
 
 /* The entropy of a total of numbers that fall into each bin with the same chance, about. */
-static double usual_bits(uint32_t n_bins, uint64_t total)
+static double usual_bits(const histogram *h)
 {
-    const double mean = (double)total / n_bins, variance = mean > 1.0 ? mean : 1.0;
-    return (double)(n_bins - 1) * 0.5 * log2(2 * PI * E * variance) - 0.5 * log2((double)n_bins);
+    /* Histograms of one name have the same total and as many bins, nearly always. */
+    static struct {
+        uint64_t total;
+        uint32_t n_bins;
+        double bits;
+    } last[N_HISTOGRAM_NAMES];
+    if (last[h->name].total != h->total || last[h->name].n_bins != h->n_bins) {
+        const double mean = (double)h->total / h->n_bins, variance = mean > 1.0 ? mean : 1.0;
+        last[h->name].bits = (double)(h->n_bins - 1) * 0.5 * log2(2 * PI * E * variance) - 0.5 * log2((double)h->n_bins);
+        last[h->name].total = h->total;
+        last[h->name].n_bins = h->n_bins;
+    }
+    return last[h->name].bits;
 }
 
 static bool is_same(const histogram *h)
@@ -164,6 +178,24 @@ static bool is_single(const histogram *h)
         if (h->counts[at] == h->total)
             return true;
     return false;
+}
+
+/* Write a histogram the even way, if it is not dearer than usual: then it need not be measured first. */
+static bool is_written_evenly(const histogram *h)
+{
+    coder *c = h->c;
+    chance *is_even = &c->chances[WAY + 4 * h->name + EVEN];
+    if (!has_room_for_steps(c, h->n_bins))
+        return false;
+    step *steps = c->steps + c->n_steps;
+    double spent = bits_of_flag(is_even->set_4096);
+    if (!steps_of_even(h->total, h->counts, h->n_bins, steps + 1, &spent) ||
+        spent >= usual_bits(h) + NOT_UNUSUAL_BITS)
+        return false;
+    steps[0] = (step){0, is_even->set_4096, FLAG_BITS};
+    learn(is_even, true);
+    c->n_steps += h->n_bins;
+    return true;
 }
 
 /* Choose the cheapest way; a reader has nothing to choose. */
@@ -188,7 +220,7 @@ static unsigned best_of(const histogram *h, const enum way *ways, unsigned n_way
             best = place;
         }
         /* As cheap as anything can be: the others need not be measured, which is most of the work. */
-        if (ways[place] == EVEN && c->spent < usual_bits(h->n_bins, h->total) + NOT_UNUSUAL_BITS)
+        if (ways[place] == EVEN && c->spent < usual_bits(h) + NOT_UNUSUAL_BITS)
             break;
     }
     c->mode = WRITING;
@@ -215,12 +247,14 @@ void code_histogram(coder *c, enum histogram_name name, uint64_t total, uint32_t
     enum way ways[5];
     unsigned n_ways = 0;
     ways[n_ways++] = EVEN;
-    if (h.total_before == total)
+    if (h.total_before == total && before != NULL)
         ways[n_ways++] = SAME;
     ways[n_ways++] = SINGLE;
     if (h.total_before > 0)
         ways[n_ways++] = AS_BEFORE;
     ways[n_ways++] = SPREAD;
+    if (c->mode == WRITING && !(h.total_before == total && is_same(&h)) && !is_single(&h) && is_written_evenly(&h))
+        return;
     const unsigned best = c->mode == READING ? n_ways - 1 : best_of(&h, ways, n_ways);
     for (unsigned place = 0; place < n_ways; place++)
         if (place == n_ways - 1 || code_flag(c, WAY + 4 * name + ways[place], place == best)) {

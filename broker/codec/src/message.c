@@ -265,7 +265,8 @@ static slice get_counts(input *in, pack *p)
     const uint32_t n = get_array(in, MOST_BINS);
     slice counts = {take_counts(p, n), n};
     for (uint32_t i = 0; i < n && p->c.refusal == NULL; i++) {
-        const int64_t count = get_count(in, GREATEST_NUMBER);
+        /* Most counts are one byte. */
+        const int64_t count = in->at < in->end && *in->at < 0x80 ? *in->at++ : get_count(in, GREATEST_NUMBER);
         if (count > UINT32_MAX)
             refuse_beyond(&p->c);
         p->counts[counts.at + i] = (uint32_t)count;

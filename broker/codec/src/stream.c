@@ -3,38 +3,42 @@
 
 #include <string.h>
 
+#include "even.h"
+
 #define MOST_INTEGER_BITS 54
 #define LEARNT_LENGTHS 12
 #define LENGTH_BITS 6
-#define COARSE_BITS 6
-#define N_COARSE (1u << (TABLE_BITS - COARSE_BITS))
 #define BEYOND ((int64_t)1 << 33)
 #define NO_MEMORY "no memory"
 
-/* Of each table and each run of 64 places, the symbol of the first; and the table of each variance. */
-static uint16_t coarse[N_TABLES][N_COARSE];
-static uint8_t table_of[GREATEST_VARIANCE + 1];
-/* Bits that a symbol costs, by its frequency. */
-static double bits_of[(1u << TABLE_BITS) + 1];
+run fl_runs[N_TABLES][N_COARSE];
+uint8_t fl_table_of[GREATEST_VARIANCE + 1];
+/* Bits that a symbol costs, by its frequency, and a flag, by its chance; nought: not asked for yet. */
+static double symbol_bits[(1u << TABLE_BITS) + 1], flag_bits[FLAG_ONE];
 static chance first_chances[N_CHANCES];
 
 void tables_open(void)
 {
     if (first_chances[0].n != 0)
         return;
-    for (unsigned i = 0; i < N_TABLES; i++)
-        for (unsigned place = 0, symbol = 0; place < N_COARSE; place++) {
-            while (fl_tables[i].starts[symbol + 1] <= place << COARSE_BITS)
-                symbol++;
-            coarse[i][place] = (uint16_t)symbol;
-        }
     for (unsigned variance = 0, i = 0; variance <= GREATEST_VARIANCE; variance++) {
         while (fl_variances[i] < variance)
             i++;
-        table_of[variance] = (uint8_t)i;
+        fl_table_of[variance] = (uint8_t)i;
     }
+    even_open();
     for (unsigned i = 0; i < N_CHANCES; i++)
         first_chances[i] = (chance){FLAG_ONE / 2, 1};
+}
+
+void open_runs(unsigned which)
+{
+    const uint16_t *starts = fl_tables[which].starts;
+    for (unsigned i = N_COARSE, symbol = 2 * fl_tables[which].radius + 1u; i-- > 0;) {
+        while (starts[symbol] > i << COARSE_BITS)
+            symbol--;
+        fl_runs[which][i] = (run){(uint16_t)symbol, starts[symbol + 1]};
+    }
 }
 
 void coder_begin(coder *c, enum coder_mode mode)
@@ -66,19 +70,25 @@ void coder_close(coder *c)
         refuse(c, "the stream does not end where its content ends");
 }
 
+bool has_room_for_steps(coder *c, size_t n)
+{
+    if (c->step_capacity - c->n_steps >= n)
+        return true;
+    const size_t capacity = 2 * c->step_capacity + (n > 2048 ? n : 2048);
+    step *steps = realloc(c->steps, capacity * sizeof *steps);
+    if (steps == NULL) {
+        refuse(c, NO_MEMORY);
+        return false;
+    }
+    c->steps = steps;
+    c->step_capacity = capacity;
+    return true;
+}
+
 void put_step(coder *c, uint32_t start, uint32_t frequency, unsigned bits)
 {
-    if (c->n_steps == c->step_capacity) {
-        const size_t capacity = c->step_capacity ? 2 * c->step_capacity : 2048;
-        step *steps = realloc(c->steps, capacity * sizeof *steps);
-        if (steps == NULL) {
-            refuse(c, NO_MEMORY);
-            return;
-        }
-        c->steps = steps;
-        c->step_capacity = capacity;
-    }
-    c->steps[c->n_steps++] = (step){(uint16_t)start, (uint16_t)frequency, (uint16_t)bits};
+    if (has_room_for_steps(c, 1))
+        c->steps[c->n_steps++] = (step){(uint16_t)start, (uint16_t)frequency, (uint16_t)bits};
 }
 
 uint8_t *coder_finish(coder *c, size_t head, size_t *size)
@@ -157,14 +167,26 @@ int64_t code_signed(coder *c, unsigned name, int64_t value)
     return size && code_flag(c, name * FLAGS_OF_INTEGER + FLAGS_OF_INTEGER - 1, value < 0) ? -size : size;
 }
 
+double bits_of_symbol(uint32_t frequency)
+{
+    if (symbol_bits[frequency] == 0)
+        symbol_bits[frequency] = TABLE_BITS - log2((double)frequency);
+    return symbol_bits[frequency];
+}
+
+double bits_of_flag(uint32_t chance_4096)
+{
+    if (flag_bits[chance_4096] == 0)
+        flag_bits[chance_4096] = -log2((double)chance_4096 / FLAG_ONE);
+    return flag_bits[chance_4096];
+}
+
 static unsigned code_symbol(coder *c, unsigned which, unsigned value)
 {
     const uint16_t *starts = fl_tables[which].starts;
     if (c->mode == READING) {
         const uint32_t place = c->state & ((1u << TABLE_BITS) - 1);
-        value = coarse[which][place >> COARSE_BITS];
-        while (starts[value + 1] <= place)
-            value++;
+        value = symbol_at(runs_of(which), starts, place);
         take_step(c, starts[value], (uint32_t)starts[value + 1] - starts[value], TABLE_BITS);
         return value;
     }
@@ -173,9 +195,7 @@ static unsigned code_symbol(coder *c, unsigned which, unsigned value)
         put_step(c, starts[value], frequency, TABLE_BITS);
         return value;
     }
-    if (bits_of[frequency] == 0)
-        bits_of[frequency] = TABLE_BITS - log2((double)frequency);
-    c->spent += bits_of[frequency];
+    c->spent += bits_of_symbol(frequency);
     return value;
 }
 
@@ -186,7 +206,7 @@ int64_t code_near(coder *c, uint64_t mean, uint64_t variance_16, int64_t number)
         variance_16 >>= 2;
         shift++;
     }
-    const unsigned which = table_of[variance_16];
+    const unsigned which = fl_table_of[variance_16];
     const int64_t radius = fl_tables[which].radius, distance = number - (int64_t)mean;
     const unsigned outside = 2 * (unsigned)radius + 1;
     int64_t high = distance >> shift; /* rounds down: every compiler that is used here shifts so */

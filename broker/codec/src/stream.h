@@ -14,6 +14,8 @@
 #define FLAG_BITS 12
 #define FLAG_ONE (1u << FLAG_BITS)
 #define LOWEST (1u << 16)
+#define COARSE_BITS 6
+#define N_COARSE (1u << (TABLE_BITS - COARSE_BITS))
 
 /* A number that is coded by its length has a flag for each usual length, and one for its sign. */
 #define FLAGS_OF_INTEGER 14
@@ -66,6 +68,15 @@ typedef struct {
 
 extern const table fl_tables[N_TABLES];
 extern const uint16_t fl_variances[N_TABLES];
+/* The symbol of the first place of a run of 64, and where the next symbol begins. */
+typedef struct {
+    uint16_t symbol, next;
+} run;
+
+/* The table of each variance, and of each table its runs, once `open_runs` made them. */
+extern uint8_t fl_table_of[GREATEST_VARIANCE + 1];
+extern run fl_runs[N_TABLES][N_COARSE];
+void open_runs(unsigned which);
 
 void coder_begin(coder *c, enum coder_mode mode);
 void coder_open(coder *c, const uint8_t *bytes, size_t size);
@@ -73,6 +84,11 @@ void coder_close(coder *c);
 /* Give the bytes of everything that was coded into a block that the caller frees, after `head` free bytes. */
 uint8_t *coder_finish(coder *c, size_t head, size_t *size);
 void put_step(coder *c, uint32_t start, uint32_t frequency, unsigned bits);
+/* Make room for more steps; false: refused, there is no memory. */
+bool has_room_for_steps(coder *c, size_t n);
+/* Bits that a symbol of this frequency costs, or a flag of this chance; each logarithm is taken once. */
+double bits_of_symbol(uint32_t frequency);
+double bits_of_flag(uint32_t chance_4096);
 uint64_t code_bits(coder *c, uint64_t value, unsigned n_bits);
 uint64_t code_integer(coder *c, unsigned name, uint64_t value);
 int64_t code_signed(coder *c, unsigned name, int64_t value);
@@ -107,6 +123,25 @@ static inline void take_step(coder *c, uint32_t start, uint32_t frequency, unsig
     c->state = state;
 }
 
+/* The runs of a table; a table's are made when they are first asked for, since most tables never are. */
+static inline const run *runs_of(unsigned which)
+{
+    if (fl_runs[which][0].next == 0)
+        open_runs(which);
+    return fl_runs[which];
+}
+
+/* The symbol that a place belongs to. */
+static inline uint32_t symbol_at(const run *runs, const uint16_t *starts, uint32_t place)
+{
+    const run first = runs[place >> COARSE_BITS];
+    uint32_t symbol = first.symbol;
+    if (first.next <= place)
+        for (symbol++; starts[symbol + 1] <= place; symbol++) {
+        }
+    return symbol;
+}
+
 static inline void learn(chance *known, bool is_set)
 {
     if (known->n < 40)
@@ -121,7 +156,7 @@ static inline bool code_flag(coder *c, unsigned name, bool value)
     chance *known = &c->chances[name];
     const uint32_t ones = known->set_4096;
     if (c->mode == MEASURING) {
-        c->spent -= log2((double)(value ? ones : FLAG_ONE - ones) / FLAG_ONE);
+        c->spent += bits_of_flag(value ? ones : FLAG_ONE - ones);
         return value;
     }
     if (c->mode == READING) {

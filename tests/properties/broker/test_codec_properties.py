@@ -10,7 +10,7 @@ from broker.entropy import DamagedStreamError
 from broker.errors import WireError
 from broker.messages import BundleRef, FeatureCounts, RecordKey, TelemetryWindow, encode_body, encode_record, parse
 from broker.pack_form import MAX_WINDOWS, write_records
-from broker.packs import PACK_VERSION, unpack_with
+from broker.packs import PACK_VERSION, read_whole_with
 from broker.topics import Channel
 from tests.properties.broker.test_wire_properties import BODIES, with_ordered_latency
 from tests.unit.broker.wire_examples import file_of
@@ -49,9 +49,12 @@ def windows_in_a_row(draw: st.DrawFn) -> list[TelemetryWindow]:
 def outcome(codec: Codec | None, payload: bytes) -> list[object] | None:
     """Return what a receiver makes of a pack; None: it is refused."""
     try:
-        return [parse(Channel.TELEMETRY, each) for each in unpack_with(codec, payload)]
+        records = read_whole_with(codec, payload)
     except WireError:
         return None
+    # What is told of a payload is what is read in it by those who read it again.
+    assert [(key, body) for key, body, _ in records] == [parse(Channel.TELEMETRY, each) for _, _, each in records]
+    return list(records)
 
 
 @RELAXED

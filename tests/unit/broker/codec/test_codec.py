@@ -1,8 +1,10 @@
 """The codec in C does what Python describes, to the bit, and is missed by nobody where it is not built."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,9 +13,18 @@ from broker import packs
 from broker.codec import tables
 from broker.codec.loading import Codec, load_codec
 from broker.entropy import DamagedStreamError
-from broker.messages import FeatureCounts, RecordKey, Resources, encode_body, encode_record
+from broker.errors import WireError
+from broker.messages import (
+    BundleRef,
+    FeatureCounts,
+    RecordKey,
+    Resources,
+    TelemetryWindow,
+    encode_body,
+    encode_record,
+)
 from broker.pack_form import write_records
-from broker.packs import PACK_VERSION, pack_with, unpack_with
+from broker.packs import PACK_VERSION, pack_with, read_whole_with, read_with, unpack_with
 from broker.topics import Channel
 from tests.conftest import REPOSITORY
 from tests.unit.broker.test_packs import changing, keyed, steady
@@ -44,7 +55,7 @@ RUNS = {
                 window,
                 started_utc_s=0.1 + n / 7,
                 ended_utc_s=-3.5,
-                resources=Resources(1 + n, 1 / 3, 4096 * n, 40.0 + n),
+                resources=Resources(1 + n, 1 / 3, 4096 * n, (40.0, -0.0, 0.0)[n], (None, True, False)[n]),
             )
             for n, window in enumerate(changing(4)[:3])
         ]
@@ -67,6 +78,66 @@ def test_the_codec_packs_and_unpacks_as_python_does_to_the_bit(codec: Codec, nam
     in_python = bytes([PACK_VERSION]) + write_records(records)
     assert codec.pack(payloads) == in_python
     assert codec.unpack(in_python) == payloads == unpack_with(None, in_python)
+    assert read_with(codec, in_python) == read_with(None, in_python) == records
+    assert read_whole_with(codec, in_python) == read_whole_with(None, in_python)
+    assert [payload for *_, payload in read_whole_with(codec, in_python)] == payloads
+
+
+# Each is beyond one limit of version 1 and within all that a pack can say.
+BEYOND: dict[str, dict[str, object]] = {
+    "no name": {"bundle": BundleRef("", 1)},
+    "a long name": {"bundle": BundleRef("é" * 65, 1)},
+    "no version": {"bundle": BundleRef("m", 0)},
+    "a great version": {"bundle": BundleRef("m", 2**31 + 1)},
+    "a long variant": {"variant": "v" * 129},
+    "a time before all": {"started_utc_s": -1.5e12},
+    "no time": {"ended_utc_s": math.nan},
+    "many refused rows": {"rows_refused": (("why", 2**53 + 1),)},
+    "a long reason": {"errors": (("w" * 129, 1),)},
+    "many missing rows": {"features": (FeatureCounts((600,), 2**53 + 1),)},
+    "many rows out of range": {"features": (FeatureCounts((600,), 0, 2**53 + 1),)},
+    "time that runs back": {"resources": Resources(1, -0.5, 1)},
+    "endless time": {"resources": Resources(1, math.inf, 1)},
+    "a cold board": {"resources": Resources(1, 1.0, 1, -274.0)},
+    "a warm board": {"resources": Resources(1, 1.0, 1, math.nan)},
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_what_version_1_refuses_the_codec_refuses_in_a_pack_and_as_a_payload(codec: Codec, name: str):
+    records = keyed([msgspec.structs.replace(PACK[0][1], **BEYOND[name])])
+    packed = bytes([PACK_VERSION]) + write_records(records)
+    with pytest.raises(WireError):
+        read_with(None, packed)
+    for refused in (lambda: codec.unpack(packed), lambda: read_with(codec, packed)):
+        with pytest.raises((ValueError, DamagedStreamError), match=r"none|nobody|beyond"):
+            refused()
+    with pytest.raises(ValueError, match=r"none|nobody|beyond|no window"):
+        codec.pack([encode_record(key, encode_body(window)) for key, window in records])
+
+
+def test_every_text_that_is_none_is_refused_by_the_codec(codec: Codec):
+    """Cut, overlong, halves of pairs, and beyond all characters; the shortest and longest of each size are texts."""
+    for wrong in (
+        b"\x80",
+        b"\xc1\x81",
+        b"\xe0\x9f\xbf",
+        b"\xed\xa0\x80",
+        b"\xf0\x8f\xbf\xbf",
+        b"\xf4\x90\x80\x80",
+        b"\xe2\x82",
+    ):
+        with pytest.raises(ValueError, match="name"):
+            codec.pack([_named(wrong)])
+    for right in ("", "\x7f\x80", "\u07ff\u0800", "\ud7ff\ue000", "\uffff\U00010000", "\U0010ffff"):
+        (payload,) = codec.unpack(codec.pack([_named(right.encode())]))
+        assert payload == _named(right.encode())
+
+
+def _named(variant: bytes) -> bytes:
+    (key, window), *_ = keyed(changing(7)[:1])
+    payload = encode_record(key, encode_body(msgspec.structs.replace(window, variant="V" * len(variant))))
+    return payload.replace(b"V" * len(variant), variant) if variant else payload
 
 
 def test_the_codec_reads_the_pack_that_was_kept(codec: Codec):
@@ -88,7 +159,7 @@ def test_numbers_that_the_codec_cannot_hold_are_left_to_python(codec: Codec):
     payloads = [encode_record(key, encode_body(each)) for key, each in records]
     with pytest.raises(OverflowError):
         codec.pack(payloads)
-    packed = pack_with(codec, payloads, records)
+    packed = pack_with(codec, payloads)
     with pytest.raises(OverflowError):
         codec.unpack(packed)
     assert unpack_with(codec, packed) == payloads
@@ -103,6 +174,41 @@ def test_the_codec_refuses_what_is_no_list_of_bytes(codec: Codec):
             codec.pack([b"\x01"] * n)
     with pytest.raises(ValueError, match="no window"):
         codec.pack([b""])
+
+
+def test_a_call_that_comes_in_between_has_memory_of_its_own(codec: Codec):
+    """To make an object may run a garbage collection, and that anything; here it is told to."""
+    kept, other = GOLDEN.read_bytes(), codec.pack([encode_record(*_encoded(each)) for each in keyed(changing(8))])
+
+    def feature(*parts: Any) -> FeatureCounts:
+        assert len(codec.unpack(other)) == 6
+        return FeatureCounts(*parts)
+
+    makers: Any = (RecordKey, BundleRef, feature, Resources, TelemetryWindow)
+    assert codec.read(kept, makers) == read_with(None, kept)
+
+
+def _encoded(record: tuple[RecordKey, TelemetryWindow]) -> tuple[RecordKey, bytes]:
+    return record[0], encode_body(record[1])
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_what_a_maker_raises_comes_through_and_the_codec_goes_on(codec: Codec, place: int):
+    def fail(*_: object) -> None:
+        raise LookupError("not made")
+
+    kept = GOLDEN.read_bytes()
+    makers: list[Any] = [RecordKey, BundleRef, FeatureCounts, Resources, TelemetryWindow]
+    for read in (codec.read, codec.read_whole):
+        with pytest.raises(LookupError, match="not made"):
+            read(kept, (*makers[:place], fail, *makers[place + 1 :]))
+    assert codec.read(kept, tuple(makers)) == read_with(None, kept)
+
+
+def test_the_codec_refuses_to_read_with_what_are_no_makers(codec: Codec):
+    for wrong in ((), (b"\x02",), (b"\x02", [RecordKey] * 5), (b"\x02", (RecordKey,) * 4), ("text", (RecordKey,) * 5)):
+        with pytest.raises(TypeError):
+            codec.read(*wrong)
 
 
 def test_records_that_do_not_follow_each_other_are_not_packed_by_the_codec(codec: Codec):
