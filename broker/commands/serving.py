@@ -52,11 +52,12 @@ def render(  # noqa: PLR0913 - each is an option
     syslog: Annotated[bool, typer.Option("--syslog", help="Log to syslog instead of standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write Mosquitto's configuration, the access rules, and a drop-in for systemd; or the same for a NATS cluster.
+    """Write Mosquitto's configuration, access rules, drop-in for systemd, firewall rule; or those of a NATS cluster.
 
     Run it again when identities have changed, and reload the broker: the rules are read anew without a restart.
     """
     from broker.identity.files import write_file
+    from broker.servers.firewall import FIREWALL_NAME, render_firewall
     from broker.servers.fleet import write_server_files
     from broker.servers.mosquitto import find_mosquitto
     from broker.servers.mosquitto_server import DROP_IN_NAME, render_drop_in
@@ -77,6 +78,8 @@ def render(  # noqa: PLR0913 - each is an option
         program = find_mosquitto() or Path("/usr/sbin/mosquitto")
         text = render_drop_in(plan, program, user)
         write_file(drop_in, text.encode(), is_secret=False, replaces=True)
+        firewall = plan.folder / FIREWALL_NAME
+        write_file(firewall, render_firewall(plan.port).encode(), is_secret=False, replaces=True)
     except BrokerError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -84,6 +87,7 @@ def render(  # noqa: PLR0913 - each is an option
         "config": str(plan.config),
         "rules": str(plan.rules),
         "drop_in": str(drop_in),
+        "firewall": str(firewall),
         "active": len(view.active),
         "revoked": len(view.revoked),
     }
@@ -93,6 +97,7 @@ def render(  # noqa: PLR0913 - each is an option
     typer.echo(f"{plan.config}: port {plan.port}, TLS 1.2 or newer, certificates of fleet {view.fleet} only")
     typer.echo(f"{plan.rules}: {len(view.active)} identities active, {len(view.revoked)} revoked")
     typer.echo(f"{drop_in}: for /etc/systemd/system/mosquitto.service.d/")
+    typer.echo(f"{firewall}: for `nft -f`, bounds what one link may send")
 
 
 def start(
