@@ -217,7 +217,7 @@ def tls_broker(tmp_path: Path) -> Iterator[TlsBroker]:
 
 
 @pytest.fixture
-def monitor(tls_broker: TlsBroker) -> Iterator[WireClient]:
+def tls_monitor(tls_broker: TlsBroker) -> Iterator[WireClient]:
     """Says that it has stored whatever comes."""
     client: WireClient
     marks = threading.Lock()
@@ -237,7 +237,7 @@ def monitor(tls_broker: TlsBroker) -> Iterator[WireClient]:
     client.close()
 
 
-@pytest.mark.usefixtures("monitor")
+@pytest.mark.usefixtures("tls_monitor")
 def bench_an_hour_on_the_wire(tls_broker, tmp_path, record_ratio) -> None:
     together = TelemetrySettings().windows_together
     rng = np.random.default_rng(SEED)

@@ -21,15 +21,31 @@ import msgspec
 import numpy as np
 import pytest
 
+from benchmarks.bench_telemetry import (  # noqa: F401 - as below
+    bench_an_hour_on_the_wire,
+    tls_broker,
+    tls_monitor,
+)
 from benchmarks.conftest import RecordRatio
 from benchmarks.fleet_windows import make_records, make_window
 from benchmarks.monitor_process import drain
 from benchmarks.paho_counter import count
+from benchmarks.wire_costs import (  # noqa: F401 - as below
+    bench_what_a_connect_and_a_window_cost,
+    bench_what_an_update_costs,
+    costs_broker,
+    costs_store,
+)
 from benchmarks.wire_fleet import (  # noqa: F401 - run here, so that their figures are of this area
     bench_a_fleet_whose_broker_is_killed,
     bench_memory_of_a_device_in_a_monitor,
     fleet_broker,
     fleet_store,
+)
+from benchmarks.wire_floods import (  # noqa: F401 - as above
+    bench_the_others_while_a_device_floods_as_fast_as_the_broker_reads,
+    bench_the_others_while_a_device_floods_behind_our_rule_of_the_firewall,
+    bench_the_others_while_a_device_floods_by_a_link_of_100_mbit,
 )
 from broker.client import Endpoint, WireClient
 from broker.messages import Epoch, RecordKey, TelemetryWindow, encode_body, encode_record, parse

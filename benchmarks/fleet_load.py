@@ -1,11 +1,12 @@
 """Holds thousands of simulated devices on one broker, each with a link of its own by TLS, in one asyncio process.
 
-    python -m benchmarks.fleet_load HOST PORT FOLDER DEVICES WINDOW_S
+    python -m benchmarks.fleet_load HOST PORT FOLDER DEVICES WINDOW_S [RESEND_S]
 
 FOLDER has ``ca.pem``, and of each device ``<name>.pem`` (certificate and key). Each device keeps a window until the
-monitor's mark covers it, and sends it again on a new link, as an agent does; links come back by the agent's backoff.
-It prints a line of JSON when all are up, when none is, and at the end; a line on its standard input ends the windows,
-and once everything is released, or after a minute, the program.
+monitor's mark covers it, and sends it again on a new link, or after RESEND_S, as an agent does; links come back by the
+agent's backoff. It prints a line of JSON when all are up, when none is, and at the end; a line on its standard input
+ends the windows, and once everything is released, or after a minute, the program. The last line tells of each window
+when it was made (the machine's monotonic clock) and after how long its mark came.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class Device(asyncio.Protocol):
 
     def __init__(self, fleet: "Fleet", number: int) -> None:
         self.name = name_of(number)
-        self.kept: OrderedDict[int, bytes] = OrderedDict()
+        self.kept: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
         self.sequence = 0
         self.failures = 0
         self.is_up = False
@@ -95,12 +96,13 @@ class Device(asyncio.Protocol):
         """Keep a window, and send it where there is a link."""
         self.sequence += 1
         record = encode_record(RecordKey(Epoch(SEED), self.sequence, self.sequence - 1), body)
-        self.kept[self.sequence] = pack_payloads([record])
-        self._send(self.kept[self.sequence])
+        payload = pack_payloads([record])
+        self.kept[self.sequence] = (time.monotonic(), payload)
+        self._send(payload)
 
     def send_again(self) -> None:
         """Send everything that is not stored."""
-        for payload in self.kept.values():
+        for _, payload in self.kept.values():
             self._send(payload)
 
     def _begin(self, *, is_allowed: bool) -> None:
@@ -126,16 +128,21 @@ class Device(asyncio.Protocol):
         except WireError:
             return
         while self.kept and next(iter(self.kept)) <= mark.sequence:
-            self.kept.popitem(last=False)
+            _, (made_s, _) = self.kept.popitem(last=False)
+            self._fleet.delays_s.append((made_s, time.monotonic() - made_s))
 
 
 class Fleet:
     """All devices, and what they do at which time."""
 
-    def __init__(self, address: tuple[str, int], folder: Path, n_devices: int, window_s: float) -> None:
+    def __init__(
+        self, address: tuple[str, int], folder: Path, n_devices: int, window_s: float, resend_s: float
+    ) -> None:
+        self.delays_s: list[tuple[float, float]] = []
         self._address = address
         self._folder = folder
         self._window_s = window_s
+        self._resend_s = resend_s
         self._rng = random.Random(SEED)
         self._turns = asyncio.Semaphore(HANDSHAKES)
         self._n_up = 0
@@ -166,7 +173,8 @@ class Fleet:
                 device.send_again()
         kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         sent = sum(device.sequence for device in self.devices)
-        _say(sent=sent, kept=sum(len(device.kept) for device in self.devices), bytes=kilobytes * 1024)
+        kept = sum(len(device.kept) for device in self.devices)
+        _say(sent=sent, kept=kept, bytes=kilobytes * 1024, delays_s=self.delays_s)
         for task in tasks:
             task.cancel()
 
@@ -188,23 +196,24 @@ class Fleet:
 
     async def _score(self, device: Device) -> None:
         await asyncio.sleep(self._rng.uniform(0, self._window_s))
-        again_s = time.monotonic() + RESEND_S
+        again_s = time.monotonic() + self._resend_s
         while self._is_scoring:
             device.score(self._rng.choice(self._bodies))
             await asyncio.sleep(self._window_s)
             if len(device.kept) > 1 and time.monotonic() > again_s:
                 device.send_again()
-                again_s = time.monotonic() + RESEND_S
+                again_s = time.monotonic() + self._resend_s
 
 
-def _say(**what: float) -> None:
+def _say(**what: float | list[tuple[float, float]]) -> None:
     print(json.dumps(what), flush=True)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run a fleet."""
-    host, port, folder, n_devices, window_s = arguments
-    fleet = Fleet((host, int(port)), Path(folder), int(n_devices), float(window_s))
+    host, port, folder, n_devices, window_s, *others = arguments
+    resend_s = float(others[0]) if others else RESEND_S
+    fleet = Fleet((host, int(port)), Path(folder), int(n_devices), float(window_s), resend_s)
     asyncio.run(fleet.run())
 
 

@@ -34,6 +34,9 @@ from trainer.monitoring.intake import Intake
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 
+LINK_MEMORY: Final = "memory of Mosquitto a connected device with TLS / 64 KiB, printed"
+DEVICE_MEMORY: Final = "memory of a device in a monitor / 4 KB"
+
 DEVICES: Final = int(os.environ.get("FIELDLOOP_BENCH_DEVICES", "5000"))
 WINDOW_S: Final = 60.0
 REACH_DEVICES: Final = 5000
@@ -119,7 +122,7 @@ def bench_a_fleet_whose_broker_is_killed(fleet_broker, fleet_store, record_ratio
         higher_is_better=True,
     )
     record_ratio(
-        "memory of Mosquitto a connected device with TLS / 64 KiB, printed",
+        LINK_MEMORY,
         ours=linked_bytes / DEVICES,
         peer=1 << 16,
         reach=1.0,
@@ -154,7 +157,7 @@ def bench_memory_of_a_device_in_a_monitor(fleet_store, record_ratio) -> None:
         held_bytes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     record_ratio(
-        "memory of a device in a monitor / 4 KB",
+        DEVICE_MEMORY,
         ours=(held_bytes[1] - held_bytes[0]) / (MANY - FEW),
         peer=MOST_BYTES_IN_MONITOR,
         reach=1.0,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from broker.commands import checking, serving
-from broker.errors import BrokerError
+from broker.errors import BrokerError, BrokerStartError
 from broker.topics import Channel, parse_fleet
 
 if TYPE_CHECKING:
@@ -54,36 +54,61 @@ def up(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; without --fleet, loopback only.")] = None,
     fleet: serving.FleetFolderOption = None,
+    nats: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=HOST[:PORT]", help="With --fleet: a node of a NATS cluster on this machine; thrice."
+        ),
+    ] = None,
     *,
     exact: serving.ExactOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a sentence.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a sentence, one object a node.")
+    ] = False,
 ) -> None:
     """Start a broker, print where it listens, and run it until Ctrl-C.
 
-    Without --fleet it listens on loopback only, and anybody on this machine may use it. With --fleet it is a Mosquitto
-    that lets in who has a certificate of the fleet, and follows the fleet's identities while it runs.
+    Without --fleet it listens on loopback only, and anybody on this machine may use it. With --fleet it is a Mosquitto,
+    or with --nats a cluster, that lets in who has a certificate of the fleet, and follows the fleet's identities while
+    it runs.
     """
     # SIGTERM ends it as Ctrl-C does, so that the broker is stopped and the temporary folder goes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.ExitStack() as closing:
         try:
-            if fleet is not None:
+            if nats is not None:
+                running = _start_nats(closing, fleet, folder, nats, others=(port, host, exact or None))
+            elif fleet is not None:
                 running = serving.start(closing, fleet, folder, host=host, port=port, exact=exact)
             else:
                 running = _start_local(closing, folder, host=host, port=port, kind=kind)
-            _say(running.broker, as_json=as_json)
+            for broker in running.brokers:
+                _say(broker, as_json=as_json)
             code = running.wait()
         except BrokerError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             return
-    typer.echo(f"error: the broker ended by itself with code {code}; see {running.broker.log}", err=True)
+    typer.echo(f"error: the broker ended by itself with code {code}; see {running.brokers[0].log}", err=True)
     raise typer.Exit(1)
 
 
 broker_app.command("render")(serving.render)
 broker_app.command("check")(checking.check)
+
+
+def _start_nats(
+    closing: contextlib.ExitStack,
+    fleet: Path | None,
+    folder: Path | None,
+    nodes: list[str],
+    *,
+    others: tuple[int | str | bool | None, ...],
+) -> serving.Running:
+    if fleet is None or any(other is not None for other in others):
+        raise BrokerStartError("--nats needs --fleet, and each node says its own host and port: NAME=HOST:PORT")
+    return serving.start_nats(closing, fleet, folder, nodes)
 
 
 def _start_local(
@@ -95,7 +120,7 @@ def _start_local(
     place = folder or Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="fieldloop-broker-")))
     broker = start_local_broker(place, port=_LOCAL_PORT if port is None else port, kind=kind.value)
     closing.callback(broker.stop)
-    return serving.Running(broker, broker.process.wait)
+    return serving.Running((broker,), broker.process.wait)
 
 
 def _say(broker: "LocalBroker", *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Final, cast
 from broker.errors import LinkError
 
 _CONNECT_S: Final = 10.0
-_HANDSHAKE_S: Final = 60.0
+HANDSHAKE_S: Final = 60.0
 _CHUNK_BYTES: Final = 1 << 16
 # After so many bytes what has come is looked at, however much more waits.
 _MOST_AT_ONCE_BYTES: Final = 1 << 18
@@ -37,7 +37,7 @@ class Link:
             _bound_silence(plain)
             # What is sent is collected here: the kernel need not wait for more.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.settimeout(_HANDSHAKE_S)
+            plain.settimeout(HANDSHAKE_S)
             self._socket = plain if tls is None else tls.wrap_socket(plain, server_hostname=name)
         except BaseException:
             plain.close()

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from broker.identity.folder import FleetFolder
     from broker.servers.fleet import FleetBroker
     from broker.servers.mosquitto_server import ServerPlan
+    from broker.servers.nats_nodes import NatsNodes
     from broker.servers.process import LocalBroker
 
 _FOLLOW_S: Final = 1.0
@@ -31,9 +33,9 @@ ExactOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A broker that runs; ``wait`` returns its exit code when it ends."""
+    """A broker that runs, or all nodes of a cluster; ``wait`` returns an exit code when all have ended."""
 
-    broker: "LocalBroker"
+    brokers: "tuple[LocalBroker, ...]"
     wait: Callable[[], int]
 
 
@@ -52,11 +54,12 @@ def render(  # noqa: PLR0913 - each is an option
     syslog: Annotated[bool, typer.Option("--syslog", help="Log to syslog instead of standard error.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write Mosquitto's configuration, the access rules, and a drop-in for systemd; or the same for a NATS cluster.
+    """Write Mosquitto's configuration, access rules, drop-in for systemd, firewall rule; or those of a NATS cluster.
 
     Run it again when identities have changed, and reload the broker: the rules are read anew without a restart.
     """
     from broker.identity.files import write_file
+    from broker.servers.firewall import FIREWALL_NAME, render_firewall
     from broker.servers.fleet import write_server_files
     from broker.servers.mosquitto import find_mosquitto
     from broker.servers.mosquitto_server import DROP_IN_NAME, render_drop_in
@@ -77,6 +80,8 @@ def render(  # noqa: PLR0913 - each is an option
         program = find_mosquitto() or Path("/usr/sbin/mosquitto")
         text = render_drop_in(plan, program, user)
         write_file(drop_in, text.encode(), is_secret=False, replaces=True)
+        firewall = plan.folder / FIREWALL_NAME
+        write_file(firewall, render_firewall(plan.port).encode(), is_secret=False, replaces=True)
     except BrokerError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -84,6 +89,7 @@ def render(  # noqa: PLR0913 - each is an option
         "config": str(plan.config),
         "rules": str(plan.rules),
         "drop_in": str(drop_in),
+        "firewall": str(firewall),
         "active": len(view.active),
         "revoked": len(view.revoked),
     }
@@ -93,6 +99,7 @@ def render(  # noqa: PLR0913 - each is an option
     typer.echo(f"{plan.config}: port {plan.port}, TLS 1.2 or newer, certificates of fleet {view.fleet} only")
     typer.echo(f"{plan.rules}: {len(view.active)} identities active, {len(view.revoked)} revoked")
     typer.echo(f"{drop_in}: for /etc/systemd/system/mosquitto.service.d/")
+    typer.echo(f"{firewall}: for `nft -f`, bounds what one link may send")
 
 
 def start(
@@ -114,7 +121,41 @@ def start(
     register = closing.enter_context(contextlib.closing(about.open_register()))
     broker = FleetBroker(program, plan, register.view, exact=exact)
     closing.callback(broker.stop)
-    return Running(broker.process, lambda: _wait(broker))
+    return Running((broker.process,), lambda: _wait(broker))
+
+
+def start_nats(closing: contextlib.ExitStack, fleet: Path, folder: Path | None, nodes: list[str]) -> Running:
+    """Start the nodes of a NATS cluster on this machine; ``closing`` ends them.
+
+    Raises:
+        BrokerError: there is no nats-server or no fleet, or a node did not come up.
+    """
+    from broker.identity.folder import FleetFolder
+    from broker.servers.nats import Limits, find_nats_server, parse_nodes
+    from broker.servers.nats_cluster import CLUSTER_FOLDER
+    from broker.servers.nats_nodes import NatsNodes
+
+    program = find_nats_server()
+    if program is None:
+        raise BrokerStartError("no nats-server is installed: apt-get install nats-server")
+    about = FleetFolder(fleet.absolute())
+    register = closing.enter_context(contextlib.closing(about.open_register()))
+    place = (folder or fleet / CLUSTER_FOLDER).absolute()
+    now_s = time.time()  # noqa: TID251 - the command's edge: floor 1 has no clock of its own
+    cluster = parse_nodes(nodes)
+    running = NatsNodes(program, about, place, cluster, limits=Limits(), view=register.view, now_s=now_s)
+    closing.callback(running.stop)
+    return Running(tuple(running.running.values()), lambda: _wait_for_nodes(running))
+
+
+def _wait_for_nodes(nodes: "NatsNodes") -> int:
+    """Wait until the last node ends, and have them follow the identities meanwhile."""
+    code = 0
+    while living := nodes.living():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = living[0].process.wait(_FOLLOW_S)
+        nodes.follow()
+    return code
 
 
 def _wait(broker: "FleetBroker") -> int:

@@ -13,6 +13,10 @@ SERVER_CONFIG_NAME: Final = "mosquitto.conf"
 RULES_NAME: Final = "access.acl"
 DROP_IN_NAME: Final = "fieldloop.conf"
 STATE_NAME: Final = "state"
+# To a monitor that is slower than a flood of small messages; what is over is dropped, whosever it is, and its device
+# sends it again seconds later. All of them together are bounded by their bytes.
+MAX_QUEUED: Final = 100_000
+MAX_IN_FLIGHT: Final = 1000
 
 # The handshake of TLS 1.2 with forward secrecy and authenticated ciphers only; TLS 1.3 has no others.
 _CIPHERS: Final = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305"
@@ -89,8 +93,8 @@ def render_server_config(plan: ServerPlan) -> str:
         "",
         "# The largest message of any channel: over this a link is cut before the packet is read.",
         f"max_packet_size {MAX_PACKET_BYTES}",
-        "max_inflight_messages 100",
-        "max_queued_messages 10000",
+        f"max_inflight_messages {MAX_IN_FLIGHT}",
+        f"max_queued_messages {MAX_QUEUED}",
         f"max_queued_bytes {64 << 20}",
         "queue_qos0_messages false",
         "persistent_client_expiration 7d",

@@ -18,11 +18,12 @@ from broker.errors import BrokerError, BrokerStartError
 from broker.identity.authority import dates_of
 from broker.identity.files import make_private_folder, read_secret, write_file
 from broker.identity.folder import FleetFolder
+from broker.identity.names import Fleet
 from broker.servers.nats import CONFIG_NAME, USERS_NAME, Keys, Limits, Node, parse_nodes, render_node
 from broker.servers.nats_users import render_users
 
 _SHARED_NAME: Final = "cluster.secret"
-_FOLDER: Final = "nats"
+CLUSTER_FOLDER: Final = "nats"
 _STATE: Final = "state"
 _SECRET_BYTES: Final = 32
 # A certificate with less to live is replaced when the files are written.
@@ -70,13 +71,27 @@ def write_cluster(
     return ClusterFiles(configs, len(view.active), len(view.revoked))
 
 
+def write_users(folder: Path, nodes: Sequence[Node], view: Fleet) -> None:
+    """Write the list of identities of every node, each whole.
+
+    Raises:
+        BrokerStartError: one cannot be written.
+    """
+    users = render_users(view).encode()
+    try:
+        for node in nodes:
+            write_file(folder / node.name / USERS_NAME, users, is_secret=True, replaces=True)
+    except OSError as error:
+        raise BrokerStartError(f"{folder} cannot be written: {error}") from error
+
+
 def render_cluster(
     fleet: Path, folder: Path | None, nodes: Sequence[str], *, max_connections: int, as_json: bool
 ) -> None:
     """Do what ``fieldloop broker render --nats`` says, and tell what was written."""
     try:
         about = FleetFolder(fleet.absolute())
-        place = (folder or fleet / _FOLDER).absolute()
+        place = (folder or fleet / CLUSTER_FOLDER).absolute()
         limits = replace(Limits(), connections=max_connections)
         now_s = time.time()  # noqa: TID251 - the command's edge: floor 1 has no clock of its own
         written = write_cluster(about, place, parse_nodes(nodes), limits, now_s)

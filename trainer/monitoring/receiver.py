@@ -24,11 +24,14 @@ from edge_agent.clock import Clock
 from trainer.monitoring.intake import CHANNELS, Intake, IntakeCounts, Mark
 from trainer.monitoring.rates import RateLimit, Rates
 from trainer.monitoring.store import Store, StoreUnavailableError
+from trainer.monitoring.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 _QUEUE_MESSAGES = 20_000
 _BATCH_MESSAGES = 2_000
+# Of one device in one transaction: some twenty milliseconds, for which the others wait.
+_SHARE_MESSAGES = 64
 _LOOK_S = 0.2
 _FULL_S = 0.01
 _RETRY_S = 1.0
@@ -79,6 +82,8 @@ class Receiver:
         # queue.Queue costs a message.
         self._queue: deque[_Queued] = deque()
         self._arrived = threading.Event()
+        # Of the writer alone: what it took from the queue and has not stored.
+        self._turns: Turns[_Queued] = Turns(_SHARE_MESSAGES)
         self._failed: list[_Queued] = []
         self._unsent: dict[str, Mark] = {}
         self._stopping = threading.Event()
@@ -131,7 +136,7 @@ class Receiver:
         if self._stopping.is_set():
             self._closed.wait(_LOOK_S)
             return False
-        if len(self._queue) >= _QUEUE_MESSAGES:
+        if len(self._queue) + len(self._turns) >= _QUEUE_MESSAGES:
             self._closed.wait(_FULL_S)
             return False
         self._queue.append(item)
@@ -158,14 +163,18 @@ class Receiver:
             self._send_marks()
 
     def _next_batch(self) -> list[_Queued]:
-        if not self._queue and not self._stopping.is_set():
+        """Return what one transaction takes: all that waits, or what each device has a share in."""
+        if not self._queue and not self._turns and not self._stopping.is_set():
             self._arrived.wait(_LOOK_S)
         # Cleared before the queue is emptied: what comes in between sets it again.
         self._arrived.clear()
-        batch: list[_Queued] = []
-        while self._queue and len(batch) < _BATCH_MESSAGES:
-            batch.append(self._queue.popleft())
-        return batch
+        came: list[_Queued] = []
+        while self._queue and len(came) < _QUEUE_MESSAGES:
+            came.append(self._queue.popleft())
+        if not self._turns and len(came) <= _SHARE_MESSAGES:
+            return came
+        self._turns.add((item.delivery.topic.device, item) for item in came)
+        return self._turns.take(_BATCH_MESSAGES)
 
     def _store(self, batch: Sequence[_Queued]) -> None:
         """Store a batch, or what of it can be stored: a mistake of ours must not end the thread that all hangs on."""

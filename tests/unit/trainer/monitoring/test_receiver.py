@@ -24,11 +24,13 @@ class Field:
     def __init__(self, folder):
         self.store = open_store(store_uri(folder / "fleet.db"))
         self.marks = {}
+        self.told = []
         self.receiver = Receiver(self.store, FLEET, self.publish, ManualClock())
         self.rng = np.random.default_rng(1)
 
     def publish(self, topic, payload):
         self.marks[topic.device] = parse_as(Stored, Channel.STORED, payload).sequence
+        self.told.append((topic.device, self.marks[topic.device]))
 
     def window(self, device, first_row=0):
         return device.record(Channel.TELEMETRY, draw_window(self.rng, MANIFEST, first_row=first_row))
@@ -139,3 +141,14 @@ def test_a_label_that_is_not_stored_at_the_end_is_let_go_only_by_the_close(field
     field.receiver.close()
     wait_until(lambda: not delivering.is_alive())
     assert field.count_labels() == 0
+
+
+def test_a_device_is_marked_before_anothers_backlog_that_came_first_is_stored(field):
+    busy, calm = SimulatedDevice("busy"), SimulatedDevice("calm")
+    for number in range(300):
+        field.receiver.deliver(field.window(busy, number))
+    field.receiver.deliver(field.window(calm))
+    field.receiver.start()
+    wait_until(lambda: field.marks == {"busy": 300, "calm": 1})
+    assert field.told.index(("calm", 1)) < field.told.index(("busy", 300))
+    assert [sequence for device, sequence in field.told if device == "busy"] == [64, 128, 192, 256, 300]
