@@ -15,7 +15,7 @@ from typing import Final
 import typer
 
 from broker.errors import BrokerError, BrokerStartError
-from broker.identity.authority import dates_of
+from broker.identity.certificates import dates_of
 from broker.identity.files import make_private_folder, read_secret, write_file
 from broker.identity.folder import FleetFolder
 from broker.servers.nats import CONFIG_NAME, USERS_NAME, Keys, Limits, Node, parse_nodes, render_node

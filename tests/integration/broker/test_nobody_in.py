@@ -14,7 +14,7 @@ import pytest
 from broker.client import Endpoint, WireClient
 from broker.errors import LinkError
 from broker.frames import encode_length, packet
-from broker.identity.authority import make_request
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, Role
 from broker.messages import MAX_PACKET_BYTES, BundleRef, Event, RecordKey, encode_body, encode_record
 from broker.servers.bare_client import REFUSED, BareClient, Will
