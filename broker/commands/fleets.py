@@ -121,16 +121,19 @@ def enrolment_up(
     from broker.enrolment.server import EnrolmentServer
 
     fleet = open_fleet(folder)
+    wanted = fleet.about.enrolment_port if port is None else port
     try:
         server = EnrolmentServer(
             fleet,
-            (host, fleet.about.enrolment_port if port is None else port),
+            (host, wanted),
             utc_s=utc_s,
             monotonic_s=time.monotonic,  # noqa: TID251
             rules=EnrolmentRules(device_days, grace_days),
         )
     except OSError as error:
-        raise IdentityError(f"cannot listen on {host}: {error.strerror or error}") from error
+        raise IdentityError(
+            f"cannot listen on {host}:{wanted}: {error.strerror or error}; --host and --port take others"
+        ) from error
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

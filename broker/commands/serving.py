@@ -78,7 +78,7 @@ def render(  # noqa: PLR0913 - each is an option
         text = render_drop_in(plan, program, user)
         write_file(drop_in, text.encode(), is_secret=False, replaces=True)
     except BrokerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     facts = {
         "config": str(plan.config),

@@ -81,7 +81,7 @@ def render_cluster(
         now_s = time.time()  # noqa: TID251 - the command's edge: floor 1 has no clock of its own
         written = write_cluster(about, place, parse_nodes(nodes), limits, now_s)
     except BrokerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
         facts = {"configs": list(map(str, written.configs)), "active": written.active, "revoked": written.revoked}

@@ -1,6 +1,7 @@
 """The commands `fieldloop device` and `fieldloop person`, as a person or a machine uses them."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,13 @@ def test_an_order_that_cannot_be_written_down_is_not_done(fleet: FleetFolder):
     register = fleet.open_register()
     assert [(row.identity.name, row.state) for row in register.identities()] == [("press-1", "awaited")]
     register.close()
+
+
+def test_a_port_that_is_taken_is_named(fleet: FleetFolder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(fleet, "fleet", "enrolment", "up", "--port", str(port))
+    assert f"127.0.0.1:{port}: Address already in use" in str(result.exception)
 
 
 def test_a_folder_that_is_no_fleets_says_what_makes_one(tmp_path: Path):
