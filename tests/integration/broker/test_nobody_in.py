@@ -23,6 +23,7 @@ from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter, shard_of
 from tests.fleet_broker import CLOCK, HOST, Credentials, TestFleet, link
 from tests.waiting import wait_until
+from trainer.monitoring.device_alerts import DeviceAlerts
 from trainer.monitoring.fleet import refused_by_device
 from trainer.monitoring.floods import FloodReports
 from trainer.monitoring.rates import RateLimit
@@ -438,9 +439,12 @@ def verify_that_the_good_one_is_stored(plant: Plant, epoch: int) -> None:
 )
 def test_a_payload_that_is_no_message_is_counted_and_harms_nobody(plant, evil, watched, payload):
     channel = Channel.TELEMETRY if payload[:1] == b"\x02" or len(payload) > 8192 else Channel.EVENTS
+    troubles = DeviceAlerts(watched.store, CLOCK)
     evil.publish(topic_of(EVIL, channel), payload)
     wait_until(lambda: watched.refused(EVIL) == 1, what="the monitor has counted it")
     assert watched.refused(GOOD) == 0
+    told = [(alert.kind, alert.scope) for alert in troubles.look(0)]
+    assert told == [("messages_refused", f"device:{EVIL}")]
     verify_that_the_good_one_is_stored(plant, 1)
 
 
@@ -474,7 +478,9 @@ def test_a_number_that_no_record_can_have_is_refused(evil, watched):
 def test_its_own_name_under_a_false_shard_is_dropped_by_the_monitor_and_counted(plant, evil, watched):
     false = topic_of(EVIL, Channel.EVENTS).replace(f"/{shard_of(EVIL)}/", f"/{WRONG_SHARD}/")
     evil.publish(false, event(11, 1))
+    troubles = DeviceAlerts(watched.store, CLOCK)
     wait_until(lambda: watched.monitor.client.refused_topics == 1)
+    assert [alert.kind for alert in troubles.look(watched.monitor.client.refused_topics)] == ["topics_refused"]
     verify_that_the_good_one_is_stored(plant, 4)
     assert watched.stored() == 1
 
