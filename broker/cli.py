@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from broker.commands import checking, serving
-from broker.errors import BrokerError, BrokerStartError
+from broker.errors import BrokerError, BrokerStartError, LinkError
 from broker.topics import Channel, parse_fleet
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def up(
                 _say(broker, as_json=as_json)
             code = running.wait()
         except BrokerError as error:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"fieldloop: {error}", err=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             return
-    typer.echo(f"error: the broker ended by itself with code {code}; see {running.brokers[0].log}", err=True)
+    typer.echo(f"fieldloop: the broker ended by itself with code {code}; see {running.brokers[0].log}", err=True)
     raise typer.Exit(1)
 
 
@@ -140,15 +140,32 @@ def decode(
     compact: Annotated[bool, typer.Option("--json", help="One line instead of an indented text.")] = False,
 ) -> None:
     """Print a captured payload as JSON with the names of its fields."""
+    from broker.messages import MAX_BYTES
     from broker.readable import decode_payload
 
     try:
-        payload = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        readable = decode_payload(channel, payload)
-    except (BrokerError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        readable = decode_payload(channel, _read_payload(file, MAX_BYTES[channel] + 1))
+    except OSError as error:
+        typer.echo(f"fieldloop: {file} cannot be read: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from error
+    except BrokerError as error:
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(json.dumps(readable, indent=None if compact else 2, ensure_ascii=False))
+
+
+def _read_payload(file: Path, most_bytes: int) -> bytes:
+    """Read a payload, and of what is longer than any no more than shows it."""
+    if str(file) == "-":
+        return sys.stdin.buffer.read(most_bytes)
+    with file.open("rb") as opened:
+        return opened.read(most_bytes)
+
+
+def _verify_tls_options(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """Refuse a certificate without a root: it would be shown to nobody, over a link that hides nothing."""
+    if ca is None and (certificate is not None or key is not None):
+        raise LinkError("--cert and --key belong to a link by TLS: name the fleet's root, too, by --ca")
 
 
 @wire_app.command("watch")
@@ -160,7 +177,9 @@ def watch(  # noqa: PLR0913, PLR0917 - options of a command
     contains: Annotated[str, typer.Option(help="Only lines with this text in them.")] = "",
     count: Annotated[int, typer.Option(min=0, help="End after so many lines; 0: never.")] = 0,
     ca: Annotated[Path | None, typer.Option(help="Certificate of the fleet's authority: the link is by TLS.")] = None,
-    certificate: Annotated[Path | None, typer.Option(help="Certificate of who watches.")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--cert", "--certificate", help="Certificate of who watches.")
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with every field.")] = False,
@@ -171,6 +190,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options of a command
     from broker.watching import watch as watch_fleet
 
     try:
+        _verify_tls_options(ca, certificate, key)
         lines = watch_fleet(
             parse_endpoint(broker),
             parse_fleet(fleet),
@@ -180,7 +200,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options of a command
             on_link=lambda is_up: typer.echo("watching" if is_up else "the link is lost, trying again", err=True),
         )
     except (BrokerError, WatchError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     try:
         for shown, line in enumerate(lines, start=1):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.identity.authority import make_request
 from broker.identity.folder import FleetFile, FleetFolder, init_fleet
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, Role
 from broker.identity.registrar import Registrar
 from broker.servers.bare_client import BareClient, Will
@@ -47,7 +47,7 @@ class TestFleet:
         about = FleetFile(name, hosts, 8883, 8884)
         self.folder: FleetFolder = init_fleet(self.path, about, PASSPHRASE, CLOCK.utc_s())
         self.register = self.folder.open_register()
-        self.registrar = Registrar(self.register, self.folder.fleet, "test", CLOCK.utc_s)
+        self.registrar = Registrar(self.register, self.folder.fleet, "test", CLOCK.utc_s, write_down=lambda *_: None)
 
     def issue(self, role: Role, owner: str, *, days: float | None = None) -> Credentials:
         """Give somebody an identity and a certificate."""

@@ -53,7 +53,7 @@ def registrar_of(fleet: FleetFolder, utc_s: Callable[[], float] = real_utc_s) ->
     """Give what changes the register."""
     register = fleet.open_register()
     try:
-        yield Registrar(register, fleet.fleet, "test", utc_s)
+        yield Registrar(register, fleet.fleet, "test", utc_s, write_down=lambda *_: None)
     finally:
         register.close()
 

@@ -57,7 +57,7 @@ def verify(
     try:
         last = verify_log(log, head)
     except AuditError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     lines, noted = (last.number, last.hash) if last else (0, START)
     if as_json:
@@ -71,7 +71,7 @@ def _told(entries: "Iterator[Entry]") -> "Iterator[Entry]":
         yield from entries
     except BrokerError as error:
         sys.stdout.flush()
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
 
 

@@ -40,7 +40,7 @@ def check(
         device = DeviceId(f"check-{random.SystemRandom().getrandbits(48):012x}")
         features = check_broker(Probe(endpoint, parse_fleet(fleet), device, tls, anonymous))
     except BrokerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     missing = [feature.name for feature in features if not feature.holds and feature.need is Need.REQUIRED]
     if as_json:
@@ -87,4 +87,28 @@ def _contexts(ca: Path | None, cert: Path | None, key: Path | None) -> tuple[ssl
     """Return how this client and one without a certificate connect."""
     if (cert is None) != (key is None):
         raise LinkError("--cert and --key belong together: give both or neither")
-    return open_tls(ca, cert, key), open_tls(ca, None, None)
+    contexts = open_tls(ca, cert, key), open_tls(ca, None, None)
+    if cert is not None:
+        _verify_role(cert)
+    return contexts
+
+
+def _verify_role(cert: Path) -> None:
+    """Refuse a certificate of ours whose rights cannot be enough; one of another authority is tried.
+
+    Raises:
+        LinkError: each thing that it may not do would be taken for a feature that the broker lacks.
+    """
+    from broker.identity.certificates import read_presented
+    from broker.identity.names import IdentityError, Role
+
+    try:
+        first, end, _ = cert.read_text(encoding="ascii").partition("-----END CERTIFICATE-----")
+        identity = read_presented(ssl.PEM_cert_to_DER_cert(first[first.index("-----BEGIN") :] + end)).identity
+    except (IdentityError, ValueError):
+        return
+    if identity.role is not Role.TRAINER:
+        raise LinkError(
+            f"{cert} is {identity.name}: the check orders and listens, which a trainer may: "
+            f"fieldloop person add trainer:check --out DIRECTORY"
+        )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker.commands.listing import give_token, is_of, print_list, revoke, shown, write_down
+from broker.commands.listing import give_token, is_of, print_list, revoke, shown
 from broker.commands.options import (
     DEFAULT_FOLDER,
     ExpiresOption,
@@ -52,7 +52,7 @@ def device_add(
             expires_s = seconds_of(expires)
             give_token(registrar, registrar.add(identity), expires_s, out, as_json=as_json)
             return
-        from broker.identity.authority import SigningRequest
+        from broker.identity.keys import SigningRequest
 
         request, issuer = SigningRequest(read_file(csr)), fleet.open_issuer()
         registrar.add(identity)
@@ -139,6 +139,5 @@ def device_rotate(
     expires_s = seconds_of(expires)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
-        write_down(fleet, "rotate", parse_device_name(device), reason)
         new = registrar.rotate(parse_device_name(device), reason)
         give_token(registrar, new, expires_s, out, as_json=as_json)

@@ -19,6 +19,7 @@ from broker.commands.options import (
     print_json,
     read_passphrase,
     utc_s,
+    write_order,
 )
 from broker.identity.names import IdentityError
 
@@ -31,12 +32,18 @@ fleet_app.add_typer(enrolment_app, name="enrolment")
 def fleet_server(
     folder: FolderOption = DEFAULT_FOLDER,
     host: Annotated[
-        list[str] | None, typer.Option("--host", help="Name or address of the server, repeatable; default: as before.")
+        list[str] | None,
+        typer.Option(
+            "--broker-host",
+            "--host",
+            help="Name or address of the server as devices reach it; repeatable; default: as before.",
+        ),
     ] = None,
 ) -> None:
     """Give broker and enrolment endpoint a new key and certificate; restart or reload both afterwards."""
     fleet = open_fleet(folder)
-    ends_s = fleet.renew_server(tuple(host) if host else fleet.about.hosts, utc_s())
+    hosts = tuple(host) if host else fleet.about.hosts
+    ends_s = fleet.renew_server(hosts, utc_s(), lambda detail: write_order(fleet, "server certificate", "", detail))
     typer.echo(f"wrote {fleet.server_chain} and its key: good until {day_of(ends_s)}")
 
 
@@ -48,14 +55,17 @@ def fleet_intermediate(
 ) -> None:
     """Sign a new intermediate by the root, once in years; then `fieldloop fleet server`."""
     fleet = open_fleet(folder)
-    fleet.renew_intermediate(root_key, read_passphrase(passphrase_file, is_new=False), utc_s())
+    passphrase = read_passphrase(passphrase_file, is_new=False)
+    fleet.renew_intermediate(
+        root_key, passphrase, utc_s(), lambda detail: write_order(fleet, "intermediate", "", detail)
+    )
     typer.echo(f"wrote {fleet.intermediate} and its key; now: fieldloop fleet server")
 
 
 @fleet_app.command("status")
 def fleet_status(folder: FolderOption = DEFAULT_FOLDER, *, as_json: JsonOption = False) -> None:
     """Tell until when the certificates of the server side are good, and what enrolment refused."""
-    from broker.identity.authority import dates_of
+    from broker.identity.certificates import dates_of
 
     fleet = open_fleet(folder)
     ends = {path.name: dates_of(path.read_bytes())[1] for path in (fleet.ca, fleet.intermediate, fleet.server_chain)}
@@ -111,16 +121,19 @@ def enrolment_up(
     from broker.enrolment.server import EnrolmentServer
 
     fleet = open_fleet(folder)
+    wanted = fleet.about.enrolment_port if port is None else port
     try:
         server = EnrolmentServer(
             fleet,
-            (host, fleet.about.enrolment_port if port is None else port),
+            (host, wanted),
             utc_s=utc_s,
             monotonic_s=time.monotonic,  # noqa: TID251
             rules=EnrolmentRules(device_days, grace_days),
         )
     except OSError as error:
-        raise IdentityError(f"cannot listen on {host}: {error.strerror or error}") from error
+        raise IdentityError(
+            f"cannot listen on {host}:{wanted}: {error.strerror or error}; --host and --port take others"
+        ) from error
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())

@@ -1,6 +1,5 @@
 """Lists, revokes and hands out tokens for identities of any role: what several commands do alike."""
 
-import getpass
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from broker.commands.options import give, minute_of, open_fleet, opened_register
 from broker.identity.names import Identity, Role
 
 if TYPE_CHECKING:
-    from broker.identity.folder import FleetFolder
     from broker.identity.register import IdentityRow, Register
     from broker.identity.registrar import Registrar
 
@@ -81,20 +79,11 @@ def revoke(folder: Path, identity: Identity, reason: str, *, as_json: bool) -> N
     """Revoke an identity and say so."""
     fleet = open_fleet(folder)
     with opened_register(fleet) as register:
-        write_down(fleet, "revoke", identity, reason)
         row = registrar_of(register, fleet).revoke(identity, reason)
     if as_json:
         print_json({"name": row.identity.name, "state": row.state, "reason": row.reason})
     else:
         typer.echo(f"{row.identity.name} is revoked")
-
-
-def write_down(fleet: "FleetFolder", what: str, identity: Identity, reason: str) -> None:
-    """Put an order about an identity into the fleet's audit log, before it is done."""
-    from broker.audit import AUDIT_NAME, AuditLog
-
-    log = AuditLog(fleet.path / AUDIT_NAME, utc_s)
-    log.append(by=getpass.getuser(), what=what, device=identity.device or "", detail=f"{identity.name}: {reason}")
 
 
 def give_token(

@@ -72,10 +72,21 @@ def opened_register(fleet: "FleetFolder") -> Iterator["Register"]:
 
 
 def registrar_of(register: "Register", fleet: "FleetFolder") -> "Registrar":
-    """Return what changes a register in the name of whoever calls the command."""
+    """Return what changes a register in the name of whoever calls the command, and writes it down before."""
     from broker.identity.registrar import Registrar
 
-    return Registrar(register, fleet.fleet, getpass.getuser(), utc_s)
+    def write_down(what: str, identity: Identity | None, detail: str) -> None:
+        device = "" if identity is None or identity.device is None else identity.device
+        write_order(fleet, what, device, detail if identity is None else f"{identity.name}: {detail}")
+
+    return Registrar(register, fleet.fleet, getpass.getuser(), utc_s, write_down=write_down)
+
+
+def write_order(fleet: "FleetFolder", what: str, device: str, detail: str) -> None:
+    """Put an order into the fleet's audit log; raise where that cannot be, so that it is not done."""
+    from broker.audit import AUDIT_NAME, AuditLog
+
+    AuditLog(fleet.path / AUDIT_NAME, utc_s).append(by=getpass.getuser(), what=what, device=device, detail=detail)
 
 
 def parse_device_name(text: str) -> Identity:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from broker.commands.listing import print_list, revoke, write_down
+from broker.commands.listing import print_list, revoke
 from broker.commands.options import (
     DEFAULT_FOLDER,
     FolderOption,
@@ -36,8 +36,8 @@ def person_add(
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and a certificate for a person or a service."""
-    from broker.identity.authority import make_request
     from broker.identity.files import make_private_folder, write_file
+    from broker.identity.keys import make_request
 
     fleet = open_fleet(folder)
     identity = parse_person_name(name)
@@ -50,7 +50,6 @@ def person_add(
     make_private_folder(out)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
-        write_down(fleet, "certificate again" if again else "certificate", identity, f"for {days:g} days")
         identity = registrar.let_back(identity) if again else registrar.add(identity)
         issued = registrar.sign(issuer, request, identity, days)
     # A cut between the two leaves a pair that does not fit, which every program refuses; --again mends it.

@@ -83,7 +83,7 @@ def render(  # noqa: PLR0913 - each is an option
         firewall = plan.folder / FIREWALL_NAME
         write_file(firewall, render_firewall(plan.port).encode(), is_secret=False, replaces=True)
     except BrokerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     facts = {
         "config": str(plan.config),

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.enrolment.limits import Limits
-from broker.identity.authority import DEVICE_DAYS, Issuer, SigningRequest, read_presented
+from broker.identity.certificates import read_presented
+from broker.identity.issuer import DEVICE_DAYS, Issuer
+from broker.identity.keys import SigningRequest
 from broker.identity.names import Identity, IdentityError, Role
 from broker.identity.register import CertificateRow, IdentityRow, Register, TokenRow
 from broker.identity.tokens import ClaimToken, parse_token

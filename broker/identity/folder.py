@@ -4,13 +4,15 @@
 intermediate needs it. All other files stay at the server.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from broker.identity.authority import Issuer, make_intermediate, make_root
+from broker.identity.authority import make_intermediate, make_root
 from broker.identity.files import make_private_folder, read_secret, write_file
+from broker.identity.issuer import Issuer
 from broker.identity.names import IdentityError
 from broker.identity.register import Register, create_register
 from broker.topics import FleetId, TopicError, parse_fleet
@@ -18,6 +20,10 @@ from broker.topics import FleetId, TopicError, parse_fleet
 MIN_PASSPHRASE_BYTES: Final = 12
 _FORMAT: Final = 1
 _MAX_BYTES: Final = 64 << 10
+
+
+def _write_nothing_down(detail: str) -> None:
+    """For a fleet whose folder is just made, and for callers that keep no log."""
 
 
 class FleetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,31 +126,47 @@ class FleetFolder:
             raise IdentityError(f"{self.intermediate} cannot be read: {error.strerror}") from error
         return Issuer(key, chain, self._fleet)
 
-    def renew_server(self, hosts: tuple[str, ...], now_s: float) -> float:
+    def renew_server(
+        self, hosts: tuple[str, ...], now_s: float, write_down: Callable[[str], None] = _write_nothing_down
+    ) -> float:
         """Give the server a new key and certificate; return until when it is good.
+
+        Args:
+            hosts: names and addresses of the server.
+            now_s: UTC seconds.
+            write_down: is told what is done, before the files are written.
 
         Raises:
             IdentityError: a host is none, or there is nothing to sign with.
         """
         key, issued = self.open_issuer().issue_server(hosts, now_s)
+        write_down(f"for {', '.join(hosts)}: {issued.serial}")
         # A cut between the two leaves a pair that does not fit, which every server refuses at its start.
         write_file(self.server_key, key, is_secret=True, replaces=True)
         write_file(self.server_chain, issued.chain, is_secret=False, replaces=True)
         return issued.not_after_utc_s
 
-    def renew_intermediate(self, root_key: Path, passphrase: bytes, now_s: float) -> None:
+    def renew_intermediate(
+        self,
+        root_key: Path,
+        passphrase: bytes,
+        now_s: float,
+        write_down: Callable[[str], None] = _write_nothing_down,
+    ) -> None:
         """Sign a new intermediate by the root; what the old one signed stays good until it ends.
 
         Args:
             root_key: where the root's key is now.
             passphrase: opens it.
             now_s: UTC seconds.
+            write_down: is told what is done, before the files are written.
 
         Raises:
             IdentityError: it does not open, or is not this fleet's.
         """
         sealed, root = read_secret(root_key), self.ca.read_bytes()
         key, certificate = make_intermediate(self._fleet, sealed, root, passphrase, now_s)
+        write_down("signed anew by the root")
         write_file(self.intermediate_key, key, is_secret=True, replaces=True)
         write_file(self.intermediate, certificate, is_secret=False, replaces=True)
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from broker.identity.authority import Issued
+from broker.identity.issuer import Issued
 from broker.identity.names import Fleet, Identity, IdentityError, parse_identity
 from broker.topics import FleetId
 

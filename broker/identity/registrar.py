@@ -1,9 +1,14 @@
-"""What a person does with identities: add, revoke, rotate, hand out claim tokens, sign for people and services."""
+"""What a person does with identities: add, revoke, rotate, hand out claim tokens, sign for people and services.
+
+Each of these is an order. It is written down after it was found to be possible and before it is done: what is refused
+is not in the audit log as if it had happened, and what cannot be written down is not done.
+"""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
-from broker.identity.authority import DEVICE_DAYS, PERSON_DAYS, Issued, Issuer, SigningRequest
+from broker.identity.issuer import DEVICE_DAYS, PERSON_DAYS, Issued, Issuer
+from broker.identity.keys import SigningRequest
 from broker.identity.names import Identity, IdentityError, Role
 from broker.identity.register import IdentityRow, Register, State, TokenRow
 from broker.identity.tokens import ClaimToken, make_token
@@ -13,10 +18,25 @@ MAX_USES: Final = 100_000
 _DAY_S: Final = 86_400.0
 
 
+class WriteDown(Protocol):
+    """Puts an order into the audit log, and raises when it cannot."""
+
+    def __call__(self, what: str, identity: Identity | None, detail: str) -> None:
+        """Write it down.
+
+        Args:
+            what: ``add``, ``token``, ``certificate``, ``rotate`` or ``revoke``.
+            identity: whom it is about; None: devices that are not known yet.
+            detail: for people.
+        """
+
+
 class Registrar:
     """Changes the register of one fleet in one person's name."""
 
-    def __init__(self, register: Register, fleet: FleetId, by: str, utc_s: Callable[[], float]) -> None:
+    def __init__(
+        self, register: Register, fleet: FleetId, by: str, utc_s: Callable[[], float], *, write_down: WriteDown
+    ) -> None:
         """Join them.
 
         Args:
@@ -24,11 +44,13 @@ class Registrar:
             fleet: its name.
             by: who does it; is kept.
             utc_s: the clock.
+            write_down: where orders are written down before they are done.
         """
         self._register = register
         self._fleet = fleet
         self._by = by
         self._utc_s = utc_s
+        self._write_down = write_down
 
     def add(self, identity: Identity) -> Identity:
         """Put down a new identity that waits for its first certificate.
@@ -41,6 +63,7 @@ class Registrar:
             if newest is not None:
                 name, state = newest.identity.name, newest.state
                 raise IdentityError(f"{name} is known already and {state}; to give it a new identity: rotate")
+            self._write_down("add", identity, "added")
             self._put(identity, "awaited", "added")
         return identity
 
@@ -52,6 +75,7 @@ class Registrar:
         """
         with self._register.changing():
             old = self._newest(identity)
+            self._write_down("rotate", old.identity, reason)
             if old.state != "revoked":
                 self._end(old, "rotated", reason)
             new = old.identity.replaced()
@@ -78,6 +102,7 @@ class Registrar:
             old = self._newest(identity)
             if old.state == "revoked":
                 raise IdentityError(f"{old.identity.name} is revoked already, by {old.by}: {old.reason}")
+            self._write_down("revoke", old.identity, reason)
             return self._end(old, "revoked", reason)
 
     def make_token(self, expires_s: float, *, uses: int = 1, identity: Identity | None = None) -> ClaimToken:
@@ -96,7 +121,9 @@ class Registrar:
         now_s = self._utc_s()
         token = make_token(self._fleet, now_s)
         name = identity.name if identity is not None else None
+        for_whom = "for any new device" if identity is None else f"for {identity.name}"
         with self._register.changing():
+            self._write_down("token", identity, f"{token.label} {for_whom}, {uses} uses, good for {expires_s:g} s")
             self._register.put_token(
                 TokenRow(token.digest, name, uses, 0, now_s, now_s + expires_s, self._by, withdrawn=False, refused=0)
             )
@@ -117,6 +144,7 @@ class Registrar:
                 raise IdentityError(f"{row.identity.name} is {row.state}: rotate gives it a new identity")
             now_s = self._utc_s()
             issued = issuer.issue(request, row.identity, now_s, lifetime)
+            self._write_down("certificate", row.identity, f"{issued.serial} for {lifetime:g} days")
             self._put(row.identity, "active", f"signed by {self._by}")
             self._register.withdraw_tokens(row.identity.name)
             self._register.put_certificate(row.identity, issued, now_s, self._by)

@@ -15,7 +15,7 @@ from typing import Final
 import typer
 
 from broker.errors import BrokerError, BrokerStartError
-from broker.identity.authority import dates_of
+from broker.identity.certificates import dates_of
 from broker.identity.files import make_private_folder, read_secret, write_file
 from broker.identity.folder import FleetFolder
 from broker.identity.names import Fleet
@@ -96,7 +96,7 @@ def render_cluster(
         now_s = time.time()  # noqa: TID251 - the command's edge: floor 1 has no clock of its own
         written = write_cluster(about, place, parse_nodes(nodes), limits, now_s)
     except BrokerError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"fieldloop: {error}", err=True)
         raise typer.Exit(1) from error
     if as_json:
         facts = {"configs": list(map(str, written.configs)), "active": written.active, "revoked": written.revoked}

@@ -1,8 +1,10 @@
 """Enrols a device for a person who stands at it; the agent itself must not be at work."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edge_agent.durable import make_folder
+from edge_agent.enrolment.claim_token import read_token
 from edge_agent.enrolment.identity_file import Held, read_held
 from edge_agent.enrolment.messages import EnrolmentOrder
 from edge_agent.enrolment.steps import take_step
@@ -29,7 +31,7 @@ def enrol(settings: AgentSettings, token_file: Path | None, url: str | None, ca:
         ca: file with the fleet's root certificate; None: as the settings say.
 
     Raises:
-        SettingsError: neither says where.
+        SettingsError: neither says where, or there is no token.
         StateInUseError: the agent is at work: with ``enrolment.token_file`` it enrols by itself.
         EnrolmentFailedError: there is no certificate.
     """
@@ -43,6 +45,7 @@ def enrol(settings: AgentSettings, token_file: Path | None, url: str | None, ca:
         raise SettingsError(f"{address!r} is not an address like https://host:8884")
     state = Path(settings.state)
     make_folder(state)
+    _verify_token(Path(token), state, settings.device)
     lock = StateLock(state)
     try:
         report = take_step(
@@ -61,5 +64,21 @@ def enrol(settings: AgentSettings, token_file: Path | None, url: str | None, ca:
         lock.close()
     held = read_held(state)
     if report.outcome != "done" or held is None:
-        raise EnrolmentFailedError(f"not enrolled, {report.outcome}: {report.detail}")
+        how = "refused" if report.outcome == "refused" else "try again later"
+        raise EnrolmentFailedError(f"not enrolled, {how}: {report.detail}")
     return held
+
+
+def _verify_token(token: Path, state: Path, device: str) -> None:
+    """Look at the token before anybody is asked, so that a file that is not there is called by its name."""
+    try:
+        read_token(token)
+    except SettingsError as error:
+        held = read_held(state)
+        if held is None:
+            raise SettingsError(f"not enrolled: {error}; fieldloop device token makes one") from error
+        until = datetime.fromtimestamp(held.not_after_utc_s, UTC)
+        raise SettingsError(
+            f"{error}. {device} has a certificate until {until:%Y-%m-%d %H:%M} UTC and renews it by itself; a new "
+            f"identity needs a token of `fieldloop device rotate {device}`"
+        ) from error

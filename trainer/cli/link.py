@@ -34,7 +34,7 @@ def giver_of_orders(files: "TlsFiles | None") -> str:
     import ssl
 
     from broker.errors import LinkError
-    from broker.identity.authority import read_presented
+    from broker.identity.certificates import read_presented
 
     if files is None:
         return getpass.getuser()

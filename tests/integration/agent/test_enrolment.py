@@ -11,8 +11,8 @@ import pytest
 
 from broker.client import Endpoint
 from broker.enrolment.decisions import EnrolmentRules
-from broker.identity.authority import make_request
 from broker.identity.folder import FleetFolder
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, Role
 from edge_agent.clock import SystemClock
 from edge_agent.enrolment.identity_file import Held, read_held, write_identity

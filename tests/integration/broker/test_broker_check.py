@@ -121,6 +121,15 @@ def test_a_broker_without_a_required_feature_does_not_suit(tmp_path):
     assert "a device that was away never hears of its order" in result.output
 
 
+def test_a_certificate_without_the_rights_that_are_tried_is_refused_before_anything_is(tmp_path):
+    who = TestFleet(tmp_path).issue(Role.READER, "wall")
+    credentials = ["--ca", str(who.ca), "--cert", str(who.certificate), "--key", str(who.key)]
+    result = RUN.invoke(app, ["broker", "check", f"mqtts://127.0.0.1:{pick_free_port()}", *credentials])
+    assert result.exit_code == 1
+    assert "is reader:wall" in result.stderr
+    assert "person add trainer:check" in result.stderr
+
+
 @pytest.mark.parametrize(
     "url", ["127.0.0.1:1883", "http://127.0.0.1:1883", "mqtt://", "mqtt://a:b@127.0.0.1", "mqtt://h/x"]
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from broker.client import Endpoint, WireClient
-from broker.identity.authority import make_request
 from broker.identity.folder import FleetFolder
+from broker.identity.keys import make_request
 from broker.identity.names import parse_identity
 from edge_agent.pinned_tls import open_pinned_tls
 from tests.fleet_server import SecureBroker, make_fleet, real_utc_s, running_broker, why_not

@@ -6,31 +6,21 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
 from broker.client import Endpoint, WireClient
 from broker.errors import LinkError
 from broker.frames import encode_length, packet
-from broker.identity.authority import make_request
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, Role
-from broker.messages import MAX_PACKET_BYTES, BundleRef, Event, RecordKey, encode_body, encode_record
+from broker.messages import MAX_PACKET_BYTES
 from broker.servers.bare_client import REFUSED, BareClient, Will
 from broker.servers.fleet import FleetBroker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter, shard_of
 from tests.fleet_broker import CLOCK, HOST, Credentials, TestFleet, link
 from tests.waiting import wait_until
-from trainer.monitoring.fleet import refused_by_device
-from trainer.monitoring.floods import FloodReports
-from trainer.monitoring.rates import RateLimit
-from trainer.monitoring.receiver import Monitor
-from trainer.monitoring.store import Store, open_store, store_uri
-
-if TYPE_CHECKING:
-    from trainer.monitoring.alerts import Alert
 
 pytestmark = [
     pytest.mark.mosquitto,
@@ -40,16 +30,10 @@ pytestmark = [
 PLANT = FleetId("plant")
 EVIL, GOOD = DeviceId("press-1"), DeviceId("press-2")
 WRONG_SHARD = "00" if shard_of(EVIL) != "00" else "01"
-LIMIT = RateLimit(messages_per_s=1000, burst_messages=500)
 
 
 def topic_of(device: str, channel: Channel) -> str:
     return str(Topic(PLANT, DeviceId(device), channel))
-
-
-def event(epoch: int, sequence: int, *, previous: int | None = None, at_utc_s: float = 1e9) -> bytes:
-    key = RecordKey(epoch, sequence, sequence - 1 if previous is None else previous)
-    return encode_record(key, encode_body(Event("error", at_utc_s, "info", "", BundleRef("quality", 1))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +217,34 @@ def test_who_is_revoked_is_cut_off_from_everything_at_once_without_a_restart(tmp
         assert broker.process.is_running
 
 
+def test_who_is_revoked_reads_no_order_that_was_retained_or_queued_and_leaves_no_last_will(tmp_path):
+    """It still completes the handshake until its certificate ends; nothing comes of that."""
+    fleet = TestFleet(tmp_path)
+    device, reader, trainer = (
+        fleet.issue(Role.DEVICE, EVIL),
+        fleet.issue(Role.READER, "wall"),
+        fleet.issue(Role.TRAINER, "loop"),
+    )
+    with fleet.broker() as broker, link(broker, reader) as ear, link(broker, trainer) as orders:
+        with link(broker, device, clean=False) as evil:
+            evil.subscribe(topic_of(EVIL, Channel.COMMAND))
+            evil.subscribe(topic_of(EVIL, Channel.DESIRED))
+        orders.publish(topic_of(EVIL, Channel.DESIRED), b"retained", retained=True)
+        orders.publish(topic_of(EVIL, Channel.COMMAND), b"queued while it was away")
+        fleet.revoke(Role.DEVICE, EVIL)
+        assert broker.follow()
+        wait_until(lambda: b"Reloading config" in broker.process.log.read_bytes())
+        ear.subscribe(fleet_filter(PLANT, Channel.STATUS), 0)
+        with link(broker, device, clean=False, will=Will(topic_of(EVIL, Channel.STATUS), b"gone")) as again:
+            again.subscribe(topic_of(EVIL, Channel.DESIRED))
+            again.subscribe("#")
+            again.ping()
+            assert [received.payload for received in again.received] == []
+            again.cut()
+        ear.ping()
+        assert not ear.received
+
+
 def test_a_device_whose_identity_was_replaced_is_in_by_the_new_and_out_by_the_old(tmp_path):
     fleet = TestFleet(tmp_path)
     old, reader = fleet.issue(Role.DEVICE, EVIL), fleet.issue(Role.READER, "wall")
@@ -382,101 +394,7 @@ def resident_kb(broker: FleetBroker) -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-# --- what a device may send, and is a lie ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A monitor that takes in what the plant's devices send."""
-
-    monitor: Monitor
-    store: Store
-
-    def stored(self) -> int:
-        return self.monitor.receiver.counts.stored
-
-    def refused(self, device: DeviceId) -> int:
-        return refused_by_device(self.store).get(device, 0)
-
-
-@pytest.fixture
-def watched(plant: Plant, tmp_path) -> Iterator[Watched]:
-    store = open_store(store_uri(tmp_path / "fleet.db"))
-    tls = plant.trainer.context()
-    monitor = Monitor(plant.endpoint, PLANT, store, clock=CLOCK, rng=random.Random(1), tls=tls, limit=LIMIT)
-    monitor.start()
-    wait_until(lambda: monitor.client.is_connected)
-    yield Watched(monitor, store)
-    monitor.close()
-    store.close()
-
-
-def verify_that_the_good_one_is_stored(plant: Plant, epoch: int) -> None:
-    """Another device's record is stored and marked, whatever the evil one did."""
-    with link(plant.broker, plant.good) as good:
-        good.subscribe(topic_of(GOOD, Channel.STORED), 0)
-        good.publish(topic_of(GOOD, Channel.EVENTS), event(epoch, 1))
-        while (mark := good.take(20)) is not None:
-            if msgspec.msgpack.decode(mark.payload[1:])[0] == epoch:
-                return
-    raise AssertionError("no mark came for the other device's record")
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"\x07unknown version",
-        b"\x01" + b"\x91" * 200_000,
-        b"\x01" + b"\x81\xa1a" * 2_000,
-        b"\x01\x92\x93\x01\x01\x00" + b"\x91" * 4_000,
-        b"\x01\xdd\xff\xff\xff\xff",
-        b"\x01\xdb\xff\xff\xff\xff",
-        b"\x02" + b"\xff" * 4_000,
-    ],
-    ids=["empty", "version", "deep", "deep maps", "deep body", "4 G array", "4 GB text", "no pack"],
-)
-def test_a_payload_that_is_no_message_is_counted_and_harms_nobody(plant, evil, watched, payload):
-    channel = Channel.TELEMETRY if payload[:1] == b"\x02" or len(payload) > 8192 else Channel.EVENTS
-    evil.publish(topic_of(EVIL, channel), payload)
-    wait_until(lambda: watched.refused(EVIL) == 1, what="the monitor has counted it")
-    assert watched.refused(GOOD) == 0
-    verify_that_the_good_one_is_stored(plant, 1)
-
-
-def test_records_that_are_replayed_are_stored_once(plant, evil, watched):
-    for _ in range(3):
-        for sequence in (1, 2, 3):
-            evil.publish(topic_of(EVIL, Channel.EVENTS), event(7, sequence))
-    wait_until(lambda: watched.monitor.receiver.counts.resent == 6)
-    assert watched.stored() == 3
-    verify_that_the_good_one_is_stored(plant, 2)
-
-
-@pytest.mark.parametrize(
-    ("sequence", "previous", "at_utc_s"),
-    [(2**53, 0, 1e9), (1, 2**53, 1e9), (5, 5, 1e9), (1, 0, 1e12), (1, 0, -1e12), (2**53, 2**53 - 1, 0.0)],
-)
-def test_lies_about_sequence_and_time_harm_the_liar_alone(plant, evil, watched, sequence, previous, at_utc_s):
-    evil.publish(topic_of(EVIL, Channel.EVENTS), event(9, sequence, previous=previous, at_utc_s=at_utc_s))
-    wait_until(lambda: watched.stored() + watched.refused(EVIL) == 1)
-    verify_that_the_good_one_is_stored(plant, 3)
-
-
-def test_a_number_that_no_record_can_have_is_refused(evil, watched):
-    for key in ([2**40, 1, 0], [1, 2**60, 0], [1, 0, 0], [1, -1, 0], ["a", 1, 0]):
-        body = msgspec.msgpack.decode(event(1, 1)[1:])[1]
-        evil.publish(topic_of(EVIL, Channel.EVENTS), b"\x01" + msgspec.msgpack.encode([key, body]))
-    wait_until(lambda: watched.refused(EVIL) == 5)
-    assert watched.stored() == 0
-
-
-def test_its_own_name_under_a_false_shard_is_dropped_by_the_monitor_and_counted(plant, evil, watched):
-    false = topic_of(EVIL, Channel.EVENTS).replace(f"/{shard_of(EVIL)}/", f"/{WRONG_SHARD}/")
-    evil.publish(false, event(11, 1))
-    wait_until(lambda: watched.monitor.client.refused_topics == 1)
-    verify_that_the_good_one_is_stored(plant, 4)
-    assert watched.stored() == 1
+# --- false shards; what else a device may send, and is a lie: test_contained.py ---------------------------------------
 
 
 def test_exact_rules_close_false_shards_and_keep_out_names_that_are_not_registered(tmp_path):
@@ -494,24 +412,3 @@ def test_exact_rules_close_false_shards_and_keep_out_names_that_are_not_register
             unknown.publish(topic_of("press-9", Channel.EVENTS), b"known")
         ear.ping()
         assert [received.payload for received in ear.received] == [b"true", b"known"]
-
-
-def test_a_flood_is_dropped_counted_and_told_and_the_others_are_stored_meanwhile(plant, evil, watched):
-    topic = topic_of(EVIL, Channel.EVENTS)
-    rates = watched.monitor.receiver.rates
-    assert rates is not None
-    reports = FloodReports(watched.store, CLOCK)
-    for sequence in range(1, 3001):
-        evil.publish(topic, event(13, sequence), qos=0)
-    evil.ping()
-    verify_that_the_good_one_is_stored(plant, 5)
-    alerts: list[Alert] = []
-
-    def told() -> bool:
-        alerts.extend(reports.report(rates.take_over_rate()))
-        return bool(alerts)
-
-    wait_until(told, what="the flood is told")
-    assert [alert.scope for alert in alerts] == [f"device:{EVIL}"]
-    assert watched.refused(EVIL) > 0
-    assert watched.refused(GOOD) == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,6 +18,28 @@ from tests.waiting import wait_until
 
 PASSPHRASE = "correct horse battery staple"
 KEY_MARK = b"PRIVATE KEY"
+
+
+# All that touch a secret, or a file that holds one.
+OTHER_COMMANDS = (
+    "fleet status --json",
+    "fleet intermediate --root-key fleet/offline/ca.key --passphrase-file {passphrase}",
+    "fleet server",
+    "device add press-2 --out press-2.token",
+    "device rotate press-2 --out press-2.new-token --json",
+    "device list",
+    "device list --json",
+    "device show press-2 --json",
+    "person add trainer:loop --out loop --json",
+    "person add operator:anna --out anna --again",
+    "person list --json",
+    "person revoke operator:anna",
+    "device revoke press-2",
+    "broker render --fleet fleet",
+    "broker render --fleet fleet --nats n1=127.0.0.1:7001 --nats n2=127.0.0.1:7002 --nats n3=127.0.0.1:7003",
+    "audit list --log fleet/audit.jsonl --json",
+    "audit verify --log fleet/audit.jsonl",
+)
 
 
 class CommandLines:
@@ -63,6 +86,19 @@ def fieldloop(folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
+def secrets_of(work: Path, token: str) -> list[bytes]:
+    """Return what may stand nowhere in sight: the passphrase, keys, what is secret in tokens, what nodes share."""
+    tokens = [token, *((work / name).read_text() for name in ("press-2.token", "press-2.new-token"))]
+    routes = re.search(r'password: "([^"]+)"', (work / "fleet" / "nats" / "n1" / "nats.conf").read_text())
+    assert routes is not None, "the nodes know each other by a secret"
+    return [
+        PASSPHRASE.encode(),
+        KEY_MARK,
+        routes[1].encode(),
+        *(each.strip().rsplit(".", 1)[1].encode() for each in tokens),
+    ]
+
+
 def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
 
@@ -95,6 +131,8 @@ def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Pa
             said.append(fieldloop(work, "device", "token", "--uses", "3", "--out", "token"))
             token = (work / "token").read_text().strip()
             said.append(fieldloop(work, "person", "add", "operator:anna", "--out", "anna"))
+            others = (command.format(passphrase=tmp_path / "passphrase").split() for command in OTHER_COMMANDS)
+            said.extend(fieldloop(work, *command) for command in others)
             up = [sys.executable, "-m", "trainer.cli", "--verbose", "fleet", "enrolment", "up", "--port", str(port)]
             endpoint = subprocess.Popen([*up, "--json"], cwd=work, env=environment(), stdout=log, stderr=log)
             try:
@@ -117,7 +155,7 @@ def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Pa
                 endpoint.wait(10)
     finally:
         os.umask(old_mask)
-    secrets = [PASSPHRASE.encode(), token.rsplit(".", 1)[1].encode(), KEY_MARK]
+    secrets = secrets_of(work, token)
     assert traced_openssl.read_text().count("genpkey") == 1
     shown = [*lines.seen, traced_openssl.read_bytes(), *map(str.encode, said), (logs / "endpoint.log").read_bytes()]
     for secret in secrets:

@@ -67,11 +67,17 @@ def test_lines_with_a_text_are_shown_as_json_and_ctrl_c_ends_it(broker, device):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"), [(("nowhere",), "HOST:PORT"), (("a:1", "--fleet", "A B"), "fleet name")]
+    ("arguments", "reason"),
+    [
+        (("nowhere",), "HOST:PORT"),
+        (("a:1", "--fleet", "A B"), "fleet name"),
+        (("a:1", "--cert", "reader.pem", "--key", "reader.key"), "--ca"),
+        (("a:1", "--ca", "none.pem"), "none.pem"),
+    ],
 )
 def test_what_cannot_be_watched_is_refused_in_a_sentence(arguments, reason):
     command = [sys.executable, "-c", "from broker.cli import app; app()", "wire", "watch", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("fieldloop: ")
     assert reason in done.stderr

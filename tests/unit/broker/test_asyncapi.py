@@ -13,7 +13,7 @@ from broker.asyncapi import build_document, main, payload_schema, render_yaml
 from broker.messages import MAX_BYTES, VERSION
 from broker.packs import unpack
 from broker.topics import RULES, Channel
-from tests.unit.broker.wire_examples import EXAMPLES, FOLDER, REPOSITORY, file_of
+from tests.unit.broker.wire_examples import EXAMPLES, FOLDER, MORE, REPOSITORY, file_of, file_of_more
 
 DOCUMENT: Final = build_document()
 REFERENCE: Final = {
@@ -256,3 +256,10 @@ def test_captured_payloads_are_as_the_document_says(version, channel):
         validator.validate(value)
         assert list(validator.iter_errors(value[:1])) or channel is Channel.SAMPLES, "a cut message must not fit"
         assert list(validator.iter_errors({"a": 1}))
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_every_order_and_report_is_as_the_document_says(name):
+    channel, _ = MORE[name]
+    value = msgspec.msgpack.decode(file_of_more(name).read_bytes()[1:])
+    Draft202012Validator(payload_schema(channel, DOCUMENT)).validate(value)

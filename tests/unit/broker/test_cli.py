@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from broker.cli import app
+from broker.messages import MAX_BYTES
 from broker.topics import Channel
 from tests.unit.broker.wire_examples import V1, file_of, payload_of
 
@@ -45,7 +46,16 @@ def test_a_payload_of_another_channel_is_refused_with_the_reason():
 def test_a_missing_file_is_named(tmp_path):
     result = RUN.invoke(app, ["wire", "decode", "status", str(tmp_path / "none.bin")])
     assert result.exit_code == 1
-    assert "none.bin" in result.stderr
+    assert "none.bin cannot be read: No such file" in result.stderr
+
+
+def test_of_a_file_that_is_longer_than_any_message_no_more_is_read_than_shows_it(tmp_path):
+    file = tmp_path / "huge.bin"
+    with file.open("wb") as opened:
+        opened.truncate(1 << 40)
+    result = RUN.invoke(app, ["wire", "decode", "stored", str(file)])
+    assert result.exit_code == 1
+    assert f"{MAX_BYTES[Channel.STORED] + 1} bytes" in result.stderr
 
 
 def test_an_unknown_channel_is_refused_with_the_known_ones():

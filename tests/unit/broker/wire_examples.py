@@ -7,7 +7,7 @@ is there, and renews the examples in docs/wire.md. A new version adds its own ex
 import json
 import sys
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args, get_type_hints
 
 import msgspec
 
@@ -19,6 +19,7 @@ from broker.messages import (
     BundleRef,
     Command,
     Desired,
+    Diagnose,
     Event,
     Facts,
     FeatureCounts,
@@ -26,10 +27,16 @@ from broker.messages import (
     Labels,
     RecordKey,
     Reply,
+    ReportStatus,
     Resources,
+    RollBack,
     Sample,
     Samples,
+    ScoreRow,
+    ShadowReport,
+    StartShadow,
     Status,
+    StopShadow,
     Stored,
     TelemetryWindow,
     encode,
@@ -190,6 +197,37 @@ EXAMPLES: Final[dict[int, dict[Channel, tuple[Example, ...]]]] = {
     1: {channel: (example,) for channel, example in V1.items()},
     PACK_VERSION: {Channel.TELEMETRY: PACK},
 }
+# What a channel carries besides: every other order, and an event with the report of a shadow. By the file's name.
+MORE: Final[dict[str, tuple[Channel, Example]]] = {
+    f"command-{order.__struct_config__.tag}": (
+        Channel.COMMAND,
+        (None, Command("c-78", 1_764_003_600.0, "operator:anna", order)),
+    )
+    for order in (
+        ReportStatus(),
+        RollBack("press 7 scores nonsense"),
+        ScoreRow((21.5, None, 3.0)),
+        Diagnose(),
+        StartShadow(BundleRef("rain", 4), 5000),
+        StopShadow(),
+    )
+} | {
+    "events-shadow": (
+        Channel.EVENTS,
+        (
+            RecordKey(_EPOCH, 48, 47),
+            Event(
+                kind="shadow",
+                at_utc_s=1_764_000_130.0,
+                severity="info",
+                reason="rain/4 in the shadow of rain/3: 3 of 100 rows differ",
+                bundle=BundleRef("rain", 4),
+                order_id="c-78",
+                shadow=ShadowReport(BundleRef("rain", 4), "onnx-int8", _BUNDLE, 100, 3, 0.75, 1, 2, 40.0),
+            ),
+        ),
+    )
+}
 # What is written now, by channel.
 PRESENT: Final[dict[Channel, int]] = dict.fromkeys(Channel, VERSION) | {Channel.TELEMETRY: PACK_VERSION}
 
@@ -208,6 +246,11 @@ def file_of(version: int, channel: Channel, folder: Path = FOLDER) -> Path:
     return folder / f"v{version}" / f"{channel.value}.bin"
 
 
+def file_of_more(name: str, folder: Path = FOLDER) -> Path:
+    """Where one of the further examples is kept."""
+    return folder / f"v{VERSION}" / f"{name}.bin"
+
+
 def present_payload(channel: Channel) -> bytes:
     """Encode the example of a channel as it is written now."""
     return pack_windows(PACK) if PRESENT[channel] == PACK_VERSION else payload_of(V1[channel])
@@ -216,11 +259,12 @@ def present_payload(channel: Channel) -> bytes:
 def write_missing(folder: Path = FOLDER) -> list[Path]:
     """Write the files of what is written now that are missing; return them."""
     written = []
-    for channel, version in PRESENT.items():
-        file = file_of(version, channel, folder)
+    payloads = {file_of(version, channel, folder): present_payload(channel) for channel, version in PRESENT.items()}
+    payloads |= {file_of_more(name, folder): payload_of(example) for name, (_, example) in MORE.items()}
+    for file, payload in payloads.items():
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(present_payload(channel))
+            file.write_bytes(payload)
             written.append(file)
     return written
 
@@ -238,7 +282,15 @@ def render_page(page: str) -> str:
         text = json.dumps(readable, indent=2, ensure_ascii=False)
         command = f"fieldloop wire decode {channel.value} tests/data/wire/v{version}/{channel.value}.bin"
         page = _replace_between(page, f"example {channel.value}", f"```console\n$ {command}\n{text}\n```")
-    return page
+    for channel in (Channel.EVENTS, Channel.COMMAND):
+        lines = ["```console"]
+        for name in (name for name, (of, _) in MORE.items() if of is channel):
+            lines.append(f"$ fieldloop wire decode {channel.value} tests/data/wire/v{VERSION}/{name}.bin --json")
+            readable = decode_payload(channel, file_of_more(name).read_bytes())
+            lines.append(json.dumps(readable, ensure_ascii=False))
+        page = _replace_between(page, f"example more {channel.value}", "\n".join([*lines, "```"]))
+    orders = ", ".join(f"`{kind.__struct_config__.tag}`" for kind in get_args(get_type_hints(Command)["order"]))
+    return _replace_between(page, "orders", f"`order.type` is one of {orders}.")
 
 
 def _replace_between(page: str, name: str, text: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from broker.client import Endpoint
 from broker.errors import LinkError
-from broker.identity.authority import make_request
+from broker.identity.keys import make_request
 from broker.identity.names import parse_identity
 from broker.messages import Event, RecordKey, Status, encode_body, encode_record
 from broker.topics import Channel, DeviceId, FleetId

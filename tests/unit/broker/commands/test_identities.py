@@ -1,16 +1,18 @@
 """The commands `fieldloop device` and `fieldloop person`, as a person or a machine uses them."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner, Result
 
+from broker.audit import AUDIT_NAME, AuditError, read_log, verify_log
 from broker.commands.identities import app
 from broker.commands.options import read_passphrase
-from broker.identity.authority import make_request
 from broker.identity.folder import FleetFolder
+from broker.identity.keys import make_request
 from broker.identity.names import IdentityError
 from tests.fleet_server import make_fleet
 
@@ -124,6 +126,77 @@ def test_a_person_gets_a_key_of_her_own_and_a_new_one_only_when_asked(fleet: Fle
     register.close()
     assert ([identity.name for identity in view.active], view.revoked) == (["operator:anna.1"], ("operator:anna",))
     assert "not known" in str(run(fleet, "person", "add", "reader:eve", "--out", str(out), "--again").exception)
+
+
+def orders_of(fleet: FleetFolder) -> list[tuple[str, str, str]]:
+    return [(entry.what, entry.device, entry.detail) for entry in read_log(fleet.path / AUDIT_NAME)]
+
+
+def test_every_order_about_identities_is_in_the_audit_log_and_no_secret_is(fleet: FleetFolder, tmp_path: Path):
+    tokens = [
+        str(told(fleet, "device", "add", "press-1")["token"]),
+        str(told(fleet, "device", "token", "--uses", "3")["token"]),
+        str(told(fleet, "device", "rotate", "press-1", "--reason", "copied")["token"]),
+    ]
+    told(fleet, "device", "revoke", "press-1", "--reason", "lost")
+    told(fleet, "person", "add", "operator:anna", "--out", str(tmp_path / "anna"))
+    assert run(fleet, "fleet", "server", "--broker-host", "broker.example").exit_code == 0
+    orders = orders_of(fleet)
+    assert [(what, device) for what, device, _ in orders] == [
+        ("add", "press-1"),
+        ("token", "press-1"),
+        ("token", ""),
+        ("rotate", "press-1"),
+        ("token", "press-1"),
+        ("revoke", "press-1"),
+        ("add", ""),
+        ("certificate", ""),
+        ("server certificate", ""),
+    ]
+    assert [detail for what, _, detail in orders if what in {"rotate", "revoke"}] == [
+        "press-1: copied",
+        "press-1.1: lost",
+    ]
+    assert "for any new device, 3 uses" in orders[2][2]
+    log = (fleet.path / AUDIT_NAME).read_text()
+    assert not [token for token in tokens if token.rsplit(".", 1)[1] in log]
+    assert verify_log(fleet.path / AUDIT_NAME) is not None
+
+
+def test_an_order_that_is_refused_is_not_in_the_log_as_if_it_had_been_done(fleet: FleetFolder, tmp_path: Path):
+    told(fleet, "device", "add", "press-1")
+    told(fleet, "device", "revoke", "press-1")
+    before = orders_of(fleet)
+    for refused in (
+        ("device", "revoke", "nobody"),
+        ("device", "revoke", "press-1"),
+        ("device", "rotate", "nobody"),
+        ("device", "add", "press-1"),
+        ("device", "token", "--uses", "1000000"),
+        ("person", "add", "reader:eve", "--out", str(tmp_path), "--again"),
+        ("person", "revoke", "reader:eve"),
+        ("fleet", "server", "--broker-host", "two words"),
+    ):
+        assert isinstance(run(fleet, *refused).exception, IdentityError)
+    assert orders_of(fleet) == before
+
+
+def test_an_order_that_cannot_be_written_down_is_not_done(fleet: FleetFolder):
+    told(fleet, "device", "add", "press-1")
+    (fleet.path / AUDIT_NAME).unlink()
+    (fleet.path / AUDIT_NAME).mkdir()
+    assert isinstance(run(fleet, "device", "revoke", "press-1").exception, AuditError)
+    assert isinstance(run(fleet, "device", "add", "press-2").exception, AuditError)
+    register = fleet.open_register()
+    assert [(row.identity.name, row.state) for row in register.identities()] == [("press-1", "awaited")]
+    register.close()
+
+
+def test_a_port_that_is_taken_is_named(fleet: FleetFolder):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(fleet, "fleet", "enrolment", "up", "--port", str(port))
+    assert f"127.0.0.1:{port}: Address already in use" in str(result.exception)
 
 
 def test_a_folder_that_is_no_fleets_says_what_makes_one(tmp_path: Path):

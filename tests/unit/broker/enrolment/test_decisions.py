@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.enrolment.decisions import MAX_REFUSED_PER_TOKEN, Enrolment, EnrolmentRules, Granted, RefusedError
 from broker.enrolment.limits import Budget, Limits
-from broker.identity.authority import make_request
 from broker.identity.folder import FleetFile, FleetFolder, init_fleet
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, Role
 from broker.identity.register import Register
 from broker.identity.registrar import Registrar
@@ -37,7 +37,7 @@ class World:
 
     @property
     def registrar(self) -> Registrar:
-        return Registrar(self.register, self.folder.fleet, "anna", lambda: self.now_s)
+        return Registrar(self.register, self.folder.fleet, "anna", lambda: self.now_s, write_down=lambda *_: None)
 
     @property
     def enrolment(self) -> Enrolment:

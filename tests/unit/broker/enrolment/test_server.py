@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.enrolment.limits import Budget, Limits
 from broker.enrolment.server import MAX_BODY_BYTES, Bounds, EnrolmentServer
-from broker.identity.authority import private_pem
 from broker.identity.folder import FleetFolder
+from broker.identity.keys import private_pem
 from tests.fleet_server import FLEET, HOST, make_fleet, registrar_of, running_endpoint
 from tests.waiting import wait_until
 

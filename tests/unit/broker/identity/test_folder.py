@@ -6,9 +6,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from broker.identity.authority import make_request
+from broker.identity.fields import parse_host
 from broker.identity.files import write_file
 from broker.identity.folder import FleetFile, FleetFolder, init_fleet
+from broker.identity.keys import make_request
 from broker.identity.names import Identity, IdentityError, Role
 
 ABOUT = FleetFile("plant", ("broker.example", "10.0.0.5"), 8883, 8884)
@@ -99,12 +100,23 @@ def test_nothing_that_is_signed_outlives_the_intermediate(fleet: FleetFolder):
         (FleetFile("Plant!", ("a",), 1, 2), PASSPHRASE, "fleet name"),
         (FleetFile("plant", (), 1, 2), PASSPHRASE, "needs a host"),
         (FleetFile("plant", ("bücher.example",), 1, 2), PASSPHRASE, "no host name"),
+        (FleetFile("plant", ("two words",), 1, 2), PASSPHRASE, "no host name"),
+        (FleetFile("plant", ("broker.example:8883",), 1, 2), PASSPHRASE, "no port"),
+        (FleetFile("plant", ("10.0.0.256",), 1, 2), PASSPHRASE, "no host name"),
+        (FleetFile("plant", ("-x.example",), 1, 2), PASSPHRASE, "no host name"),
+        (FleetFile("plant", ("",), 1, 2), PASSPHRASE, "no host name"),
+        (FleetFile("plant", ("*.example",), 1, 2), PASSPHRASE, "no host name"),
     ],
 )
 def test_what_cannot_be_a_fleet_is_refused(tmp_path: Path, about: FleetFile, passphrase: bytes, why: str):
     with pytest.raises(IdentityError, match=why):
         init_fleet(tmp_path / "fleet", about, passphrase, NOW_S)
     assert not (tmp_path / "fleet").exists()
+
+
+@pytest.mark.parametrize("host", ["broker", "broker.example", "broker_1", "3com.example", "::1", "10.0.0.5"])
+def test_names_and_addresses_of_a_server_are_taken(host: str):
+    parse_host(host)
 
 
 def test_a_key_that_others_can_read_is_not_used(fleet: FleetFolder):

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from broker.identity.authority import SigningRequest, make_request
 from broker.identity.folder import FleetFolder
+from broker.identity.keys import SigningRequest, make_request
 from broker.identity.names import parse_identity
 from edge_agent.enrolment.claim_token import read_token
 from edge_agent.enrolment.identity_file import IDENTITY_NAME, NEXT_KEY_NAME, read_held, write_identity
