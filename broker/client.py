@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 _QOS: Final = 1
 _MAX_IN_FLIGHT: Final = 100
 _MAX_PACKET_ID: Final = 0xFFFF
+# A broker sends so and so many messages, often 100 or 20, and waits for their acknowledgements: it gets them while what
+# came with them is still handled, so that neither waits for the other.
+_ACKNOWLEDGED_TOGETHER: Final = 16
 # A broker that a whole fleet comes back to takes its time.
 _ANSWER_S: Final = 60.0
 # A polite goodbye takes one round trip; a peer that does not read must not hold up the end of a program.
@@ -274,7 +277,11 @@ class WireClient:
             chunk = link.exchange(pending, silence.left_s(self._monotonic_s(), is_up=self._up.is_set()))
             if chunk:
                 silence.heard_at(self._monotonic_s())
-                self._handle_packets(reader.feed(chunk))
+                packets = reader.feed(chunk)
+                for at in range(0, len(packets), _ACKNOWLEDGED_TOGETHER):
+                    self._handle_packets(packets[at : at + _ACKNOWLEDGED_TOGETHER])
+                    self._take_output(pending, silence)
+                    link.send(pending)
             if silence.wants_ping(self._monotonic_s(), is_up=self._up.is_set()):
                 pending += frames.PING
         end_s = self._monotonic_s() + _GOODBYE_S

@@ -1,20 +1,23 @@
 """Loads the codec of packs where it is built for this machine; nothing needs it, it only saves time."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from broker.extensions import find_extension, load_extension, takes_extensions
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-    from broker.messages import BundleRef, FeatureCounts, RecordKey, Resources, TelemetryWindow
-
-    Makers = tuple[type[RecordKey], type[BundleRef], type[FeatureCounts], type[Resources], type[TelemetryWindow]]
-
 FILE_NAME: Final = "fieldloop_codec.so"
 LIBRARIES: Final = Path(__file__).parent / "lib"
 _MODULE: Final = "fieldloop_codec"
+
+KeyT = TypeVar("KeyT")
+WindowT = TypeVar("WindowT")
+# Of keys, bundles, features, resources and windows: each is called with all of its fields by position.
+Part = Callable[..., object]
+Makers = tuple[Callable[..., KeyT], Part, Part, Part, Callable[..., WindowT]]
 
 
 class Codec(Protocol):
@@ -29,18 +32,11 @@ class Codec(Protocol):
         """
         ...
 
-    def read(self, pack: "ReadableBuffer", makers: "Makers", /) -> "list[tuple[RecordKey, TelemetryWindow]]":
-        """Return the records of a pack; raise as `unpack` does.
-
-        Args:
-            pack: a payload of version 2.
-            makers: of keys, bundles, features, resources and windows, each called with all of its fields by position.
-        """
+    def read(self, pack: "ReadableBuffer", makers: Makers[KeyT, WindowT], /) -> list[tuple[KeyT, WindowT]]:
+        """Return the records of a pack; raise as `unpack` does, or what a maker raises."""
         ...
 
-    def read_whole(
-        self, pack: "ReadableBuffer", makers: "Makers", /
-    ) -> "list[tuple[RecordKey, TelemetryWindow, bytes]]":
+    def read_whole(self, pack: "ReadableBuffer", makers: Makers[KeyT, WindowT], /) -> list[tuple[KeyT, WindowT, bytes]]:
         """Return the records of a pack as `read` does, each with its payload of version 1."""
         ...
 

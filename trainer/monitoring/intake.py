@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from broker.client import Delivery
 from broker.errors import WireError
@@ -51,6 +51,21 @@ _MAX_REMEMBERED = 20_000
 _KEPT_PAYLOAD_BYTES = 4096
 _SPOOLED = msgspec.msgpack.Decoder(Spooled)
 _FEATURES = msgspec.msgpack.Encoder()
+
+# Asked for each device that is new to this process, or forgotten: to make a statement takes as long as to run it.
+_THROUGH = select(tables.MARKS.c.through).where(
+    tables.MARKS.c.device == bindparam("device"), tables.MARKS.c.epoch == bindparam("epoch")
+)
+_AHEAD = (
+    select(tables.RECORDS.c.sequence, tables.RECORDS.c.previous)
+    .where(
+        tables.RECORDS.c.device == bindparam("device"),
+        tables.RECORDS.c.epoch == bindparam("epoch"),
+        tables.RECORDS.c.sequence > bindparam("through"),
+    )
+    .order_by(tables.RECORDS.c.sequence)
+    .limit(MAX_AHEAD)
+)
 
 Row = dict[str, Any]
 RecordName = tuple[DeviceId, int]
@@ -245,17 +260,10 @@ class Intake:
 
     def _load_contiguity(self, name: RecordName) -> Contiguity:
         device, epoch = name
-        marks, records = tables.MARKS, tables.RECORDS
-        mark = select(marks.c.through).where(marks.c.device == device, marks.c.epoch == epoch)
+        named = {"device": device, "epoch": epoch}
         with self._store.reading() as connection:
-            through = connection.execute(mark).scalar() or 0
-            ahead = (
-                select(records.c.sequence, records.c.previous)
-                .where(records.c.device == device, records.c.epoch == epoch, records.c.sequence > through)
-                .order_by(records.c.sequence)
-                .limit(MAX_AHEAD)
-            )
-            rows = connection.execute(ahead).all()
+            through = connection.execute(_THROUGH, named).scalar() or 0
+            rows = connection.execute(_AHEAD, {**named, "through": through}).all()
         return Contiguity(through, ((row.sequence, row.previous) for row in rows))
 
     def _write(self, batch: _Batch, marks: Sequence[Mark], now: float) -> None:

@@ -43,7 +43,7 @@ uint32_t read_even(coder *c, uint64_t *rest, uint32_t *counts, uint32_t n_bins)
         const unsigned which = fl_table_of[variance_16];
         const uint16_t *starts = fl_tables[which].starts;
         const uint32_t radius = fl_tables[which].radius, place = state & ((1u << TABLE_BITS) - 1);
-        const uint32_t symbol = symbol_at(runs_of(which), starts, place);
+        const uint32_t symbol = symbol_at(stretches_of(which), starts, place);
         const uint64_t count = mean + symbol - radius;
         /* Below nothing is beyond everything. */
         if (symbol > 2 * radius || count > left_rows)

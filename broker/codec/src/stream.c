@@ -11,10 +11,11 @@
 #define BEYOND ((int64_t)1 << 33)
 #define NO_MEMORY "no memory"
 
-run fl_runs[N_TABLES][N_COARSE];
+stretch fl_stretches[N_TABLES][N_COARSE];
 uint8_t fl_table_of[GREATEST_VARIANCE + 1];
-/* Bits that a symbol costs, by its frequency, and a flag, by its chance; nought: not asked for yet. */
-static double symbol_bits[(1u << TABLE_BITS) + 1], flag_bits[FLAG_ONE];
+double fl_symbol_bits[(1u << TABLE_BITS) + 1];
+/* Bits that a flag costs, by its chance; nought: not asked for yet. */
+static double flag_bits[FLAG_ONE];
 static chance first_chances[N_CHANCES];
 
 void tables_open(void)
@@ -31,13 +32,13 @@ void tables_open(void)
         first_chances[i] = (chance){FLAG_ONE / 2, 1};
 }
 
-void open_runs(unsigned which)
+void open_stretches(unsigned which)
 {
     const uint16_t *starts = fl_tables[which].starts;
     for (unsigned i = N_COARSE, symbol = 2 * fl_tables[which].radius + 1u; i-- > 0;) {
         while (starts[symbol] > i << COARSE_BITS)
             symbol--;
-        fl_runs[which][i] = (run){(uint16_t)symbol, starts[symbol + 1]};
+        fl_stretches[which][i] = (stretch){(uint16_t)symbol, starts[symbol + 1]};
     }
 }
 
@@ -167,11 +168,10 @@ int64_t code_signed(coder *c, unsigned name, int64_t value)
     return size && code_flag(c, name * FLAGS_OF_INTEGER + FLAGS_OF_INTEGER - 1, value < 0) ? -size : size;
 }
 
-double bits_of_symbol(uint32_t frequency)
+double learn_bits_of_symbol(uint32_t frequency)
 {
-    if (symbol_bits[frequency] == 0)
-        symbol_bits[frequency] = TABLE_BITS - log2((double)frequency);
-    return symbol_bits[frequency];
+    fl_symbol_bits[frequency] = TABLE_BITS - log2((double)frequency);
+    return fl_symbol_bits[frequency];
 }
 
 double bits_of_flag(uint32_t chance_4096)
@@ -186,7 +186,7 @@ static unsigned code_symbol(coder *c, unsigned which, unsigned value)
     const uint16_t *starts = fl_tables[which].starts;
     if (c->mode == READING) {
         const uint32_t place = c->state & ((1u << TABLE_BITS) - 1);
-        value = symbol_at(runs_of(which), starts, place);
+        value = symbol_at(stretches_of(which), starts, place);
         take_step(c, starts[value], (uint32_t)starts[value + 1] - starts[value], TABLE_BITS);
         return value;
     }

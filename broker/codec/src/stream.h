@@ -68,15 +68,15 @@ typedef struct {
 
 extern const table fl_tables[N_TABLES];
 extern const uint16_t fl_variances[N_TABLES];
-/* The symbol of the first place of a run of 64, and where the next symbol begins. */
+/* The symbol of the first place of a stretch of 64, and where the next symbol begins. */
 typedef struct {
     uint16_t symbol, next;
-} run;
+} stretch;
 
-/* The table of each variance, and of each table its runs, once `open_runs` made them. */
+/* The table of each variance, and of each table its stretches, once `open_stretches` made them. */
 extern uint8_t fl_table_of[GREATEST_VARIANCE + 1];
-extern run fl_runs[N_TABLES][N_COARSE];
-void open_runs(unsigned which);
+extern stretch fl_stretches[N_TABLES][N_COARSE];
+void open_stretches(unsigned which);
 
 void coder_begin(coder *c, enum coder_mode mode);
 void coder_open(coder *c, const uint8_t *bytes, size_t size);
@@ -86,8 +86,10 @@ uint8_t *coder_finish(coder *c, size_t head, size_t *size);
 void put_step(coder *c, uint32_t start, uint32_t frequency, unsigned bits);
 /* Make room for more steps; false: refused, there is no memory. */
 bool has_room_for_steps(coder *c, size_t n);
-/* Bits that a symbol of this frequency costs, or a flag of this chance; each logarithm is taken once. */
-double bits_of_symbol(uint32_t frequency);
+/* Bits that a symbol costs, by its frequency; nought: nobody has asked for them, and `learn_bits_of_symbol` tells. */
+extern double fl_symbol_bits[(1u << TABLE_BITS) + 1];
+double learn_bits_of_symbol(uint32_t frequency);
+/* Bits that a flag of this chance costs. */
 double bits_of_flag(uint32_t chance_4096);
 uint64_t code_bits(coder *c, uint64_t value, unsigned n_bits);
 uint64_t code_integer(coder *c, unsigned name, uint64_t value);
@@ -123,23 +125,29 @@ static inline void take_step(coder *c, uint32_t start, uint32_t frequency, unsig
     c->state = state;
 }
 
-/* The runs of a table; a table's are made when they are first asked for, since most tables never are. */
-static inline const run *runs_of(unsigned which)
+/* The stretches of a table, which are made when they are first asked for, since most tables never are. */
+static inline const stretch *stretches_of(unsigned which)
 {
-    if (fl_runs[which][0].next == 0)
-        open_runs(which);
-    return fl_runs[which];
+    if (fl_stretches[which][0].next == 0)
+        open_stretches(which);
+    return fl_stretches[which];
 }
 
 /* The symbol that a place belongs to. */
-static inline uint32_t symbol_at(const run *runs, const uint16_t *starts, uint32_t place)
+static inline uint32_t symbol_at(const stretch *stretches, const uint16_t *starts, uint32_t place)
 {
-    const run first = runs[place >> COARSE_BITS];
+    const stretch first = stretches[place >> COARSE_BITS];
     uint32_t symbol = first.symbol;
     if (first.next <= place)
         for (symbol++; starts[symbol + 1] <= place; symbol++) {
         }
     return symbol;
+}
+
+static inline double bits_of_symbol(uint32_t frequency)
+{
+    const double bits = fl_symbol_bits[frequency];
+    return bits != 0 ? bits : learn_bits_of_symbol(frequency);
 }
 
 static inline void learn(chance *known, bool is_set)
