@@ -6,6 +6,10 @@ BASE_S = 0.5
 CAP_S = 30.0
 # A link that held so long shows that connecting works; a shorter one may be one of two that end each other.
 STEADY_S = 30.0
+# So many links in a row that came up and did not hold are told, and may be waited for longer than a broker that is
+# away: two processes of one name leave each other in peace for most of the time.
+CUT_SHORT = 3
+CUT_SHORT_CAP_S = 120.0
 _MAX_DOUBLINGS = 32
 
 

@@ -26,6 +26,7 @@ from trainer.continuous.loop import Loop, Surroundings
 from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
 from trainer.continuous.story import Story
 from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
+from trainer.monitoring.doubles import DoubleReports
 from trainer.monitoring.floods import FloodReports
 from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
@@ -129,6 +130,7 @@ class Station:
             self._publish_and_wait, AuditLog(places.audit, clock.utc_s), places.by or getpass.getuser()
         )
         self._floods = FloodReports(self.store, clock)
+        self._doubles = DoubleReports(clock)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
             loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
@@ -164,6 +166,8 @@ class Station:
         if self._monitor.receiver.rates is not None:
             for alert in self._floods.report(self._monitor.receiver.rates.take_over_rate()):
                 self._alerts.send(alert)
+        for alert in self._doubles.report(self._monitor.receiver.doubles.take()):
+            self._alerts.send(alert)
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:

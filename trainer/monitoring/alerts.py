@@ -28,7 +28,7 @@ class Alert(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: ``skew``, ``collapse``, ``labels_missing``, ``gate_refused``, ``run_failed``, ``rollout_halted``,
-            ``device_loss`` or ``device_skew``.
+            ``device_loss``, ``device_skew``, ``device_flood`` or ``device_double``.
         scope: ``fleet``, or ``device:<name>``.
         evidence: JSON value.
     """
