@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from broker import frames
-from broker.backoff import CAP_S, CUT_SHORT, CUT_SHORT_CAP_S, STEADY_S, backoff_s, failures_after
+from broker.backoff import CUT_SHORT, backoff_s, cap_after, cut_short_after, failures_after
 from broker.errors import LinkError
 from broker.frames import FrameReader, Will
 from broker.link import Link
@@ -254,8 +254,7 @@ class WireClient:
                 self._reason = repr(error)
             self._end_link(link)
             if not self._closing.is_set():
-                cap_s = CUT_SHORT_CAP_S if self._cut_short >= CUT_SHORT else CAP_S
-                self._closing.wait(backoff_s(self._failures, self._rng, cap_s=cap_s))
+                self._closing.wait(backoff_s(self._failures, self._rng, cap_s=cap_after(self._cut_short)))
 
     def _serve(self, link: Link) -> None:
         """Run the link until it breaks or the goodbye is sent.
@@ -321,7 +320,7 @@ class WireClient:
             link.close()
         held_s = self._monotonic_s() - self._up_since_s if was_up else 0.0
         self._failures = failures_after(self._failures, held_s)
-        self._cut_short = self._cut_short + 1 if was_up and held_s < STEADY_S else 0
+        self._cut_short = cut_short_after(self._cut_short, held_s)
         if self._cut_short == CUT_SHORT and not self._closing.is_set():
             logger.warning(
                 "%s: %s ended the link %d times in a row soon after it was up (%s). Another process may have this name "
