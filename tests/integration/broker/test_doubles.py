@@ -2,6 +2,7 @@
 
 import logging
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +16,9 @@ from tests.waiting import wait_until
 from trainer.monitoring.doubles import DoubleReports
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import open_store, store_uri
+
+if TYPE_CHECKING:
+    from trainer.monitoring.alerts import Alert
 
 pytestmark = [
     pytest.mark.mosquitto,
@@ -55,14 +59,15 @@ def test_two_agents_of_one_identity_say_so_and_the_monitor_tells_people(tmp_path
         monitor.start()
         wait_until(lambda: monitor.client.is_connected)
         agents = [Agent(endpoint, device, boot) for boot in ("a", "b")]
-        alerts = []
+        alerts: list[Alert] = []
 
         def told() -> bool:
             alerts.extend(DoubleReports(CLOCK).report(monitor.receiver.doubles.take()))
             return bool(alerts) and "Another process may have this name" in caplog.text
 
         wait_until(told, 30, "both are told")
-        for client in (*(agent.client for agent in agents), monitor):
-            client.close()
+        for agent in agents:
+            agent.client.close()
+        monitor.close()
     store.close()
     assert {alert.scope for alert in alerts} == {"device:press-1"}
