@@ -6,6 +6,10 @@ BASE_S = 0.5
 CAP_S = 30.0
 # A link that held so long shows that connecting works; a shorter one may be one of two that end each other.
 STEADY_S = 30.0
+# So many links in a row that came up and did not hold are told, and may be waited for longer than a broker that is
+# away: two processes of one name leave each other in peace for most of the time.
+CUT_SHORT = 3
+CUT_SHORT_CAP_S = 120.0
 _MAX_DOUBLINGS = 32
 
 
@@ -26,3 +30,13 @@ def failures_after(failures: int, link_s: float) -> int:
     Only a steady link ends the row. Clients that share one name end each other's links as fast as they may connect.
     """
     return 1 if link_s >= STEADY_S else failures + 1
+
+
+def cut_short_after(row: int, link_s: float) -> int:
+    """Return how many links in a row came up and did not hold, once one has ended (0 s: it never came up)."""
+    return row + 1 if 0.0 < link_s < STEADY_S else 0
+
+
+def cap_after(cut_short: int) -> float:
+    """Return the longest wait after so many links in a row that came up and did not hold."""
+    return CUT_SHORT_CAP_S if cut_short >= CUT_SHORT else CAP_S

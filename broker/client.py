@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from broker import frames
-from broker.backoff import backoff_s, failures_after
+from broker.backoff import CUT_SHORT, backoff_s, cap_after, cut_short_after, failures_after
 from broker.errors import LinkError
 from broker.frames import FrameReader, Will
 from broker.link import Link
@@ -123,8 +123,10 @@ class WireClient:
         self._up = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
-        # Links in a row that did not come up or did not hold, and when the present one came up.
+        # Links in a row that did not come up or did not hold, those that came up among the last of them, and when the
+        # present one came up.
         self._failures = 0
+        self._cut_short = 0
         self._up_since_s = 0.0
         self._refused_topics = 0
         self._refused_filters: tuple[str, ...] = ()
@@ -255,7 +257,7 @@ class WireClient:
                 self._reason = repr(error)
             self._end_link(link)
             if not self._closing.is_set():
-                self._closing.wait(backoff_s(self._failures, self._rng))
+                self._closing.wait(backoff_s(self._failures, self._rng, cap_s=cap_after(self._cut_short)))
 
     def _serve(self, link: Link) -> None:
         """Run the link until it breaks or the goodbye is sent.
@@ -323,7 +325,18 @@ class WireClient:
             self._up.clear()
         if link is not None:
             link.close()
-        self._failures = failures_after(self._failures, self._monotonic_s() - self._up_since_s if was_up else 0.0)
+        held_s = self._monotonic_s() - self._up_since_s if was_up else 0.0
+        self._failures = failures_after(self._failures, held_s)
+        self._cut_short = cut_short_after(self._cut_short, held_s)
+        if self._cut_short == CUT_SHORT and not self._closing.is_set():
+            logger.warning(
+                "%s: %s ended the link %d times in a row soon after it was up (%s). Another process may have this name "
+                "or certificate, which has one link: stop one of the two. Trying again ever more seldom",
+                self._client_id,
+                self._endpoint,
+                CUT_SHORT,
+                self._reason,
+            )
         if self._closing.is_set():
             logger.debug("%s: link to %s closed", self._client_id, self._endpoint)
         else:

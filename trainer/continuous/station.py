@@ -27,6 +27,7 @@ from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
 from trainer.continuous.story import Story
 from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
 from trainer.monitoring.device_alerts import DeviceAlerts
+from trainer.monitoring.doubles import DoubleReports
 from trainer.monitoring.floods import FloodReports
 from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
@@ -131,6 +132,7 @@ class Station:
         )
         self._floods = FloodReports(self.store, clock)
         self._troubles = DeviceAlerts(self.store, clock)
+        self._doubles = DoubleReports(clock)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
             loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
@@ -167,6 +169,8 @@ class Station:
             for alert in self._floods.report(self._monitor.receiver.rates.take_over_rate()):
                 self._alerts.send(alert)
         for alert in self._troubles.look(self._monitor.client.refused_topics):
+            self._alerts.send(alert)
+        for alert in self._doubles.report(self._monitor.receiver.doubles.take()):
             self._alerts.send(alert)
         return self.loop.step()
 

@@ -7,6 +7,7 @@ What cannot be stored for a reason that nobody foresaw is never acknowledged: a 
 sends it again; a label is tried again while its delivery waits.
 """
 
+import contextlib
 import logging
 import random
 import ssl
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.client import Delivery, Endpoint, WireClient
-from broker.errors import LinkError
-from broker.messages import Epoch, Stored, encode
+from broker.errors import LinkError, WireError
+from broker.messages import Epoch, Status, Stored, encode, parse_as
 from broker.topics import SHARDS, Channel, FleetId, Shard, Topic, fleet_filter, shard_filter
 from edge_agent.clock import Clock
+from trainer.monitoring.doubles import Doubles
 from trainer.monitoring.intake import CHANNELS, Intake, IntakeCounts, Mark
 from trainer.monitoring.rates import RateLimit, Rates
 from trainer.monitoring.store import Store, StoreUnavailableError
@@ -75,6 +77,7 @@ class Receiver:
     ) -> None:
         self._intake = Intake(store, clock)
         self.rates = None if limit is None else Rates(limit, clock.monotonic_s)
+        self.doubles = Doubles()
         self._fleet = fleet
         self._publish = publish
         self._clock = clock
@@ -219,10 +222,19 @@ class Receiver:
                 self._is_waiting = False
             for mark in marks:
                 self._unsent[mark.device] = mark
+            self._see_who_speaks(batch)
             for item in batch:
                 if item.stored is not None:
                     item.stored.set()
             return
+
+    def _see_who_speaks(self, batch: Sequence[_Queued]) -> None:
+        for item in batch:
+            topic = item.delivery.topic
+            if topic.channel is Channel.STATUS:
+                # What cannot be read was refused before.
+                with contextlib.suppress(WireError):
+                    self.doubles.see(topic.device, parse_as(Status, Channel.STATUS, item.delivery.payload))
 
     def _send_marks(self) -> None:
         """Publish the latest mark of each device; without a link they wait for it."""

@@ -39,6 +39,7 @@ def test_render_writes_files_that_only_the_owner_reads_and_that_hold_no_key(tmp_
     config = Path(told["config"]).read_text(encoding="utf-8")
     for line in ("require_certificate true", "allow_anonymous false", "tls_version tlsv1.2", "user fieldloop"):
         assert line in config.splitlines()
+    assert "tcp dport 8883" in Path(told["firewall"]).read_text(encoding="ascii")
     for file in (told["config"], told["rules"]):
         assert Path(file).stat().st_mode & 0o077 == 0
     assert not [path for path in out.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]

@@ -57,8 +57,7 @@ def test_it_lets_in_who_enrols_and_cuts_off_who_is_revoked_by_itself_and_bears_t
     with cluster_up(fleet) as (process, nodes):
         wait_until(lambda: is_let_in(nodes[0], first), ENOUGH_S, "the cluster serves")
         late = fleet.issue(Role.DEVICE, "press-2")
-        for told in nodes:
-            wait_until(lambda told=told: is_let_in(told, late), ENOUGH_S, "the new device is let in")
+        wait_until(lambda: all(is_let_in(told, late) for told in nodes), ENOUGH_S, "the new device is let in")
         link = BareClient(Endpoint(HOST, nodes[1]["port"]), "y", tls=first.context(), timeout_s=20)
         fleet.revoke(Role.DEVICE, "press-1")
         assert link.is_cut_off(ENOUGH_S)

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.backoff import BASE_S, CAP_S, STEADY_S, backoff_s, failures_after
+from broker.backoff import (
+    BASE_S,
+    CAP_S,
+    CUT_SHORT,
+    CUT_SHORT_CAP_S,
+    STEADY_S,
+    backoff_s,
+    cap_after,
+    cut_short_after,
+    failures_after,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,19 @@ def test_the_wait_is_never_over_the_cap_nor_under_half_the_base(failures, seed):
 )
 def test_only_a_link_that_held_ends_a_row_of_failures(failures, link_s, expected):
     assert failures_after(failures, link_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "link_s", "expected"), [(0, 0.1, 1), (4, STEADY_S - 0.1, 5), (4, STEADY_S, 0), (4, 0.0, 0)]
+)
+def test_only_links_that_came_up_and_did_not_hold_are_counted_as_cut_short(row, link_s, expected):
+    """A broker that is away ends the row: it is none of two that end each other."""
+    assert cut_short_after(row, link_s) == expected
+
+
+def test_who_is_cut_short_again_and_again_waits_for_longer_than_who_finds_no_broker():
+    assert [cap_after(row) for row in (0, CUT_SHORT - 1, CUT_SHORT)] == [CAP_S, CAP_S, CUT_SHORT_CAP_S]
+    assert backoff_s(12, random.Random(1), cap_s=cap_after(CUT_SHORT)) > CAP_S
 
 
 def test_the_same_chance_gives_the_same_waits():
