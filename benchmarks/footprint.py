@@ -28,6 +28,9 @@ UNIT: Final = Path(edge_agent.service.__file__).parent / "fieldloop-agent.servic
 _ENVIRONMENT: Final = "Environment="
 FILE_SINK: Final = 'kind = "json_lines"\npath = "answers.jsonl"\n'
 STDOUT_SINK: Final = 'kind = "stdout"\n'
+_START: Final = "ExecStart="
+_PROGRAM: Final = "/usr/bin/fieldloop-agent"
+_BYTECODE: Final = "pycache_prefix="
 _START_S: Final = 30.0
 
 
@@ -36,6 +39,17 @@ def unit_environment() -> dict[str, str]:
     lines = UNIT.read_text(encoding="utf-8").splitlines()
     texts = (line.removeprefix(_ENVIRONMENT) for line in lines if line.startswith(_ENVIRONMENT))
     return dict(each.split("=", 1) for text in texts for each in shlex.split(text))
+
+
+def unit_flags(bytecode: Path) -> list[str]:
+    """Return the interpreter's flags of the service's unit, but for its isolation, with bytecode in another folder."""
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(_START))
+    flags = shlex.split(line.removeprefix(_START))
+    flags = flags[1 : flags.index(_PROGRAM)]
+    flags.remove("-I")
+    prefix = next(flag for flag in flags if flag.startswith(_BYTECODE))
+    return ["-P", *(f"{_BYTECODE}{bytecode}" if flag == prefix else flag for flag in flags)]
 
 
 def install_bundle(bundle: SmallBundle, state: Path) -> None:

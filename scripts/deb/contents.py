@@ -103,6 +103,7 @@ def _compiled_here(cache: Path) -> Iterator[Entry]:
 
 def _system() -> Iterator[Entry]:
     yield Entry(f"usr/bin/{NAME}", (_FILES / NAME).read_bytes(), _PROGRAM)
+    yield Entry(f"{_OURS}/make-bytecode", (_FILES / "make-bytecode").read_bytes(), _PROGRAM)
     yield Entry(f"usr/lib/systemd/system/{NAME}.service", (_SERVICE / f"{NAME}.service").read_bytes())
     yield Entry("etc/fieldloop", None, 0o750)
     for path in sorted((_SERVICE / "devices").glob("*.conf")):

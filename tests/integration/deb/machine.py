@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 
 SUITE: Final = "bookworm"
 _PACKAGES: Final = ("openssl", "passwd", "python3", "systemd-sysv")
+MAKE_BYTECODE: Final = "/usr/lib/fieldloop/make-bytecode"
 _MAKE_S: Final = 400
 _RUN_S: Final = 60
 _BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
@@ -136,6 +137,11 @@ class Machine(Root):
         except (OSError, IndexError):
             return False
         return state in {"running", "degraded"}
+
+
+def bytecode_of(root: Root, module: str) -> list[Path]:
+    """Return the service's own bytecode of a module, which is named by its path without ``.py``."""
+    return list(root.folder.glob(f"usr/lib/fieldloop/bytecode/{module}.*.opt-2.pyc"))
 
 
 def _run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:

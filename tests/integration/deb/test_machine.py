@@ -18,7 +18,7 @@ from exporter.repository.serving import start_repository_server
 from tests.bundles import write_rows
 from tests.integration.agent.conftest import Fleet, UpdateRepository
 from tests.integration.deb.conftest import BuildPackage
-from tests.integration.deb.machine import Machine, Root
+from tests.integration.deb.machine import MAKE_BYTECODE, Machine, Root, bytecode_of
 from tests.receiver import Receiver
 from tests.unit.edge_agent.examples import classification_manifest, variant_of, write_native_classifier
 from tests.waiting import wait_until
@@ -195,6 +195,24 @@ def test_devices_are_out_of_reach_until_a_drop_in_opens_them(device: Device):
     wanted = {machine.run("getent", "group", name).stdout.split(":")[2] for name in ("i2c", "dialout")}
     assert wanted <= set(re.findall(r"^Groups:\s(.*)$", groups, re.MULTILINE)[0].split())
     device.wait_until_it_scores()
+
+
+def test_without_its_bytecode_or_what_makes_it_it_starts_and_with_it_it_has_it_again(device: Device):
+    machine = device.machine
+    program = machine.folder / MAKE_BYTECODE.lstrip("/")
+    away = program.with_name("away")
+    program.rename(away)
+    machine.run("rm", "--recursive", "/usr/lib/fieldloop/bytecode")
+    machine.run("systemctl", "restart", "fieldloop-agent")
+    device.wait_until_it_scores()
+    # It may not write there itself.
+    assert not bytecode_of(machine, "usr/lib/fieldloop/edge_agent/agent")
+    away.rename(program)
+    machine.run("systemctl", "restart", "fieldloop-agent")
+    assert bytecode_of(machine, "usr/lib/fieldloop/edge_agent/agent")
+    device.wait_until_it_scores()
+    command = machine.run("cat", f"/proc/{device.pid}/cmdline").stdout.split("\0")
+    assert command[:3] == ["/usr/bin/python3", "-I", "-OO"]
 
 
 def test_an_upgrade_replaces_what_runs_and_no_row_is_lost_or_counted_twice(device: Device, package_of: BuildPackage):

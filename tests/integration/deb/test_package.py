@@ -16,7 +16,7 @@ from scripts.deb.architectures import ARCHITECTURES
 from scripts.deb.build import build_package
 from tests.conftest import REPOSITORY
 from tests.integration.deb.conftest import TIME_S, BuildPackage
-from tests.integration.deb.machine import Root
+from tests.integration.deb.machine import MAKE_BYTECODE, Root, bytecode_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -54,6 +54,7 @@ def test_it_installs_upgrades_and_purges_without_a_trace(root: Root, package_of:
     state = root.folder / "var/lib/fieldloop"
     owner = root.run("stat", "--format=%U:%G:%a", "/var/lib/fieldloop").stdout.strip()
     assert owner == "fieldloop:fieldloop:750"
+    assert bytecode_of(root, "usr/lib/fieldloop/edge_agent/agent")
     (state / "spool.db").write_text("kept")
     (root.folder / "etc/fieldloop/agent.toml").write_text("kept")
     root.installs(package_of("amd64", "0.1.1"))
@@ -65,6 +66,38 @@ def test_it_installs_upgrades_and_purges_without_a_trace(root: Root, package_of:
     root.run("dpkg", "--purge", "fieldloop-agent")
     assert root.files() == before
     assert root.run("getent", "passwd", "fieldloop", check=False).stdout == ""
+
+
+def test_the_service_has_bytecode_of_its_own_of_all_that_it_loads(root: Root, package_of: BuildPackage):
+    root.installs(package_of("amd64", "0.1.0"))
+    for module in ("edge_agent/upkeep", "edge_agent/sensing/mqtt_source", "python3.11/msgspec/__init__"):
+        assert bytecode_of(root, f"usr/lib/fieldloop/{module}")
+    for module in ("ssl", "json/encoder", "signal"):
+        assert bytecode_of(root, f"usr/lib/python3.11/{module}")
+    root.run("dpkg", "--purge", "fieldloop-agent")
+
+
+def test_bytecode_is_made_anew_after_an_installation_and_not_else(root: Root, package_of: BuildPackage):
+    root.installs(package_of("amd64", "0.1.0"))
+    mark = root.folder / "usr/lib/fieldloop/bytecode/since-it-was-made"
+    mark.touch()
+    root.run(MAKE_BYTECODE)
+    assert mark.exists()
+    # As pip does it: a runtime, and one that cannot be loaded.
+    runtimes = root.folder / "usr/local/lib/fieldloop"
+    runtimes.mkdir()
+    (runtimes / "numpy.py").write_text("float32 = 1")
+    (runtimes / "onnxruntime.py").write_text("1 / 0")
+    root.run(MAKE_BYTECODE)
+    assert not mark.exists()
+    assert bytecode_of(root, "usr/local/lib/fieldloop/numpy")
+    # A device that was cut off amidst it.
+    (root.folder / "usr/lib/fieldloop/bytecode").rename(root.folder / "usr/lib/fieldloop/bytecode.new")
+    root.run(MAKE_BYTECODE)
+    assert bytecode_of(root, "usr/local/lib/fieldloop/numpy")
+    shutil.rmtree(runtimes)
+    root.run("dpkg", "--purge", "fieldloop-agent")
+    assert not (root.folder / "usr/lib/fieldloop").exists()
 
 
 def test_an_administrator_who_disabled_it_finds_it_disabled_after_an_upgrade(root: Root, package_of: BuildPackage):

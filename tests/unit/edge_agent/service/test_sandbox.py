@@ -1,4 +1,4 @@
-"""The unit forbids memory that is both writable and executable: every runtime scores without."""
+"""The unit forbids memory that is both writable and executable, and docstrings: every runtime scores without."""
 
 import json
 import subprocess
@@ -32,9 +32,11 @@ print(json.dumps([list(scorer.score([1.0, 2.0])), examples.softmax([1.0, 2.0])])
 
 
 @pytest.mark.parametrize(("name", "runtime"), [("native", "native"), ("onnx-fp32", "onnx"), ("tflite-fp32", "tflite")])
-def test_a_runtime_scores_where_no_memory_is_writable_and_executable(name: str, runtime: str, tmp_path: Path):
+def test_a_runtime_scores_without_docstrings_and_memory_that_is_writable_and_executable(
+    name: str, runtime: str, tmp_path: Path
+):
     done = subprocess.run(
-        [sys.executable, "-c", SCORE, name, runtime, str(tmp_path)],
+        [sys.executable, "-OO", "-c", SCORE, name, runtime, str(tmp_path)],
         capture_output=True,
         text=True,
         check=False,
