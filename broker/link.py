@@ -67,7 +67,7 @@ class Link:
             OSError: the connection is broken.
             LinkError: the other side has ended it.
         """
-        self._send(output)
+        self.send(output)
         received = self._receive()
         if received:
             return received
@@ -79,18 +79,23 @@ class Link:
                 pass
         return self._receive()
 
-    def close(self) -> None:
-        """Close the connection without a word."""
-        for each in (self._socket, self._woken, self._waker):
-            each.close()
+    def send(self, output: bytearray) -> None:
+        """Send what can be sent without waiting, and take it from ``output``.
 
-    def _send(self, output: bytearray) -> None:
+        Raises:
+            OSError: the connection is broken.
+        """
         while output:
             try:
                 sent = self._socket.send(output)
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             del output[:sent]
+
+    def close(self) -> None:
+        """Close the connection without a word."""
+        for each in (self._socket, self._woken, self._waker):
+            each.close()
 
     def _receive(self) -> bytes:
         chunks: list[bytes] = []
