@@ -22,6 +22,7 @@ from broker.errors import LinkError
 from broker.frames import FrameReader, Will
 from broker.link import Link
 from broker.messages import MAX_BYTES, MAX_PACKET_BYTES, Body, MessageTooLargeError, encode
+from broker.silence import Silence
 from broker.topics import RULES, Channel, Topic, TopicError, parse_topic
 
 logger = logging.getLogger(__name__)
@@ -32,21 +33,12 @@ _MAX_PACKET_ID: Final = 0xFFFF
 # A broker sends so and so many messages, often 100 or 20, and waits for their acknowledgements: it gets them while what
 # came with them is still handled, so that neither waits for the other.
 _ACKNOWLEDGED_TOGETHER: Final = 16
-# A broker that a whole fleet comes back to takes its time.
-_ANSWER_S: Final = 60.0
 # A polite goodbye takes one round trip; a peer that does not read must not hold up the end of a program.
 _GOODBYE_S: Final = 2.0
 _GOODBYE_LOOP_S: Final = 0.1
 _JOIN_S: Final = 10.0
 # Topics that were read once are known; so many of them, and no more, whoever sends.
 _KNOWN_TOPICS: Final = 20_000
-_REFUSALS: Final = {
-    1: "it does not speak MQTT 3.1.1",
-    2: "it does not take this client's name",
-    3: "it is not available",
-    4: "wrong user name or password",
-    5: "this client may not connect",
-}
 
 
 class Endpoint(Struct, frozen=True):
@@ -272,7 +264,7 @@ class WireClient:
             self._link = link
             self._output[:] = packet + (frames.GOODBYE if self._closing.is_set() else b"")
         reader = FrameReader(MAX_PACKET_BYTES)
-        silence = _Silence(self._keepalive_s, self._monotonic_s())
+        silence = Silence(self._keepalive_s, self._monotonic_s())
         pending = bytearray()
         while not self._closing.is_set():
             self._take_output(pending, silence)
@@ -291,7 +283,7 @@ class WireClient:
         while pending and self._monotonic_s() < end_s:
             link.exchange(pending, _GOODBYE_LOOP_S)
 
-    def _take_output(self, pending: bytearray, silence: "_Silence") -> None:
+    def _take_output(self, pending: bytearray, silence: Silence) -> None:
         with self._lock:
             pending += self._output
             self._output.clear()
@@ -362,9 +354,9 @@ class WireClient:
             logger.exception("%s: the handler of link changes failed", self._client_id)
 
     def _handle_connect(self, body: bytes) -> None:
-        code = body[1] if len(body) > 1 else 0
-        if code:
-            raise LinkError(f"the broker refused: {_REFUSALS.get(code, f'code {code}')}")
+        refusal = frames.refusal_of(body)
+        if refusal is not None:
+            raise LinkError(f"the broker refused: {refusal}")
         self._refused_filters = ()
         with self._lock:
             if self._filters:
@@ -431,46 +423,6 @@ class _Outgoing(Struct):
     retained: bool
     acknowledged: threading.Event | None
     packet: bytes = b""
-
-
-class _Silence:
-    """When the link is tested: once one side has said nothing for a time; unanswered for as long again, it is over."""
-
-    def __init__(self, keepalive_s: int, now_s: float) -> None:
-        self._keepalive_s = keepalive_s
-        self._began_s = self._said_s = self._heard_s = now_s
-        self._is_asked = False
-
-    def said_at(self, now_s: float) -> None:
-        """Note that something was sent."""
-        self._said_s = now_s
-
-    def heard_at(self, now_s: float) -> None:
-        """Note that something came: the other side is there."""
-        self._heard_s = now_s
-        self._is_asked = False
-
-    def left_s(self, now_s: float, *, is_up: bool) -> float:
-        """Return how long nothing need be done."""
-        if not is_up:
-            return max(self._began_s + _ANSWER_S - now_s, 0.0)
-        if self._keepalive_s == 0:
-            return _ANSWER_S
-        return max(min(self._said_s, self._heard_s) + self._keepalive_s - now_s, 0.0)
-
-    def wants_ping(self, now_s: float, *, is_up: bool) -> bool:
-        """Tell whether the link is to be tested now.
-
-        Raises:
-            LinkError: it was, and nothing came.
-        """
-        if self.left_s(now_s, is_up=is_up) > 0 or (is_up and self._keepalive_s == 0):
-            return False
-        if not is_up or self._is_asked:
-            raise LinkError("the broker does not answer")
-        self._is_asked = True
-        self._said_s = self._heard_s = now_s
-        return True
 
 
 def _qos_of(topic_filter: str) -> int:

@@ -1,6 +1,7 @@
 """MQTT 3.1.1 packets, as bytes: those that a client sends, and a reader of those that it is sent. No I/O.
 
-Of the protocol it has what the wire uses: QoS 0 and 1, a last will, no user names (an identity is a certificate).
+Of the protocol it has what is used here: QoS 0 and 1, a last will, and, at a local broker, a user name (in the fleet an
+identity is a certificate).
 OASIS, MQTT Version 3.1.1, chapters 2 and 3.
 """
 
@@ -19,6 +20,7 @@ PINGRESP: Final = 0xD0
 # The upper half of a packet's first byte.
 KIND: Final = 0xF0
 RETAINED: Final = 0x01
+RESENT: Final = 0x08
 REFUSED_FILTER: Final = 0x80
 
 PING: Final = b"\xc0\x00"
@@ -27,13 +29,21 @@ GOODBYE: Final = b"\xe0\x00"
 _CONNECT: Final = 0x10
 _SUBSCRIBE: Final = 0x82
 _PUBLISH_ONCE_OR_MORE: Final = 0x32
-_RESENT: Final = 0x08
 _QOS: Final = 0x06
 _QOS_1: Final = 0x02
 _PROTOCOL: Final = b"\x00\x04MQTT\x04"
 _CLEAN_SESSION: Final = 0x02
 _WILL_QOS_1: Final = 0x0C
 _WILL_RETAINED: Final = 0x20
+_USERNAME: Final = 0x80
+_PASSWORD: Final = 0x40
+_REFUSALS: Final = {
+    1: "it does not speak MQTT 3.1.1",
+    2: "it does not take this client's name",
+    3: "it is not available",
+    4: "wrong user name or password",
+    5: "this client may not connect",
+}
 _FROM_BROKER: Final = frozenset({CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP})
 _MOST_DIGITS: Final = 4
 _MORE_DIGITS: Final = 0x80
@@ -71,13 +81,27 @@ def text(encoded: bytes) -> bytes:
     return len(encoded).to_bytes(2, "big") + encoded
 
 
-def connect(client_id: str, keepalive_s: int, *, clean_session: bool, will: Will | None) -> bytes:
-    """Return the packet that opens a link."""
+def connect(
+    client_id: str,
+    keepalive_s: int,
+    *,
+    clean_session: bool,
+    will: Will | None,
+    username: str | None = None,
+    password: str | None = None,
+) -> bytes:
+    """Return the packet that opens a link; a password without a user name is left out, as the protocol wants."""
     flags = _CLEAN_SESSION if clean_session else 0
     content = text(client_id.encode())
     if will is not None:
         flags |= _WILL_QOS_1 | (_WILL_RETAINED if will.retained else 0)
         content += text(will.topic) + text(will.payload)
+    if username is not None:
+        flags |= _USERNAME
+        content += text(username.encode())
+        if password is not None:
+            flags |= _PASSWORD
+            content += text(password.encode())
     return packet(_CONNECT, _PROTOCOL + bytes([flags]) + keepalive_s.to_bytes(2, "big") + content)
 
 
@@ -95,7 +119,7 @@ def publish(topic: bytes, payload: bytes, packet_id: int, *, retained: bool) -> 
 
 def resent(message: bytes) -> bytes:
     """Return a message of `publish` as it is sent again."""
-    return bytes([message[0] | _RESENT]) + message[1:]
+    return bytes([message[0] | RESENT]) + message[1:]
 
 
 def acknowledge(packet_id: int) -> bytes:
@@ -116,6 +140,12 @@ def parse_message(first: int, body: bytes) -> tuple[bytes, int | None, bytes]:
     if qos == _QOS_1 and start + 2 <= len(body):
         return body[2:start], int.from_bytes(body[start : start + 2], "big"), body[start + 2 :]
     raise FrameError(f"a message of {len(body)} bytes and quality {qos >> 1} is none")
+
+
+def refusal_of(body: bytes) -> str | None:
+    """Return why a CONNACK refuses a client; None: it is taken."""
+    code = body[1] if len(body) > 1 else 0
+    return _REFUSALS.get(code, f"code {code}") if code else None
 
 
 def packet_id_of(body: bytes) -> int:

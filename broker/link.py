@@ -80,7 +80,11 @@ class Link:
         return self._receive()
 
     def send(self, output: bytearray) -> None:
-        """Send what can be sent without waiting, and take it from ``output``; raise OSError as `exchange` does."""
+        """Send what can be sent without waiting, and take it from ``output``.
+
+        Raises:
+            OSError: the connection is broken.
+        """
         while output:
             try:
                 sent = self._socket.send(output)

@@ -15,12 +15,23 @@ def test_packets_are_those_of_the_specification():
     assert frames.connect("d", 1200, clean_session=False, will=Will(b"t", b"gone", retained=True)) == bytes.fromhex(
         "101600044d51545404 2c 04b0 000164 000174 0004676f6e65"
     )
+    named = {"clean_session": True, "will": None, "username": "me"}
+    assert frames.connect("d", 60, **named) == bytes.fromhex("101100044d51545404 82 003c 000164 00026d65")
+    assert frames.connect("d", 60, **named, password="pw") == bytes.fromhex(
+        "101500044d51545404 c2 003c 000164 00026d65 00027077"
+    )
     assert frames.subscribe(7, [("a/+", 1), ("b", 0)]) == bytes.fromhex("820c 0007 0003612f2b01 00016200")
     assert frames.publish(b"a", b"xy", 258, retained=False) == bytes.fromhex("3207 000161 0102 7879")
     assert frames.publish(b"a", b"", 1, retained=True) == bytes.fromhex("3305 000161 0001")
     assert frames.resent(frames.publish(b"a", b"", 1, retained=True))[0] == 0x3B
     assert frames.acknowledge(258) == bytes.fromhex("40020102")
     assert (frames.PING, frames.GOODBYE) == (b"\xc0\x00", b"\xe0\x00")
+
+
+def test_a_refusal_says_why():
+    assert frames.refusal_of(b"\x00\x00") is None
+    assert frames.refusal_of(b"\x00\x04") == "wrong user name or password"
+    assert frames.refusal_of(b"\x00\x09") == "code 9"
 
 
 @pytest.mark.parametrize("n_bytes", [0, 122, 123, 124, 16378, 16379, 16380, 300_000])

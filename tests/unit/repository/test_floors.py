@@ -44,6 +44,7 @@ def lint(checkout: Path, contract: str) -> subprocess.CompletedProcess[str]:
         ("agent", "edge_agent.clock", "edge_agent.bundle"),
         ("device", "edge_agent.clock", "sklearn"),
         ("device", "edge_agent.scoring.runtime", "pandas"),
+        ("device", "edge_agent.sensing.mqtt_link", "paho"),
         ("device-wire", "edge_agent.clock", "broker.asyncapi"),
         ("wire-contract", "broker.messages", "socket"),
         ("wire-contract", "broker.topics", "paho"),
