@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 _QOS: Final = 1
 _MAX_IN_FLIGHT: Final = 100
 _MAX_PACKET_ID: Final = 0xFFFF
-# A broker sends so and so many messages, often 100 or 20, and waits for their acknowledgements: it gets them while what
-# came with them is still handled, so that neither waits for the other.
-_ACKNOWLEDGED_TOGETHER: Final = 16
+# A broker sends so and so many messages (ours 100) and waits for their acknowledgements: it gets them while what came
+# with them is still handled, so that neither waits for the other.
+_ACKNOWLEDGED_TOGETHER: Final = 32
 # A polite goodbye takes one round trip; a peer that does not read must not hold up the end of a program.
 _GOODBYE_S: Final = 2.0
 _GOODBYE_LOOP_S: Final = 0.1
