@@ -78,7 +78,9 @@ def device_token(
     told = {"token": token.text, "label": token.label, "uses": uses, "expires": expires}
     give(json.dumps(told) if as_json and out is None else token.text, out, is_secret=True)
     if out is not None:
-        typer.echo(f"wrote {out}: token {token.label} for {uses} devices, good for {expires}")
+        typer.echo(
+            f"wrote {out}: token {token.label} for {uses} {'device' if uses == 1 else 'devices'}, good for {expires}"
+        )
 
 
 @device_app.command("list")

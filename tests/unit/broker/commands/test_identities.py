@@ -192,6 +192,15 @@ def test_an_order_that_cannot_be_written_down_is_not_done(fleet: FleetFolder):
     register.close()
 
 
+def test_who_is_revoked_is_not_listed_as_good_and_it_is_said_when_brokers_know(fleet: FleetFolder, tmp_path: Path):
+    told(fleet, "person", "add", "reader:eve", "--out", str(tmp_path / "eve"))
+    assert "good until" in run(fleet, "person", "list").output
+    assert "fieldloop broker render" in run(fleet, "person", "revoke", "reader:eve").output
+    listed = run(fleet, "person", "list").output
+    assert "good until" not in listed
+    assert "good for nothing" in listed
+
+
 def test_a_port_that_is_taken_is_named(fleet: FleetFolder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
