@@ -36,6 +36,8 @@ def list_orders(
     """Print the orders, the oldest first."""
     from broker.audit import read_log
 
+    if not log.exists():
+        typer.echo(f"{log}: there is no log, so no order was given here", err=True)
     begin_utc_s = 0.0 if since is None else _utc_s_of(since)
     wanted = (e for e in read_log(log) if e.at_utc_s >= begin_utc_s and device in {None, e.device})
     for line in _told(wanted):
@@ -54,6 +56,9 @@ def verify(
     """Check that no line was changed, removed or inserted; print the last hash, to be noted elsewhere."""
     from broker.audit import START, AuditError, verify_log
 
+    if not log.exists():
+        typer.echo(f"fieldloop: {log}: there is no log; if an order was ever given here, it was taken away", err=True)
+        raise typer.Exit(1)
     try:
         last = verify_log(log, head)
     except AuditError as error:
@@ -84,9 +89,9 @@ def _facts(entry: "Entry") -> dict[str, object]:
 
 def _text(entry: "Entry") -> str:
     at = datetime.fromtimestamp(entry.at_utc_s, UTC)
-    # What somebody wrote as a reason must not steer a terminal.
-    detail = "".join(character if character.isprintable() else "?" for character in entry.detail)
-    return f"{at:%Y-%m-%d %H:%M:%S}  {entry.by:<20}  {entry.what:<20}  {entry.device or '-':<20}  {detail}"
+    line = f"{at:%Y-%m-%d %H:%M:%S}  {entry.by:<20}  {entry.what:<20}  {entry.device or '-':<20}  {entry.detail}"
+    # What somebody wrote, as a reason or into the file, must not steer a terminal.
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _utc_s_of(text: str) -> float:

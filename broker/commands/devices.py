@@ -23,6 +23,7 @@ from broker.commands.options import (
     read_file,
     registrar_of,
     seconds_of,
+    verify_out,
 )
 from broker.identity.names import IdentityError
 
@@ -45,11 +46,11 @@ def device_add(
 ) -> None:
     """Put down a device and make the claim token with which it, and no other, enrols; or sign its request."""
     fleet = open_fleet(folder)
-    identity = parse_device_name(device)
+    identity, expires_s = parse_device_name(device), seconds_of(expires)
+    verify_out(out)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
         if csr is None:
-            expires_s = seconds_of(expires)
             give_token(registrar, registrar.add(identity), expires_s, out, as_json=as_json)
             return
         from broker.identity.keys import SigningRequest
@@ -73,12 +74,15 @@ def device_token(
 ) -> None:
     """Make a claim token for devices that are not known yet: put it on their cards; each enrols once."""
     fleet = open_fleet(folder)
+    verify_out(out)
     with opened_register(fleet) as register:
         token = registrar_of(register, fleet).make_token(seconds_of(expires), uses=uses)
     told = {"token": token.text, "label": token.label, "uses": uses, "expires": expires}
     give(json.dumps(told) if as_json and out is None else token.text, out, is_secret=True)
     if out is not None:
-        typer.echo(f"wrote {out}: token {token.label} for {uses} devices, good for {expires}")
+        typer.echo(
+            f"wrote {out}: token {token.label} for {uses} {'device' if uses == 1 else 'devices'}, good for {expires}"
+        )
 
 
 @device_app.command("list")
@@ -137,6 +141,7 @@ def device_rotate(
     """
     fleet = open_fleet(folder)
     expires_s = seconds_of(expires)
+    verify_out(out)
     with opened_register(fleet) as register:
         registrar = registrar_of(register, fleet)
         new = registrar.rotate(parse_device_name(device), reason)

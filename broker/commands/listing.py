@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -12,6 +12,12 @@ from broker.identity.names import Identity, Role
 if TYPE_CHECKING:
     from broker.identity.register import IdentityRow, Register
     from broker.identity.registrar import Registrar
+
+
+FOLLOWS: Final = (
+    "`fieldloop broker up` follows within a second, another broker once `fieldloop broker render` has written its "
+    "rules and it has read them again"
+)
 
 
 def is_of(row: "IdentityRow", identity: Identity) -> bool:
@@ -68,7 +74,10 @@ def print_list(folder: Path, *, as_json: bool, of_devices: bool) -> None:
         return
     for each in found:
         held = each["certificates"]
-        until = f"good until {minute_of(held[-1]['not_after_utc_s'])}" if held else "no certificate yet"
+        if each["state"] in {"revoked", "rotated"}:
+            until = "good for nothing"
+        else:
+            until = f"good until {minute_of(held[-1]['not_after_utc_s'])}" if held else "no certificate yet"
         typer.echo(f"{each['name']:32} {each['state']:8} {until}  {each['reason']}")
     for t in out:
         whose = t.name or "any new device"
@@ -83,7 +92,7 @@ def revoke(folder: Path, identity: Identity, reason: str, *, as_json: bool) -> N
     if as_json:
         print_json({"name": row.identity.name, "state": row.state, "reason": row.reason})
     else:
-        typer.echo(f"{row.identity.name} is revoked")
+        typer.echo(f"{row.identity.name} is revoked; {FOLLOWS}")
 
 
 def give_token(

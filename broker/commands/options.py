@@ -109,7 +109,7 @@ def parse_person_name(text: str) -> Identity:
 def seconds_of(text: str) -> float:
     """Read a time such as 7d."""
     found = _TIME.fullmatch(text)
-    if found is None:
+    if found is None or not int(found[1]):
         raise IdentityError(f"{text!r} is no time: write 30m, 12h or 7d")
     return float(int(found[1]) * _SECONDS[found[2]])
 
@@ -136,10 +136,15 @@ def give(text: str, out: Path | None, *, is_secret: bool) -> None:
     if out is None:
         typer.echo(text)
         return
-    try:
-        write_file(out, text.encode() + b"\n", is_secret=is_secret)
-    except OSError as error:
-        raise IdentityError(f"{out} cannot be written: {error.strerror or error}") from error
+    write_file(out, text.encode() + b"\n", is_secret=is_secret)
+
+
+def verify_out(out: Path | None) -> None:
+    """Make sure that what is made next can be told: a claim token is shown this once."""
+    from broker.identity.files import verify_free
+
+    if out is not None:
+        verify_free(out)
 
 
 def read_file(path: Path) -> bytes:

@@ -11,14 +11,21 @@ _PUBLIC = 0o644
 _OTHERS = 0o077
 
 
+class UnwritableError(IdentityError):
+    """A file or folder cannot be made; the message says which, and why."""
+
+
 def make_private_folder(folder: Path) -> None:
     """Make a folder that only its owner may enter; one that is there already keeps its content.
 
     Raises:
-        OSError: it cannot be made.
+        UnwritableError: it cannot be made.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise UnwritableError(f"the folder {folder} cannot be made: {error.strerror or error}") from error
 
 
 def write_file(path: Path, data: bytes, *, is_secret: bool, replaces: bool = False) -> None:
@@ -32,8 +39,29 @@ def write_file(path: Path, data: bytes, *, is_secret: bool, replaces: bool = Fal
 
     Raises:
         IdentityError: there is one already.
-        OSError: it cannot be written; nothing was changed.
+        UnwritableError: it cannot be written; nothing was changed.
     """
+    try:
+        _write(path, data, _SECRET if is_secret else _PUBLIC, replaces=replaces)
+    except FileExistsError as error:
+        raise IdentityError(f"{path} is there already and is not replaced; name another folder") from error
+    except OSError as error:
+        raise UnwritableError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def verify_free(path: Path) -> None:
+    """Make sure that a new file can be written, before anything is done that only this file will tell.
+
+    Raises:
+        IdentityError: there is one already, or no folder to write to.
+    """
+    if path.exists():
+        raise IdentityError(f"{path} is there already and is not replaced; name another file")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise IdentityError(f"{path} cannot be written: no folder {path.parent} that you may write to")
+
+
+def _write(path: Path, data: bytes, mode: int, *, replaces: bool) -> None:
     # mkstemp makes it readable for its owner alone.
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -41,15 +69,13 @@ def write_file(path: Path, data: bytes, *, is_secret: bool, replaces: bool = Fal
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(file.fileno(), _SECRET if is_secret else _PUBLIC)
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if replaces:
             temporary.replace(path)
         else:
             # Unlike a rename, a link does not replace what is there.
             path.hardlink_to(temporary)
-    except FileExistsError as error:
-        raise IdentityError(f"{path} is there already and is not replaced; name another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

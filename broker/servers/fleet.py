@@ -10,7 +10,7 @@ from typing import Final
 from broker.access import render_rules
 from broker.client import Endpoint
 from broker.errors import BrokerStartError
-from broker.identity.files import make_private_folder, write_file
+from broker.identity.files import UnwritableError, make_private_folder, write_file
 from broker.identity.names import Fleet
 from broker.servers.mosquitto import READY_PATTERN
 from broker.servers.mosquitto_server import ServerPlan, render_server_config
@@ -35,7 +35,7 @@ def write_server_files(plan: ServerPlan, fleet: Fleet, *, exact: bool = False) -
         make_private_folder(plan.state)
         write_file(plan.rules, render_rules(fleet, exact=exact).encode(), is_secret=True, replaces=True)
         write_file(plan.config, render_server_config(plan).encode(), is_secret=True, replaces=True)
-    except OSError as error:
+    except (OSError, UnwritableError) as error:
         raise BrokerStartError(f"{plan.folder} cannot be written: {error}") from error
 
 

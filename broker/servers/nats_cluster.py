@@ -16,7 +16,7 @@ import typer
 
 from broker.errors import BrokerError, BrokerStartError
 from broker.identity.certificates import dates_of
-from broker.identity.files import make_private_folder, read_secret, write_file
+from broker.identity.files import UnwritableError, make_private_folder, read_secret, write_file
 from broker.identity.folder import FleetFolder
 from broker.identity.names import Fleet
 from broker.servers.nats import CONFIG_NAME, USERS_NAME, Keys, Limits, Node, parse_nodes, render_node
@@ -66,7 +66,7 @@ def write_cluster(
         make_private_folder(folder)
         secret = _secret_of(folder)
         configs = tuple(_write_node(fleet, folder, node, nodes, secret, users, limits, now_s) for node in nodes)
-    except OSError as error:
+    except (OSError, UnwritableError) as error:
         raise BrokerStartError(f"{folder} cannot be written: {error}") from error
     return ClusterFiles(configs, len(view.active), len(view.revoked))
 
@@ -81,7 +81,7 @@ def write_users(folder: Path, nodes: Sequence[Node], view: Fleet) -> None:
     try:
         for node in nodes:
             write_file(folder / node.name / USERS_NAME, users, is_secret=True, replaces=True)
-    except OSError as error:
+    except (OSError, UnwritableError) as error:
         raise BrokerStartError(f"{folder} cannot be written: {error}") from error
 
 

@@ -48,3 +48,7 @@ def fleet_init(
     typer.echo(f"  give {made.ca} and {root} to each device, in its image")
     typer.echo(f"  carry {made.offline} away, to a stick in a drawer, and keep its passphrase elsewhere:")
     typer.echo("  only a new intermediate, once in years, and a new root of the repository need it")
+
+
+# What comes first in the life of a fleet is listed first.
+fleet_app.registered_commands.insert(0, fleet_app.registered_commands.pop())

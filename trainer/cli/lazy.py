@@ -1,11 +1,16 @@
 """A group of commands whose modules are imported when a command is called, not to list them."""
 
 import importlib
-from typing import Any, ClassVar
+import re
+from inspect import cleandoc
+from typing import Any, ClassVar, Final
 
 import typer
 from msgspec import Struct
 from typer.core import TyperCommand, TyperGroup
+
+# A break within a paragraph, and not one before the point of a list.
+_BREAK: Final = re.compile(r"(?<!\n)\n(?![\n\s*-])")
 
 
 class Part(Struct, frozen=True):
@@ -43,4 +48,13 @@ def load_part(part: Part) -> Any:  # noqa: ANN401 - a command of click, whose ty
     whole = typer.main.get_command(importlib.import_module(part.module).app)
     command = whole.commands.get(part.name, whole) if isinstance(whole, TyperGroup) else whole
     command.name = part.name
+    _let_flow(command)
     return command
+
+
+def _let_flow(command: Any) -> None:  # noqa: ANN401 - as above
+    """Join the lines of each paragraph of a help text: typer keeps the breaks of the source but in the first one."""
+    if command.help:
+        command.help = _BREAK.sub(" ", cleandoc(command.help))
+    for part in getattr(command, "commands", {}).values():
+        _let_flow(part)

@@ -148,6 +148,16 @@ def test_tls_older_than_1_2_is_refused(fleet, cluster):
         BareClient(cluster.endpoints[0], "x", tls=tls)
 
 
+def test_tls_1_2_without_authentication_of_what_is_sent_is_refused(fleet, cluster):
+    tls = fleet.who(Role.DEVICE, "press-1").context()
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA")
+    with pytest.raises(LinkError, match="handshake failure"):
+        BareClient(cluster.endpoints[0], "x", tls=tls)
+    tls.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    BareClient(cluster.endpoints[0], "x", tls=tls).close()
+
+
 def test_a_devices_certificate_makes_no_node(fleet, cluster):
     """Any device has a certificate of the root that nodes trust; the secret keeps it out of the cluster."""
     tls = fleet.who(Role.DEVICE, "press-1").context()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from broker.audit import AUDIT_NAME, read_log
 from broker.messages import BundleRef, Desired, parse_as
 from broker.topics import Channel
 from edge_agent.clock import SystemClock
@@ -94,6 +95,8 @@ def test_a_monitor_receives_and_a_rollout_reaches_the_fleet_and_devices_are_list
     out, _ = rollout.communicate(timeout=60)
     assert rollout.returncode == 0
     assert json.loads(out)["state"] == "done"
+    (written,) = read_log(place[0] / ".fieldloop" / AUDIT_NAME)
+    assert (written.what, written.device, written.order_id) == ("desired", "a", order.order_id)
     wait_until(lambda: table()[0]["bundle"] == str(ref), 30)
     shown = run(place, "devices").stdout
     assert str(ref) in shown

@@ -204,7 +204,17 @@ def test_the_command_lists_by_device_and_time_and_verifies(path):
 
 
 def test_a_reason_cannot_steer_the_terminal_of_who_reads_it(path):
-    AuditLog(path, lambda: 1.0).append(by="x", what="desired", detail="\x1b[2Jgone\nnext")
+    AuditLog(path, lambda: 1.0).append(by="x\x1b[1m", what="desired", device="\x9b2J", detail="\x1b[2Jgone\nnext")
     output = CliRunner().invoke(app, ["audit", "list", "--log", str(path)]).output
-    assert "\x1b" not in output
+    assert not {"\x1b", "\x9b"} & set(output)
     assert output.count("\n") == 1
+
+
+def test_a_log_that_is_not_there_is_no_log_in_which_all_is_well(path):
+    run = CliRunner()
+    result = run.invoke(app, ["audit", "verify", "--log", str(path)])
+    assert result.exit_code == 1
+    assert "there is no log" in result.stderr
+    listed = run.invoke(app, ["audit", "list", "--log", str(path), "--json"])
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert "there is no log" in listed.stderr

@@ -192,6 +192,50 @@ def test_an_order_that_cannot_be_written_down_is_not_done(fleet: FleetFolder):
     register.close()
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--expires", "0s"), "is no time"),
+        (("--out", "{there}"), "is there already"),
+        (("--out", "/nonexistent/token"), "cannot be written"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("device", "add", "press-2"), ("device", "rotate", "press-1"), ("device", "token")]
+)
+def test_a_token_that_could_not_be_given_is_found_out_before_anything_is_done(
+    fleet: FleetFolder, tmp_path: Path, command: tuple[str, ...], options: tuple[str, ...], why: str
+):
+    told(fleet, "device", "add", "press-1")
+    (tmp_path / "there").touch()
+    before = orders_of(fleet)
+    given = [option.format(there=tmp_path / "there") for option in options]
+    result = run(fleet, *command, *given)
+    assert isinstance(result.exception, IdentityError)
+    assert why in str(result.exception)
+    assert orders_of(fleet) == before
+    listed = told(fleet, "device", "list")["devices"]
+    assert isinstance(listed, list)
+    assert [each["name"] for each in listed] == ["press-1"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(fleet: FleetFolder, tmp_path: Path):
+    (tmp_path / "file").touch()
+    result = run(fleet, "person", "add", "reader:eve", "--out", str(tmp_path / "file" / "x"))
+    assert isinstance(result.exception, IdentityError)
+    assert "cannot be made" in str(result.exception)
+    assert orders_of(fleet) == []
+
+
+def test_who_is_revoked_is_not_listed_as_good_and_it_is_said_when_brokers_know(fleet: FleetFolder, tmp_path: Path):
+    told(fleet, "person", "add", "reader:eve", "--out", str(tmp_path / "eve"))
+    assert "good until" in run(fleet, "person", "list").output
+    assert "fieldloop broker render" in run(fleet, "person", "revoke", "reader:eve").output
+    listed = run(fleet, "person", "list").output
+    assert "good until" not in listed
+    assert "good for nothing" in listed
+
+
 def test_a_port_that_is_taken_is_named(fleet: FleetFolder):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

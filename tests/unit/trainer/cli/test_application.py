@@ -168,3 +168,12 @@ def test_the_module_and_the_script_are_one_command() -> None:
     done = fieldloop("--help")
     assert done.returncode == 0
     assert get_command(app).callback is not None
+
+
+def test_help_flows_whatever_the_width_of_the_source_and_lists_what_comes_first_first() -> None:
+    shown = fieldloop("broker", "up", "--help").stdout
+    # A break of the source's lines would leave the first of these short.
+    assert all(len(line.rstrip()) > 66 for line in shown.splitlines() if "With --fleet it is a Mosquitto" in line)
+    assert "With --fleet it is a Mosquitto" in shown
+    commands = fieldloop("fleet", "--help").stdout.partition("Commands")[2]
+    assert commands.index("init") < commands.index("server")

@@ -2,13 +2,15 @@ import random
 
 import pytest
 
-from broker.client import Endpoint
+from broker.client import Delivery, Endpoint
 from broker.messages import BundleRef
+from broker.topics import Channel, DeviceId, FleetId, Topic
 from edge_agent.clock import SystemClock
 from tests.unit.trainer.cli.projects import write_small_project
 from trainer.continuous.runner import FoundRun
 from trainer.continuous.station import Station, find_run, usual_places
 from trainer.continuous.story import State
+from trainer.monitoring.intake import Intake
 from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead
 from trainer.project import load_project
@@ -72,3 +74,19 @@ def test_a_fleet_is_watched_before_anything_was_published(tmp_path, free_ports):
         assert station.manifest_of(BundleRef("quality", 1)) is None
     finally:
         station.close()
+
+
+def test_a_device_whose_messages_are_refused_is_told_in_the_file_of_alerts(tmp_path, free_ports):
+    loaded = load_project(write_small_project(tmp_path))
+    (port,) = free_ports(1)
+    clock = SystemClock()
+    station = Station(loaded, usual_places(loaded, Endpoint("127.0.0.1", port)), clock=clock, rng=random.Random(1))
+    try:
+        topic = Topic(FleetId("main"), DeviceId("press-1"), Channel.STATUS)
+        Intake(station.store, clock).take([Delivery(topic, b"\x07", retained=False)])
+        station.step()
+    finally:
+        station.close()
+    (line,) = (loaded.state / "alerts.jsonl").read_text().splitlines()
+    assert '"messages_refused"' in line
+    assert "device:press-1" in line
