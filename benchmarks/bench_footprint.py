@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from benchmarks.footprint import (
     install_bundle,
+    make_bytecode,
     median_pss_bytes,
     process,
     unit_environment,
@@ -75,13 +76,11 @@ def tls_broker(tmp_path: Path) -> Iterator[TlsBroker]:
 def _agent_mb(bundle: SmallBundle, folder: Path, broker: TlsBroker) -> float:
     install_bundle(bundle, folder / "state")
     settings = write_settings(folder, bundle, broker.endpoint, tls=broker)
-    command = [*unit_flags(folder / "bytecode"), "-m", "edge_agent", "run", "--settings", str(settings)]
-    environment = unit_environment() | {"PYTHONDONTWRITEBYTECODE": ""}
-    # The first start leaves the bytecode that the package brings.
-    with process(command, folder, environment):
+    flags = unit_flags(folder / "bytecode")
+    make_bytecode(flags)
+    command = [*flags, "-m", "edge_agent", "run", "--settings", str(settings)]
+    with process(command, folder, unit_environment()) as pid:
         wait_for_lines(folder / "answers.jsonl", _FIRST_LINES)
-    with process(command, folder, environment) as pid:
-        wait_for_lines(folder / "answers.jsonl", 2 * _FIRST_LINES)
         return median_pss_bytes(pid, samples=SAMPLES, pause_s=PAUSE_S) / _MB
 
 

@@ -4,7 +4,7 @@ Ours is ``python -m edge_agent run --settings FILE`` on a state folder with a co
 and checked, the state folder is locked, the spool opened, the bundle's files compared with their hashes, and its first
 row read, checked and scored; what comes beside scoring (the link to the broker, housekeeping) begins behind that. The
 peer is a script that imports the same runtime, opens the same file, scores one row and writes one line. All have their
-bytecode, as installed programs have it.
+bytecode, as installed programs have it. Started by its unit's flags, ours has that which the package makes (ADR 29).
 
 The agent forbids numpy's linear algebra its threads, one for each core, which it has no use for. A script that does not
 know of that has them; a second peer does know.
@@ -13,6 +13,7 @@ All are started in turn. The wall's clock ends when the first line can be read; 
 process had until then, on whichever core, and does not hang on what else the machine does.
 """
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -24,7 +25,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from benchmarks.footprint import STDOUT_SINK, install_bundle, write_settings
+from benchmarks.footprint import STDOUT_SINK, install_bundle, make_bytecode, unit_flags, write_settings
 from benchmarks.small_bundles import make_bundle
 from broker.client import Endpoint
 from edge_agent.cli import ONE_THREAD
@@ -84,7 +85,10 @@ def bench_start_to_first_score(data, kind, variant, tmp_path, record_ratio) -> N
     install_bundle(bundle, tmp_path / "state")
     settings = write_settings(tmp_path, bundle, _NOWHERE, sink=STDOUT_SINK)
     model = bundle.folder / bundle.manifest.variants[0].file
-    ours_command = ["-P", "-m", "edge_agent", "run", "--settings", str(settings)]
+    run = ["-m", "edge_agent", "run", "--settings", str(settings)]
+    flags = unit_flags(tmp_path / "made")
+    make_bytecode(flags)
+    commands = {"start of the agent": ["-P", *run], "start of the agent by its unit's flags": [*flags, *run]}
     bare_command = ["-c", _BARE[variant.split("-")[0]], str(model), str(bundle.rows.shape[1])]
     # The bytecode of either is left by the first start, which does not count.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -92,17 +96,18 @@ def bench_start_to_first_score(data, kind, variant, tmp_path, record_ratio) -> N
     peers = {"a bare process": environment}
     if variant != "native":
         peers["a bare process without threads of linear algebra"] = environment | dict.fromkeys(ONE_THREAD, "1")
-    ours: list[Start] = []
+    ours: dict[str, list[Start]] = {name: [] for name in commands}
     bare: dict[str, list[Start]] = {name: [] for name in peers}
     for _ in range(1 + STARTS):
-        ours.append(_start(ours_command, tmp_path, environment))
+        for name, command in commands.items():
+            ours[name].append(_start(command, tmp_path, environment))
         for name, its_environment in peers.items():
             bare[name].append(_start(bare_command, tmp_path, its_environment))
-    for name, starts in bare.items():
+    for (our_name, our_starts), (name, starts) in itertools.product(ours.items(), bare.items()):
         for place, what in enumerate(("", ", time of the processor")):
             record_ratio(
-                f"{data} {kind} {variant}: start of the agent to its first answer / {name}{what}",
-                ours=statistics.median(each[place] for each in ours[1:]),
+                f"{data} {kind} {variant}: {our_name} to its first answer / {name}{what}",
+                ours=statistics.median(each[place] for each in our_starts[1:]),
                 peer=statistics.median(each[place] for each in starts[1:]),
                 reach=REACH,
                 unit="ms",

@@ -52,6 +52,16 @@ def unit_flags(bytecode: Path) -> list[str]:
     return ["-P", *(f"{_BYTECODE}{bytecode}" if flag == prefix else flag for flag in flags)]
 
 
+def make_bytecode(flags: Sequence[str]) -> None:
+    """Leave the bytecode that the package makes on a device.
+
+    Args:
+        flags: as `unit_flags` gives them.
+    """
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run([sys.executable, *flags, "-m", "edge_agent.service.bytecode"], check=True, env=environment)
+
+
 def install_bundle(bundle: SmallBundle, state: Path) -> None:
     """Put a bundle into a state folder as one that was committed, so that an agent scores with it from its start."""
     variant = choose_variant(bundle.manifest.variants, read_device())

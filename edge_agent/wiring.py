@@ -25,6 +25,7 @@ from edge_agent.sensing.sink import Sink
 from edge_agent.settings import AgentSettings
 from edge_agent.sinks import open_sink, with_answers
 from edge_agent.sources import SourceOpener, Surroundings
+from edge_agent.start_archive import close_archives
 from edge_agent.telemetry.ballast import BALLAST_NAME, Ballast
 from edge_agent.telemetry.sampler import SAMPLER_NOTE, Sampler
 from edge_agent.telemetry.spool import RECORDS_SHARE, Spool
@@ -345,6 +346,7 @@ class Agent:
         try:
             upkeep = self._join()
             # Rubbish of the imports goes, what they loaded stays, and only what comes is looked through from now on.
+            close_archives()
             gc.collect()
             gc.freeze()
             gc.enable()

@@ -72,6 +72,7 @@ def test_the_service_has_bytecode_of_its_own_of_all_that_it_loads(root: Root, pa
     root.installs(package_of("amd64", "0.1.0"))
     for module in ("edge_agent/upkeep", "edge_agent/sensing/mqtt_source", "python3.11/msgspec/__init__"):
         assert bytecode_of(root, f"usr/lib/fieldloop/{module}")
+    assert list((root.folder / "usr/lib/fieldloop/bytecode").glob("start.cpython-311.opt-2"))
     for module in ("ssl", "json/encoder", "signal"):
         assert bytecode_of(root, f"usr/lib/python3.11/{module}")
     root.run("dpkg", "--purge", "fieldloop-agent")
