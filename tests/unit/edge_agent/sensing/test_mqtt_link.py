@@ -56,9 +56,14 @@ def broker() -> Iterator[Broker]:
 
 
 def link_to(
-    broker: Broker, topic: str | None = None, receive: Callable[[Sequence[Arrival]], bool] | None = None, **place: str
+    broker: Broker,
+    topic: str | None = None,
+    receive: Callable[[Sequence[Arrival]], bool] | None = None,
+    username: str | None = None,
+    password: str | None = None,
 ) -> MqttLink:
-    link = MqttLink(MqttPlace("127.0.0.1", broker.port, "me", **place), random.Random(1), SystemClock(), topic, receive)
+    place = MqttPlace("127.0.0.1", broker.port, "me", username, password)
+    link = MqttLink(place, random.Random(1), SystemClock(), topic, receive)
     link.start()
     return link
 
@@ -174,7 +179,12 @@ def test_what_the_receiver_does_not_take_is_not_acknowledged_and_the_link_is_cut
 
 def test_a_message_says_how_it_came_and_of_a_long_one_no_more_is_kept_than_refuses_it(broker: Broker):
     came: list[Arrival] = []
-    link = link_to(broker, "rows", lambda arrived: came.extend(arrived) is None)
+
+    def receive(arrived: Sequence[Arrival]) -> bool:
+        came.extend(arrived)
+        return True
+
+    link = link_to(broker, "rows", receive)
     peer = broker.take()
     peer.sendall(SUBSCRIBED + row(0, first=0x31) + row(8, bytes(MAX_PAYLOAD_BYTES + 100_000)) + row(9, b"[2]", 0x3A))
     wait_until(lambda: len(came) == 3)
