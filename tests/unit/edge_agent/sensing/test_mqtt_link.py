@@ -88,6 +88,32 @@ def test_user_name_and_password_go_to_the_broker(broker: Broker):
     link.close()
 
 
+def test_a_broker_that_refuses_is_left_and_its_reason_told_without_the_password(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+):
+    link = link_to(broker, username="press", password="secret")
+    peer = broker.take(b"\x20\x02\x00\x04")
+    assert peer.recv(1) == b"", "the link is closed"
+    wait_until(lambda: "wrong user name or password" in caplog.text)
+    assert not link.is_up
+    assert "secret" not in caplog.text
+    link.close()
+    peer.close()
+
+
+def test_a_broker_that_refuses_the_topic_is_told_of_and_the_link_stays(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+):
+    link = link_to(broker, "rows", lambda _: True)
+    peer = broker.take()
+    assert broker.hear(peer)[0] == 0x82
+    peer.sendall(b"\x90\x03\x00\x01\x80")
+    wait_until(lambda: link.is_up)
+    assert "refused to subscribe us to rows: no row will come" in caplog.text
+    link.close()
+    peer.close()
+
+
 def test_of_what_is_published_the_first_that_are_acknowledged_count_and_a_lost_link_is_told_at_once(broker: Broker):
     link = link_to(broker)
     peer = broker.take()
