@@ -29,6 +29,7 @@ from edge_agent.mailbox import (
     new_id,
     remove_update,
 )
+from edge_agent.scoring.loading import reading_error
 from edge_agent.settings import AgentSettings
 from edge_agent.update.engine import Engine, TrialMeter
 from edge_agent.update.record import Content, Record, SlotName
@@ -40,6 +41,7 @@ from edge_agent.update_file import open_update
 
 # Beside the time that staging itself may take.
 SETTLE_S: Final = 60.0
+_STAGED: Final = "it is proved; its trial begins at the start"
 
 Outcome = Literal["on_trial", "committed", "staged", "waits"]
 
@@ -84,14 +86,18 @@ def install(settings: AgentSettings, path: Path, clock: Clock, tell: Callable[[s
 
     Raises:
         BundleError: it is no update file, or was refused; the message says by which check.
-        StorageError: the state folder cannot be written.
+        StorageError: it cannot be read, or the state folder not be written.
         AgentSilentError: the agent that runs does not answer.
         NotDoneError: a bundle is on trial, and no agent runs; or a newer order took its place.
     """
     state = Path(settings.state)
     ask_id = new_id()
     try:
-        with path.open("rb") as file, open_update(path) as update:
+        file = path.open("rb")
+    except OSError as error:
+        raise reading_error(path, error) from error
+    try:
+        with file, open_update(path) as update:
             bundle = update.bundle
             # Root reads a stick; what is written belongs to the agent.
             become_owner_of(state)
@@ -194,6 +200,11 @@ def _stage_here(settings: AgentSettings, ask_id: str, ask: InstallAsk, clock: Cl
         if updater.record.state is State.TRIAL:
             remove_update(Path(settings.state), ask_id)
             raise NotDoneError("a bundle is on trial; start the agent, or roll back first")
+        order = updater.record.order
+        if updater.record.state is State.STAGED and order is not None and order.bundle == bundle:
+            # The command was given twice: nothing of this file is needed.
+            remove_update(Path(settings.state), ask_id)
+            return Installed(str(bundle), order.order_id, "staged", _STAGED)
         if updater.record.state is State.STAGED:
             # There is one free slot, and it is needed.
             updater.roll_back(f"{bundle} is installed by hand in its place")
@@ -205,7 +216,7 @@ def _stage_here(settings: AgentSettings, ask_id: str, ask: InstallAsk, clock: Cl
                 raise StorageError(f"{settings.state}: cannot be written: {error.strerror or error}") from error
             record = updater.record
             if record.state is State.STAGED:
-                return Installed(str(bundle), ask_id, "staged", "it is proved; its trial begins at the start")
+                return Installed(str(bundle), ask_id, "staged", _STAGED)
             result = outcome_of(record, ask_id, bundle)
             if result is not None:
                 return result

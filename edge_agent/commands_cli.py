@@ -14,6 +14,19 @@ from edge_agent.hand_cli import add_hand_commands
 DEFAULT_SETTINGS: Final = Path("agent.toml")
 # Where the Debian package has them.
 SYSTEM_SETTINGS: Final = Path("/etc/fieldloop/agent.toml")
+# A test compares them with the errors' classes, which cannot be imported here.
+EXIT_CODES: Final = """exit codes:
+  0   done
+  2   the settings or the command line are wrong
+  3   a bundle or an update file is refused, or is not there
+  4   the source of rows cannot be read
+  5   the repository or the endpoint cannot be reached, or gives nothing
+  6   a record cannot be kept
+  7   the state folder is in use by another process
+  8   the agent that runs does not answer
+  9   it cannot be done now, and the message says why
+  74  the disk is full, broken, or may not be used
+  130 interrupted"""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -63,7 +76,10 @@ def _check_config(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fieldloop-agent", description="Scores rows on this device, reports, and updates its model by itself."
+        prog="fieldloop-agent",
+        description="Scores rows on this device, reports, and updates its model by itself.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     common = argparse.ArgumentParser(add_help=False)
@@ -76,12 +92,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--verbose", action="store_true", help="log more")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", parents=[common], help="score until SIGTERM or Ctrl-C; SIGHUP: new settings")
+    run = commands.add_parser(
+        "run",
+        parents=[common],
+        help="score until SIGTERM or Ctrl-C; SIGHUP: new settings",
+        description="Scores rows until SIGTERM or Ctrl-C. SIGHUP: the settings are read again, and no row is lost.",
+    )
     run.set_defaults(command=None)
-    status = commands.add_parser("status", parents=[common], help="tell what the agent does, running or not")
+    status = commands.add_parser(
+        "status",
+        parents=[common],
+        help="tell what the agent does, running or not",
+        description="Tells bundle, update, rows and spool of an agent that runs, or of one that has ended.",
+    )
     status.add_argument("--json", action="store_true", help="for machines")
     status.set_defaults(command=_status)
-    explain = commands.add_parser("explain", parents=[common], help="tell which variant of a bundle runs here, and why")
+    explain = commands.add_parser(
+        "explain",
+        parents=[common],
+        help="tell which variant of a bundle runs here, and why",
+        description="Tells which variant of a bundle runs on this device, and what is against each of the others.",
+    )
     explain.add_argument(
         "bundle",
         type=Path,
@@ -91,7 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("--json", action="store_true", help="for machines")
     explain.set_defaults(command=_explain)
-    check = commands.add_parser("check-config", parents=[common], help="name every problem of the settings")
+    check = commands.add_parser(
+        "check-config",
+        parents=[common],
+        help="name every problem of the settings",
+        description="Names every problem of the settings, and of the files and the code that they name; runs nothing.",
+    )
     check.set_defaults(command=_check_config)
     add_hand_commands(commands, common)
     return parser

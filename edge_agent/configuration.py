@@ -3,7 +3,7 @@
 import tomllib
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -81,12 +81,8 @@ def _problems_in(raw: dict[str, Any], struct: type[msgspec.Struct], prefix: str)
         if key in known:
             yield from _problems_of(value, known[key].type, f"{prefix}{key}")
             continue
-        import difflib  # noqa: PLC0415 - for mistakes only
-
         shown = key[:_SHOWN_CHARACTERS]
-        nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
-        hint = f"did you mean {prefix + nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
-        yield f"unknown key {prefix + shown!r}; {hint}"
+        yield f"unknown key {prefix + shown!r}; {_hint(shown, sorted(known), prefix)}"
     for name, field in known.items():
         if field.required and name not in raw:
             yield f"missing required field `{prefix}{name}`"
@@ -103,8 +99,20 @@ def _problems_of(value: object, into: Any, key: str) -> Iterator[str]:  # noqa: 
         try:
             msgspec.convert(value, into)
         except msgspec.ValidationError as error:
+            if isinstance(value, str) and typing.get_origin(into) is typing.Literal:
+                shown = value[:_SHOWN_CHARACTERS]
+                yield f"key {key!r}: unknown value {shown!r}; {_hint(shown, typing.get_args(into))}"
+                return
             text, _, path = str(error).partition(" - at `$")
             yield f"key {key + path.rstrip('`')!r}: {text[0].lower()}{text[1:]}"
+
+
+def _hint(shown: str, known: Sequence[str], prefix: str = "") -> str:
+    """Name the known word that a wrong one is nearest to; all of them where none is near."""
+    import difflib  # noqa: PLC0415 - for mistakes only
+
+    nearest = difflib.get_close_matches(shown, known, n=1, cutoff=0.5)
+    return f"did you mean {prefix + nearest[0]!r}?" if nearest else f"known here: {', '.join(known)}"
 
 
 def _struct_in(into: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401 - a type expression

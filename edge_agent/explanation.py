@@ -103,7 +103,8 @@ def as_text(explanation: Explanation) -> str:
     ]
     if explanation.prefer:
         lines.append(f"preferred  {', '.join(explanation.prefer)}")
-    lines.append(f"chosen     {explanation.chosen or 'none: no variant can run here'}")
+    if explanation.chosen is None:
+        lines.append("chosen     none: no variant can run here")
     if explanation.running not in {None, explanation.chosen}:
         lines.append(
             f"running    {explanation.running}, as chosen when it was fetched; the next bundle goes by the rule"

@@ -14,23 +14,44 @@ def add_hand_commands(
 ) -> None:
     """Add them to a parser's commands."""
     install = commands.add_parser(
-        "install", parents=[common], help="install an update file, by the checks of an update"
+        "install",
+        parents=[common],
+        help="install an update file, by the checks of an update",
+        description=(
+            "Takes a bundle from a file, without a network, by every check of an update. A running agent does it; "
+            "where none runs, the bundle is proved now and goes on trial at the next start."
+        ),
     )
     install.add_argument("file", type=Path, metavar="FILE", help="what `fieldloop repository export` wrote")
     install.add_argument("--json", action="store_true", help="for machines")
     install.set_defaults(command=_install)
-    rollback = commands.add_parser("rollback", parents=[common], help="go back to the bundle before")
+    rollback = commands.add_parser(
+        "rollback",
+        parents=[common],
+        help="go back to the bundle before",
+        description="Goes back to the bundle before, or ends a trial. What it goes back from waits for a new order.",
+    )
     rollback.add_argument("--reason", default="no reason given", help="is reported; default: %(default)s")
     rollback.add_argument("--json", action="store_true", help="for machines")
     rollback.set_defaults(command=_rollback)
-    diagnose = commands.add_parser("diagnose", parents=[common], help="write an archive for support, without secrets")
+    diagnose = commands.add_parser(
+        "diagnose",
+        parents=[common],
+        help="write an archive for support, without secrets",
+        description="Writes settings, status, facts of the board and the end of the log to an archive, no secrets.",
+    )
     diagnose.add_argument("--out", type=Path, metavar="FILE", help="default: fieldloop-DEVICE-SECONDS.tar.gz here")
     diagnose.add_argument(
         "--log", type=Path, metavar="FILE", help="take the end of this log along; default: the journal"
     )
     diagnose.add_argument("--json", action="store_true", help="for machines")
     diagnose.set_defaults(command=_diagnose)
-    enrol = commands.add_parser("enrol", parents=[common], help="get this device's certificate for a claim token")
+    enrol = commands.add_parser(
+        "enrol",
+        parents=[common],
+        help="get this device's certificate for a claim token",
+        description="Makes a key, which never leaves this device, and gets its certificate for a claim token.",
+    )
     enrol.add_argument("--token-file", type=Path, metavar="FILE", help="default: enrolment.token_file of the settings")
     enrol.add_argument("--url", help="of the endpoint, https://host:8884; default: enrolment.url of the settings")
     enrol.add_argument("--ca", type=Path, metavar="FILE", help="the fleet's ca.pem; default: enrolment.ca")

@@ -1,7 +1,8 @@
 """Keeps from being loaded what a library imports and a device never uses, or not at once.
 
-paho-mqtt imports ``urllib.request`` and ``uuid`` for brokers behind proxies and on websockets; with HTTP, e-mail and
-temporary files they cost a device more than a megabyte. The first look at an attribute loads such a module after all.
+msgspec imports ``uuid`` for values that no message has, the updater ``urllib.request`` for proxies that few devices are
+behind; with HTTP, e-mail and temporary files they cost a device more than a megabyte. The first look at an attribute
+loads such a module after all.
 `importlib.util.LazyLoader` does not serve: before Python 3.12 the import statement itself is such a look.
 """
 

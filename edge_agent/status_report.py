@@ -170,10 +170,13 @@ def as_text(report: Report) -> str:
         return "\n".join(lines)
     link = "connected" if live.connected and report.running else "not connected"
     lines.append(f"broker     {link}")
-    lines.append(
-        f"rows       {live.rows_scored} scored, {live.rows_refused} refused in {live.windows} windows "
-        f"since {_at(live.started_utc_s)}"
-    )
+    if live.windows:
+        lines.append(
+            f"rows       {live.rows_scored} scored, {live.rows_refused} refused in {live.windows} "
+            f"{'window' if live.windows == 1 else 'windows'} since {_at(live.started_utc_s)}"
+        )
+    else:
+        lines.append(f"rows       none counted since {_at(live.started_utc_s)}: no window has ended yet")
     refused = [f"{n} {_REFUSALS[word]}" for word, n in live.source.items() if n and word in _REFUSALS]
     if refused:
         lines.append(f"source     {', '.join(refused)}")

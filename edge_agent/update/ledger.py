@@ -45,9 +45,9 @@ class Ledger:
         return self._is_saved
 
     def find(self, record: Record) -> None:
-        """Believe what was read from the disk, as it stands there."""
+        """Believe what was read from the disk, as it stands there; who wrote its events has logged them."""
         self._is_on_disk = True
-        self._take(record)
+        self._record = record
 
     def save(self, record: Record) -> None:
         """Make a record durable, then believe it.

@@ -56,8 +56,13 @@ def test_a_device_that_no_network_reaches_gets_its_bundle_from_a_file(one_fleet:
     code, installed, told = command(station, "install", str(file))
     assert (code, installed["outcome"], installed["bundle"]) == (0, "staged", "toy/1"), told
     assert station.status()["update_state"] == "staged"
+    assert "staged toy/1" in told
+    # Given twice, it is no other order, and what was logged is not logged again.
+    assert command(station, "install", str(file))[1] == installed
+    assert station.status()["refused"] == []
     station.start()
     wait_scoring(station, FIRST)
+    assert "staged toy/1" not in station.log.read_text()
     assert not list(inbox_of(station.folder / "state").iterdir())
     wait_until(lambda: one_fleet.receiver.events("one", "committed"), 10, "the commit is told")
     assert [event.kind for event in one_fleet.receiver.events("one")] == ["fetched", "staged", "activated", "committed"]

@@ -15,9 +15,10 @@ def test_packets_are_those_of_the_specification():
     assert frames.connect("d", 1200, clean_session=False, will=Will(b"t", b"gone", retained=True)) == bytes.fromhex(
         "101600044d51545404 2c 04b0 000164 000174 0004676f6e65"
     )
-    named = {"clean_session": True, "will": None, "username": "me"}
-    assert frames.connect("d", 60, **named) == bytes.fromhex("101100044d51545404 82 003c 000164 00026d65")
-    assert frames.connect("d", 60, **named, password="pw") == bytes.fromhex(
+    assert frames.connect("d", 60, clean_session=True, will=None, username="me") == bytes.fromhex(
+        "101100044d51545404 82 003c 000164 00026d65"
+    )
+    assert frames.connect("d", 60, clean_session=True, will=None, username="me", password="pw") == bytes.fromhex(
         "101500044d51545404 c2 003c 000164 00026d65 00027077"
     )
     assert frames.subscribe(7, [("a/+", 1), ("b", 0)]) == bytes.fromhex("820c 0007 0003612f2b01 00016200")

@@ -117,6 +117,11 @@ def test_what_is_no_update_file_is_refused_before_anything_is_written(settings: 
     assert not Path(settings.state).exists()
 
 
+def test_a_file_that_is_not_there_is_said_to_be_that(settings: AgentSettings, tmp_path: Path):
+    with pytest.raises(BundleError, match=r"none\.update: cannot be read: No such file"):
+        install(settings, tmp_path / "none.update", CLOCK, lambda _: None)
+
+
 def test_a_file_whose_name_is_no_text_is_taken(settings: AgentSettings, update_file: Path):
     odd = Path(os.fsdecode(os.fsencode(update_file.parent) + b"/\xff.update"))
     update_file.rename(odd)

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +13,11 @@ import pytest
 
 from broker.messages import Event, encode_body
 from broker.topics import Channel
-from edge_agent.cli import main
+from edge_agent.asking import AgentSilentError
+from edge_agent.by_hand import NotDoneError
+from edge_agent.cli import INTERRUPTED, main
+from edge_agent.enrolment.by_hand import EnrolmentFailedError
+from edge_agent.errors import AgentError
 from edge_agent.live import SPOOL_NAME
 from edge_agent.lock import StateInUseError, StateLock, is_in_use
 from edge_agent.telemetry.spool import Spool
@@ -158,6 +163,30 @@ finally:
     assert done.stderr == "."
     with pytest.raises(SystemExit):
         main([])
+
+
+def classes_of_errors(base: type[AgentError]) -> Iterator[type[AgentError]]:
+    yield base
+    for each in base.__subclasses__():
+        yield from classes_of_errors(each)
+
+
+def test_help_tells_every_exit_code_that_an_error_has(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = {int(code) for code in re.findall(r"^  (\d+) ", capsys.readouterr().out, re.MULTILINE)}
+    assert {error.exit_code for error in classes_of_errors(AgentError)} - {1} == told - {0, INTERRUPTED}
+    assert {NotDoneError, AgentSilentError, EnrolmentFailedError} <= set(classes_of_errors(AgentError))
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "status", "explain", "check-config", "install", "rollback", "diagnose", "enrol"]
+)
+def test_the_help_of_a_command_says_what_it_does(command: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    (between,) = re.findall(r"\n\n([A-Z][^:]*\.)\n\n", capsys.readouterr().out.replace("SIGHUP:", "SIGHUP"))
+    assert len(between) > 60
 
 
 def test_a_running_agent_never_imports_what_only_its_child_needs():

@@ -1,7 +1,7 @@
 """A configuration file is read whole and typed, or refused with the key that is wrong."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 from msgspec import Meta, Struct
@@ -17,6 +17,7 @@ class Ring(Struct, frozen=True):
 class Source(Struct, frozen=True):
     path: str = ""
     first_row: int = 0
+    kind: Literal["csv", "mqtt"] = "csv"
 
 
 class Settings(Struct, frozen=True):
@@ -47,7 +48,10 @@ def test_a_file_becomes_a_value_with_its_defaults(tmp_path: Path):
             'device = "d"\n[[rings]]\nname = "a"\n[[rings]]\nnmae = "b"',
             "unknown key 'rings[1].nmae'; did you mean 'rings[1].name'?",
         ),
-        ('device = "d"\n[source]\nzzz = 1', "unknown key 'source.zzz'; known here: first_row, path"),
+        ('device = "d"\n[source]\nkind = "cvs"', "key 'source.kind': unknown value 'cvs'; did you mean 'csv'?"),
+        ('device = "d"\n[source]\nkind = "?"', "key 'source.kind': unknown value '?'; known here: csv, mqtt"),
+        ('device = "d"\n[source]\nkind = 1', "key 'source.kind': expected `str`, got `int`"),
+        ('device = "d"\n[source]\nzzz = 1', "unknown key 'source.zzz'; known here: first_row, kind, path"),
         ('device = "d"\n[source]\nfirst_row = "3"', "key 'source.first_row': expected `int`, got `str`"),
         ('device = "d"\n[[rings]]\nname = "a"\nshare = 2.0', "key 'rings[0].share': expected `float` <= 1.0"),
         ("", "missing required field `device`"),

@@ -187,7 +187,7 @@ def test_every_wrong_key_is_named_on_a_line_of_its_own(tmp_path: Path):
         "unknown key 'devise'",
         "unknown key 'repository.modle'",
         "missing required field `repository.model`",
-        "key 'source.kind': invalid enum value 'cvs'",
+        "key 'source.kind': unknown value 'cvs'",
         "key 'source.step': expected `int` >= 1",
         "key 'source.rows_per_second': expected `float | null`, got `bool`",
         "missing required field `device`",

@@ -62,6 +62,22 @@ def test_what_a_source_refused_is_told_and_what_it_took_in_is_not(settings: Agen
     assert "source     3 rows turned away, 2 connections refused, 1 requests refused" in told
 
 
+@pytest.mark.parametrize(
+    ("windows", "told"),
+    [
+        (0, "rows       none counted since 1970-01-01T00:00:00+00:00: no window has ended yet"),
+        (1, "rows       7 scored, 2 refused in 1 window since"),
+        (2, "rows       7 scored, 2 refused in 2 windows since"),
+    ],
+)
+def test_rows_count_once_a_window_has_ended_and_until_then_none_is_called_scored(
+    settings: AgentSettings, windows: int, told: str
+):
+    live = Live("one", "test", "1", "boot", 1, 0.0, 0.0, rows_scored=7, rows_refused=2, windows=windows)
+    write_live(Path(settings.state), live)
+    assert told in as_text(read_report(settings))
+
+
 def test_a_source_that_refused_nothing_has_no_line(settings: AgentSettings):
     write_live(Path(settings.state), Live("one", "test", "1", "boot", 1, 0.0, 0.0, source={"turned_away": 0}))
     assert "\nsource " not in as_text(read_report(settings))

@@ -56,9 +56,14 @@ def broker() -> Iterator[Broker]:
 
 
 def link_to(
-    broker: Broker, topic: str | None = None, receive: Callable[[Sequence[Arrival]], bool] | None = None, **place: str
+    broker: Broker,
+    topic: str | None = None,
+    receive: Callable[[Sequence[Arrival]], bool] | None = None,
+    username: str | None = None,
+    password: str | None = None,
 ) -> MqttLink:
-    link = MqttLink(MqttPlace("127.0.0.1", broker.port, "me", **place), random.Random(1), SystemClock(), topic, receive)
+    place = MqttPlace("127.0.0.1", broker.port, "me", username, password)
+    link = MqttLink(place, random.Random(1), SystemClock(), topic, receive)
     link.start()
     return link
 
@@ -81,6 +86,32 @@ def test_user_name_and_password_go_to_the_broker(broker: Broker):
     assert (first, body) == (0x10, b"\x00\x04MQTT\x04\xc2\x00\x3c\x00\x02me\x00\x05press\x00\x06secret")
     peer.close()
     link.close()
+
+
+def test_a_broker_that_refuses_is_left_and_its_reason_told_without_the_password(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+):
+    link = link_to(broker, username="press", password="secret")
+    peer = broker.take(b"\x20\x02\x00\x04")
+    assert peer.recv(1) == b"", "the link is closed"
+    wait_until(lambda: "wrong user name or password" in caplog.text)
+    assert not link.is_up
+    assert "secret" not in caplog.text
+    link.close()
+    peer.close()
+
+
+def test_a_broker_that_refuses_the_topic_is_told_of_and_the_link_stays(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+):
+    link = link_to(broker, "rows", lambda _: True)
+    peer = broker.take()
+    assert broker.hear(peer)[0] == 0x82
+    peer.sendall(b"\x90\x03\x00\x01\x80")
+    wait_until(lambda: link.is_up)
+    assert "refused to subscribe us to rows: no row will come" in caplog.text
+    link.close()
+    peer.close()
 
 
 def test_of_what_is_published_the_first_that_are_acknowledged_count_and_a_lost_link_is_told_at_once(broker: Broker):
@@ -174,7 +205,12 @@ def test_what_the_receiver_does_not_take_is_not_acknowledged_and_the_link_is_cut
 
 def test_a_message_says_how_it_came_and_of_a_long_one_no_more_is_kept_than_refuses_it(broker: Broker):
     came: list[Arrival] = []
-    link = link_to(broker, "rows", lambda arrived: came.extend(arrived) is None)
+
+    def receive(arrived: Sequence[Arrival]) -> bool:
+        came.extend(arrived)
+        return True
+
+    link = link_to(broker, "rows", receive)
     peer = broker.take()
     peer.sendall(SUBSCRIBED + row(0, first=0x31) + row(8, bytes(MAX_PAYLOAD_BYTES + 100_000)) + row(9, b"[2]", 0x3A))
     wait_until(lambda: len(came) == 3)
