@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,6 +69,18 @@ def test_the_same_row_gets_the_same_answer_whatever_came_before(runtime: Runtime
     for row in ROWS:
         runtime.score(row)
     assert list(runtime.score(ROWS[0])) == first
+
+
+def test_no_runtime_takes_another_thread(kind: Kind, tmp_path: Path):
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir() or (os.cpu_count() or 1) < 2:
+        pytest.skip("threads are counted where there is /proc, and a runtime has none to take on one core")
+    before = {task.name for task in tasks.iterdir()}
+    opened = kind.open(kind.write(tmp_path / "model", WEIGHTS), 2, 2)
+    opened.score_batch(ROWS * 100)
+    more = {task.name for task in tasks.iterdir()} - before
+    opened.close()
+    assert not more
 
 
 def test_answers_are_plain_floats(runtime: Runtime):
