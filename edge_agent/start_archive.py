@@ -4,8 +4,9 @@ To find a module in folders, and to open, read and compare its file, takes as lo
 still compared by time and size, as Python compares it with bytecode in folders; one that changed, and all that is not
 in the file, is loaded by Python's own finders. So are all, once the agent scores: the table need not be held.
 
-The file: the length of the table (8 bytes, little-endian), the table, the bytecode; as `marshal` writes them, which
-only its own Python reads. It lies among Python's other bytecode of the same flags (ADR 29).
+The file: the lengths of table and bytecode (8 bytes each, little-endian), the table, the bytecode, as `marshal` writes
+it, which only its own Python reads. It lies among Python's other bytecode of the same flags (ADR 29). The table is text
+that is searched: as objects it would leave holes in the heap, a quarter of a megabyte, once it is no longer needed.
 """
 
 import marshal
@@ -17,14 +18,16 @@ from types import ModuleType
 # No `Final`, no `Mapping`: to load them from here would be to load them the slow way.
 NAME = f"start.{sys.implementation.cache_tag}.opt-{sys.flags.optimize}"
 _LENGTH_BYTES = 8
-# Of a module: path of its source, whether it is a package, time (ns) and size of the source, place and size of code.
-_Entry = tuple[str, bool, int, int, int, int]
+# Of a module: name, path of its source, 1 of a package, time (ns) and size of the source, place and size of its code.
+# A module is a line; a field ends where no path does.
+_END = b"\0"
+_NEXT = b"\n"
 
 
 class StartArchive:
     """The modules of a file; a finder and a loader of Python's."""
 
-    def __init__(self, file: int, table: dict[str, _Entry], begin: int) -> None:
+    def __init__(self, file: int, table: bytes, begin: int) -> None:
         """Take over an open file, its table, and where its bytecode begins."""
         self._file = file
         self._table = table
@@ -32,19 +35,25 @@ class StartArchive:
 
     def find_spec(self, name: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
         """Find a module whose source is still that of the bytecode; see `importlib.abc.MetaPathFinder`."""
-        entry = self._table.get(name)
-        if entry is None:
+        key = _NEXT + name.encode() + _END
+        # Another thread may close this meanwhile.
+        table = self._table
+        at = table.find(key)
+        if at < 0:
             return None
-        source, is_package, time_ns, size_bytes, place, code_bytes = entry
+        at += len(key)
+        entry = table[at : table.index(_NEXT, at)].split(_END)
+        source = os.fsdecode(entry[0])
+        is_package, time_ns, size_bytes, place, code_bytes = map(int, entry[1:])
         try:
             now = os.stat(source)  # noqa: PTH116 - pathlib is one of the modules
         except OSError:
             return None
         if (now.st_mtime_ns, now.st_size) != (time_ns, size_bytes):
             return None
-        spec = ModuleSpec(name, self, origin=source, is_package=is_package)  # type: ignore[arg-type]
+        spec = ModuleSpec(name, self, origin=source, is_package=bool(is_package))  # type: ignore[arg-type]
         spec.has_location = True
-        # Not looked up again: another thread may have this closed meanwhile.
+        # Not looked up again, for the same reason.
         spec.loader_state = (place, code_bytes)
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations.append(source.rpartition("/")[0])
@@ -63,7 +72,7 @@ class StartArchive:
     def close(self) -> None:
         """Find nothing from now on; the file stays open for a module that was found and is not run yet."""
         sys.meta_path.remove(self)
-        self._table = {}
+        self._table = b""
 
 
 def open_archive(folder: str | None) -> StartArchive | None:
@@ -88,13 +97,14 @@ def open_archive(folder: str | None) -> StartArchive | None:
 
 def _whole_archive(file: int) -> StartArchive | None:
     try:
-        length = int.from_bytes(os.pread(file, _LENGTH_BYTES, 0), "little")
-        table = marshal.loads(os.pread(file, length, _LENGTH_BYTES))  # noqa: S302 - as above
-        begin = _LENGTH_BYTES + length
-        is_whole = os.fstat(file).st_size == begin + sum(entry[-1] for entry in table.values())
-    except (OSError, EOFError, AttributeError, TypeError, ValueError, OverflowError, MemoryError):
+        lengths = os.pread(file, 2 * _LENGTH_BYTES, 0)
+        table_bytes = int.from_bytes(lengths[:_LENGTH_BYTES], "little")
+        begin = len(lengths) + table_bytes
+        if not lengths or os.fstat(file).st_size != begin + int.from_bytes(lengths[_LENGTH_BYTES:], "little"):
+            return None
+        return StartArchive(file, os.pread(file, table_bytes, len(lengths)), begin)
+    except OSError:
         return None
-    return StartArchive(file, table, begin) if is_whole else None
 
 
 def close_archives() -> None:
@@ -106,7 +116,7 @@ def close_archives() -> None:
 
 def archive_bytes(modules: dict[str, ModuleType]) -> bytes:
     """Return the file for the modules among these that Python loaded from sources, under the flags of now."""
-    table: dict[str, _Entry] = {}
+    table = [b""]
     codes: list[bytes] = []
     place = 0
     for name, module in tuple(modules.items()):
@@ -117,8 +127,9 @@ def archive_bytes(modules: dict[str, ModuleType]) -> bytes:
         code = marshal.dumps(spec.loader.get_code(name))
         state = os.stat(spec.origin)  # noqa: PTH116 - as above
         is_package = spec.submodule_search_locations is not None
-        table[name] = (spec.origin, is_package, state.st_mtime_ns, state.st_size, place, len(code))
+        numbers = (int(is_package), state.st_mtime_ns, state.st_size, place, len(code))
+        table.append(_END.join((name.encode(), os.fsencode(spec.origin), *(b"%d" % each for each in numbers))))
         codes.append(code)
         place += len(code)
-    told = marshal.dumps(table)
-    return b"".join((len(told).to_bytes(_LENGTH_BYTES, "little"), told, *codes))
+    told = _NEXT.join((*table, b""))
+    return b"".join((*(n.to_bytes(_LENGTH_BYTES, "little") for n in (len(told), place)), told, *codes))
