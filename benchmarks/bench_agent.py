@@ -28,6 +28,14 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from benchmarks.agent_footprint import (  # noqa: F401 - run here, so that their figures are of this area
+    bench_agent_with_onnx_runtime_over_a_bare_process,
+    bench_agent_with_the_native_runtime,
+    bench_installed_size_by_package,
+    bench_what_an_update_leaves_in_memory,
+    tls_broker,
+)
+from benchmarks.agent_start import bench_start_to_first_score  # noqa: F401 - as above
 from benchmarks.small_bundles import SEED, SmallBundle, make_bundle
 from benchmarks.timing import alternate
 from broker.messages import Status
