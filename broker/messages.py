@@ -198,7 +198,7 @@ class Sample(Wire, frozen=True):
         prediction: index of the label (classification) or the value (regression).
         confidence: probability of the predicted label; 0 for regression.
         agrees: whether the second model gave the same label, or a value in the same output bin.
-        reason: ``background`` (reservoir), ``uncertain`` or ``asked``.
+        reason: ``background`` (reservoir), ``uncertain``, ``novel`` or ``asked``.
         ask_id: the ask that this row answers, if any.
     """
 
@@ -346,8 +346,9 @@ class AskLabels(Wire, frozen=True, tag="ask_labels"):
         ask_id: chosen by who asks; each sample that answers carries it.
         rows: how many, 1 to 1,024.
         max_bytes: of all samples that answer, 1 to 1,048,576.
-        uncertain_share: share of them that is chosen for being the least certain; the others are chosen at random. Rows
-            to judge a model by must all be chosen at random; rows to learn from need not.
+        uncertain_share: share of them that is chosen for what they are, in equal parts the least certain and the least
+            like the rows of training; the others are chosen at random. Rows to judge a model by must all be chosen at
+            random; rows to learn from need not.
     """
 
     ask_id: ShortText

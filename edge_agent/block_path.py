@@ -4,6 +4,7 @@ Whatever a row of it brings about is the row's: the others keep their answers. `
 gives the same answers and the same counts.
 """
 
+from array import array
 from collections.abc import Sequence
 
 from edge_agent.bundle import Manifest
@@ -11,6 +12,7 @@ from edge_agent.scoring.row_block import BlockScorer
 from edge_agent.sensing.answer_lines import AnswerLines
 from edge_agent.sensing.source import SourceRow
 from edge_agent.tally import COUNTING, RUNTIME, Outlets, Tally
+from edge_agent.telemetry.novelty import Novelty
 from edge_agent.telemetry.sampler import Candidate
 
 
@@ -26,6 +28,7 @@ class BlockPath:
         self._block = block
         self._tally = tally
         self._outlets = outlets
+        self._novelty = Novelty(manifest.references)
         self._lines = AnswerLines(manifest, outlets.prediction_prefix, outlets.abstain_below)
 
     def score(self, rows: list[SourceRow]) -> bool:
@@ -65,7 +68,12 @@ class BlockPath:
             return Candidate(prediction_id, at_utc_s, answers.packed(place), answer[1], answer[2], answer[3] == 1)
 
         try:
-            self._outlets.sampler.offer_many(len(places), candidate, lambda index: answers.answer(places[index])[5])
+            self._outlets.sampler.offer_many(
+                len(places),
+                candidate,
+                lambda index: answers.answer(places[index])[5],
+                lambda index: self._novelty.of(array("d", answers.packed(places[index]))),
+            )
         except Exception as error:  # noqa: BLE001 - as in `Turn`
             self._fail("sampling a block of rows", error)
 

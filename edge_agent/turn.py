@@ -15,6 +15,7 @@ from edge_agent.scoring.row_block import CAPACITY
 from edge_agent.scoring.scorer import Prediction
 from edge_agent.sensing.source import SourceRow
 from edge_agent.tally import COUNTING, RUNTIME, Outlets, Tally
+from edge_agent.telemetry.novelty import Novelty
 from edge_agent.telemetry.window import WindowBuilder
 from edge_agent.update.engine import Engine
 
@@ -49,6 +50,7 @@ class Turn:
         counts = block.block if block is not None else None
         self.window = WindowBuilder(manifest, engine.content.variant, 0.0, counts, engine.layout)
         self.tally = Tally(engine, self.window, outlets.sink)
+        self._novelty = Novelty(manifest.references)
         self._outlets = outlets
         self._sampler, self._bundle = outlets.sampler, engine.content.bundle
         self._path = BlockPath(manifest, block, self.tally, outlets) if block is not None else None
@@ -130,7 +132,7 @@ class Turn:
             self.window.count(number, engine.scorer.row, prediction, latency_us)
             at_utc_s = outlets.clock.utc_s()
             prediction_id = outlets.prediction_prefix + str(number)
-            outlets.sampler.offer(prediction_id, at_utc_s, engine.scorer.row, prediction)
+            outlets.sampler.offer(prediction_id, at_utc_s, engine.scorer.row, prediction, self._novelty.of)
             outlets.sink.write(prediction_id, number, at_utc_s, engine.content.bundle, prediction)
             meter = engine.meter
             if meter is not None:

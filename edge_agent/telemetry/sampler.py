@@ -1,8 +1,9 @@
 """Chooses the scored rows that are worth a label, within a share of all rows that is never exceeded.
 
 Two reasons to choose: a few rows of every window at random (the *background*, that tells how good the model is), and
-the rows that a monitor asked for: a share of them, as it said, the least certain, the others at random. A row is
-offered once and kept only while it may still be chosen; what is chosen leaves together with the window of its rows.
+the rows that a monitor asked for: a share of them, as it said, for what they are, in equal parts the least certain and
+the least like the rows of training, the others at random. A row is offered once and kept only while it may still be
+chosen; what is chosen leaves together with the window of its rows.
 
 The share counts rows over the whole life of the sampler's state: rows not used in quiet windows may be used when a
 monitor asks. The state, small, is kept in the spool, in the transaction of the window (`Sampler.state`).
@@ -12,7 +13,8 @@ import heapq
 import itertools
 import random
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -24,6 +26,7 @@ from edge_agent.scoring.scorer import Prediction
 
 BACKGROUND: Final = "background"
 UNCERTAIN: Final = "uncertain"
+NOVEL: Final = "novel"
 ASKED: Final = "asked"
 # The spool's note of what a sampler must not forget.
 SAMPLER_NOTE: Final = "sampler"
@@ -140,6 +143,34 @@ class Reservoir(Generic[_ItemT]):
         return self._rng.sample(self.items, len(self.items))
 
 
+class Highest:
+    """The rows of the highest marks offered, so many and no more; of equal marks the earlier ones."""
+
+    __slots__ = ("_ties", "capacity", "items")
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        # A heap: the lowest mark first, and of equal marks the latest.
+        self.items: list[tuple[float, int, Candidate]] = []
+        self._ties = itertools.count(0, -1)
+
+    def takes(self, mark: float) -> bool:
+        """Tell whether a row of this mark would be kept, so that another need not even be built."""
+        return self.capacity > 0 and (len(self.items) < self.capacity or mark > self.items[0][0])
+
+    def put(self, mark: float, candidate: Candidate) -> None:
+        """Keep a row that `takes` said yes to."""
+        entry = (mark, next(self._ties), candidate)
+        if len(self.items) < self.capacity:
+            heapq.heappush(self.items, entry)
+        else:
+            heapq.heapreplace(self.items, entry)
+
+    def ordered(self) -> list[Candidate]:
+        """Return the rows, the highest mark first."""
+        return [candidate for _, _, candidate in sorted(self.items, key=itemgetter(0, 1), reverse=True)]
+
+
 class Sampler:
     """Chooses rows, window by window; used by the scoring thread, except `ask`'s caller, who must use the same one."""
 
@@ -158,22 +189,45 @@ class Sampler:
         self._uniform: Reservoir[Candidate] = Reservoir(background_rows, rng)
         self._start_collecting()
 
-    def offer(self, prediction_id: str, scored_utc_s: float, row: EncodedRow, prediction: Prediction) -> None:
-        """Offer one scored row; it is copied only if it may be chosen."""
+    def offer(
+        self,
+        prediction_id: str,
+        scored_utc_s: float,
+        row: EncodedRow,
+        prediction: Prediction,
+        novelty_of: Callable[[Sequence[float]], float] | None = None,
+    ) -> None:
+        """Offer one scored row; it is copied only if it may be chosen.
+
+        Args:
+            prediction_id: unique in the fleet.
+            scored_utc_s: UTC seconds.
+            row: as the model got it.
+            prediction: its answer.
+            novelty_of: tells how unlike the rows of training one is; None: nobody knows, and none is chosen for it.
+        """
 
         def candidate(_place: int) -> Candidate:
             value, confidence = prediction.value, prediction.confidence
             return Candidate(prediction_id, scored_utc_s, tuple(row.values), value, confidence, prediction.agrees)
 
-        self.offer_many(1, candidate, lambda _place: prediction.uncertainty)
+        novelty = None if novelty_of is None else lambda _place: novelty_of(row.values)
+        self.offer_many(1, candidate, lambda _place: prediction.uncertainty, novelty)
 
-    def offer_many(self, n: int, candidate: Callable[[int], Candidate], uncertainty: Callable[[int], float]) -> None:
+    def offer_many(
+        self,
+        n: int,
+        candidate: Callable[[int], Candidate],
+        uncertainty: Callable[[int], float],
+        novelty: Callable[[int], float] | None = None,
+    ) -> None:
         """Offer ``n`` scored rows in their order, each as `offer` does; only those that may be chosen are written down.
 
         Args:
             n: how many.
             candidate: writes a row down, by its place in 0 … n - 1.
             uncertainty: `Prediction.uncertainty` of a row.
+            novelty: how unlike the rows of training a row is; None: none is chosen for that.
         """
         self._rows += n
         kept = self._uniform.places(n)
@@ -181,24 +235,30 @@ class Sampler:
             self._uniform.put(place, candidate(kept[place]))
         if self._asks:
             for index in range(n):
-                self._offer_asked(index, uncertainty(index), candidate)
+                self._offer_asked(index, candidate, uncertainty, novelty)
 
-    def _offer_asked(self, index: int, uncertainty: float, candidate: Callable[[int], Candidate]) -> None:
+    def _offer_asked(
+        self,
+        index: int,
+        candidate: Callable[[int], Candidate],
+        uncertainty: Callable[[int], float],
+        novelty: Callable[[int], float] | None,
+    ) -> None:
         place = self._asked.place()
-        is_uncertain = self._n_least_sure > 0 and (
-            len(self._least_sure) < self._n_least_sure or uncertainty > self._least_sure[0][0]
-        )
-        if place is None and not is_uncertain:
+        unsure, unlike = self._least_sure, self._least_like
+        unsure_by = uncertainty(index) if unsure.capacity else 0.0
+        unlike_by = novelty(index) if novelty is not None and unlike.capacity else None
+        is_unsure = unsure.takes(unsure_by)
+        is_unlike = unlike_by is not None and unlike.takes(unlike_by)
+        if place is None and not is_unsure and not is_unlike:
             return
         chosen = candidate(index)
         if place is not None:
             self._asked.put(place, chosen)
-        if is_uncertain:
-            entry = (uncertainty, next(self._ties), chosen)
-            if len(self._least_sure) < self._n_least_sure:
-                heapq.heappush(self._least_sure, entry)
-            else:
-                heapq.heapreplace(self._least_sure, entry)
+        if is_unsure:
+            unsure.put(unsure_by, chosen)
+        if unlike_by is not None and is_unlike:
+            unlike.put(unlike_by, chosen)
 
     def ask(self, order: AskLabels) -> str:
         """Take an order for rows scored from now on; return why it is refused, or an empty text.
@@ -248,24 +308,25 @@ class Sampler:
         return Chosen(bundle, background, asked, scored, self._taken, tuple(self._asks))
 
     def _answer(self, allowed: int, taken: set[str]) -> list[Sample]:
-        """Choose rows for the oldest ask: its share of the least certain, the others at random, each row once."""
+        """Choose rows for the oldest ask: its share for what they are, the others at random, each row once."""
         if not self._asks:
             return []
         ask = self._asks[0]
         wanted = min(ask.rows, allowed)
-        n_uncertain = round(wanted * ask.uncertain_share)
-        ordered = sorted(self._least_sure, key=lambda entry: (-entry[0], entry[1]))
-        uncertain = [c for _, _, c in ordered if c.prediction_id not in taken][:n_uncertain]
-        taken |= {candidate.prediction_id for candidate in uncertain}
-        at_random = [c for c in self._asked.shuffled() if c.prediction_id not in taken][: wanted - len(uncertain)]
-        # In turn, so that a budget of bytes that ends early cuts both kinds.
-        pairs = itertools.zip_longest(
+        n_chosen = round(wanted * ask.uncertain_share)
+        n_novel = min(n_chosen // 2, len(self._least_like.items))
+        uncertain = _first(self._least_sure.ordered(), n_chosen - n_novel, taken)
+        novel = _first(self._least_like.ordered(), n_novel, taken)
+        at_random = _first(self._asked.shuffled(), wanted - len(uncertain) - len(novel), taken)
+        # In turn, so that a budget of bytes that ends early cuts all kinds.
+        turns = itertools.zip_longest(
             (_sample(candidate, UNCERTAIN, ask.ask_id) for candidate in uncertain),
             (_sample(candidate, ASKED, ask.ask_id) for candidate in at_random),
+            (_sample(candidate, NOVEL, ask.ask_id) for candidate in novel),
         )
         answer: list[Sample] = []
         bytes_left = ask.bytes_left
-        for sample in (sample for pair in pairs for sample in pair if sample is not None):
+        for sample in (sample for turn in turns for sample in turn if sample is not None):
             size_bytes = len(_ENCODER.encode(sample))
             if size_bytes > bytes_left:
                 # No further row fits: what was asked is answered as far as its bytes allow.
@@ -278,13 +339,19 @@ class Sampler:
         return answer
 
     def _start_collecting(self) -> None:
-        """Start to collect for the oldest ask; with room for rows that the background, or the other kind, will take."""
+        """Start to collect for the oldest ask; with room for rows that the background, or another kind, will take."""
         owed = self._asks[0].rows if self._asks else 0
-        least_sure = round(owed * self._asks[0].uncertain_share) if owed else 0
-        self._n_least_sure = least_sure + self._background_rows if least_sure else 0
-        self._least_sure: list[tuple[float, int, Candidate]] = []
-        self._ties = itertools.count()
+        chosen = round(owed * self._asks[0].uncertain_share) if owed else 0
+        room = chosen + self._background_rows if chosen else 0
+        self._least_sure, self._least_like = Highest(room), Highest(room)
         self._asked: Reservoir[Candidate] = Reservoir(owed + (self._background_rows if owed else 0), self._rng)
+
+
+def _first(candidates: Sequence[Candidate], n: int, taken: set[str]) -> list[Candidate]:
+    """Return the first n that are not taken, and take them."""
+    found = [candidate for candidate in candidates if candidate.prediction_id not in taken][:n]
+    taken |= {candidate.prediction_id for candidate in found}
+    return found
 
 
 def _choose(n: int, k: int, rng: random.Random) -> list[int]:

@@ -35,8 +35,8 @@ from trainer.project import LoadedProject, Project
 
 logger = logging.getLogger(__name__)
 
-# Reasons of ``Sample.reason`` for which a row was chosen by what the model answered.
-CHOSEN_REASONS = frozenset({"uncertain"})
+# Reasons of ``Sample.reason`` for which a row was chosen for what it is, and not at random.
+CHOSEN_REASONS = frozenset({"uncertain", "novel"})
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 

@@ -480,6 +480,17 @@ def test_asked_rows_leave_with_their_window_and_the_ask_is_durable_before_it_is_
     assert sum(row.ask_id == "ask" for row in rows) == 3
 
 
+def test_an_ask_is_answered_by_the_row_that_is_least_like_training_too():
+    rare = ("1.0", "6.0")
+    bench = Bench([GOOD] * 4 + [rare] + [GOOD] * 5, engine())
+    bench.loop.ask("c1", AskLabels("ask", 4, uncertain_share=1.0))
+    bench.loop.run()
+    rows = list(itertools.chain(*(s.rows for c in bench.windows() for s in c.samples)))
+    novel = [row.features for row in rows if row.reason == "novel"]
+    assert len(novel) == 2
+    assert novel[0] == (1.0, 6.0)
+
+
 def test_a_row_scored_on_demand_is_not_counted():
     bench = Bench([], engine())
     bench.loop.ask("c", ScoreRow((1.0, 2.0)))

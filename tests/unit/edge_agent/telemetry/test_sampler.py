@@ -276,3 +276,53 @@ def test_the_state_that_goes_with_a_window_is_that_of_its_end():
     offer_block(sampler, range(10, 20))
     sampler.end_window(RAIN)
     assert chosen.state() == expected != sampler.state()
+
+
+def offer_known(sampler: Sampler, n: int) -> None:
+    """Offer rows of which row n is the less sure and the more novel the nearer it is to the one end and the other."""
+    for number in range(n):
+        sampler.offer(
+            f"d.{number}", 1.7e9, encoded(float(number), 2.0), prediction_of(1.0, number / n), lambda row: row[0]
+        )
+
+
+def test_rows_chosen_for_what_they_are_are_the_least_certain_and_the_most_novel_and_the_rest_is_at_random():
+    sampler = sampler_of(background=2, share=0.5)
+    sampler.ask(AskLabels("ask-1", 20, uncertain_share=0.5))
+    offer_known(sampler, 100)
+    samples = close(sampler)
+    by_reason = {
+        reason: numbers_of([s for s in samples if s.reason == reason])
+        for reason in ("background", "uncertain", "novel", "asked")
+    }
+    left = [n for n in range(100) if n not in by_reason["background"]]
+    assert by_reason["uncertain"] == set(left[:5])
+    assert by_reason["novel"] == set(left[-5:])
+    assert len(by_reason["asked"]) == 10
+    assert len(numbers_of(samples)) == 22
+
+
+def test_a_row_that_is_unsure_and_novel_is_sent_once():
+    sampler = sampler_of(background=0, share=1.0)
+    sampler.ask(AskLabels("a", 8, uncertain_share=1.0))
+    for number in range(50):
+        sure = number / 50
+        sampler.offer(f"d.{number}", 1.7e9, encoded(1.0 - sure, 2.0), prediction_of(1.0, sure), lambda row: row[0])
+    samples = close(sampler)
+    assert numbers_of([s for s in samples if s.reason == "uncertain"]) == set(range(4))
+    assert numbers_of([s for s in samples if s.reason == "novel"]) == set(range(4, 8))
+    assert len(samples) == 8
+
+
+def test_nobody_is_asked_how_novel_a_row_is_unless_rows_are_to_be_chosen_for_it():
+    sampler = sampler_of(background=2, share=1.0)
+    sampler.ask(AskLabels("at random", 4))
+    looked: list[int] = []
+    sampler.offer_many(
+        30,
+        lambda index: Candidate(f"d.{index}", 1.7e9, (1.0,), 1.0, 0.5, agrees=True),
+        lambda _index: 0.5,
+        lambda index: looked.append(index) or 1.0,  # type: ignore[func-returns-value]
+    )
+    assert not looked
+    assert len(close(sampler)) == 6

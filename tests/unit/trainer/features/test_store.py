@@ -217,10 +217,11 @@ def test_a_run_as_of_a_moment_sees_the_same_whatever_was_pushed_since(tmp_path: 
     assert extract(loaded, 12.0).fingerprint != before.fingerprint
 
 
-def test_rows_chosen_by_what_the_model_answered_are_marked(tmp_path: Path) -> None:
+def test_rows_chosen_for_what_they_are_are_marked(tmp_path: Path) -> None:
     loaded = write_project(tmp_path)
-    push_labelled(loaded, [row("a", reason="background"), row("b", reason="uncertain"), row("c", reason="asked")])
-    assert extract(loaded, NOW).is_chosen.tolist() == [False] * 3 + [False, True, False]
+    reasons = {"a": "background", "b": "uncertain", "c": "asked", "d": "novel"}
+    push_labelled(loaded, [row(name, reason=reason) for name, reason in reasons.items()])
+    assert extract(loaded, NOW).is_chosen.tolist() == [False] * 3 + [False, True, False, True]
 
 
 # --- the fleet's rows: once each --------------------------------------------------------------------------------------
