@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from broker.servers.firewall import LINK_BURST_MBYTES, LINK_MBYTES_PER_S, render_firewall
+from broker.servers.firewall import LINK_BURST_KBYTES, LINK_MBYTES_PER_S, render_firewall
 from broker.servers.mosquitto_server import MAX_QUEUED
 from trainer.monitoring.rates import RateLimit
 
@@ -15,7 +15,7 @@ PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 def test_a_link_may_send_what_a_monitor_takes_of_a_device_and_no_burst_that_overflows_the_monitors_queue():
     assert RateLimit().bytes_per_s < LINK_MBYTES_PER_S * 1_000_000
     smallest_message_bytes = 40
-    assert LINK_BURST_MBYTES * 1_000_000 / smallest_message_bytes <= MAX_QUEUED
+    assert LINK_BURST_KBYTES * 1000 / smallest_message_bytes <= MAX_QUEUED
 
 
 def test_nft_takes_the_rule_twice_and_has_it_once(tmp_path):
