@@ -9,8 +9,8 @@ from typing import Final
 FIREWALL_NAME: Final = "fieldloop.nft"
 # Twice what a monitor takes of one device; what a device has kept for a month is through in seconds.
 LINK_MBYTES_PER_S: Final = 2
-# What comes at full speed before the limit: read in hundredths of a second, and fewer messages than Mosquitto queues for
-# a monitor. With 2 MB others waited for a third of a second.
+# What comes at full speed before the limit: read in hundredths of a second, and fewer messages than Mosquitto queues
+# for a monitor. With 2 MB others waited for a third of a second.
 LINK_BURST_KBYTES: Final = 512
 
 _FORGOTTEN_S: Final = 60

@@ -170,7 +170,7 @@ class Loop:
         self._ensure_asked(story, seen.manifest)
 
     def _ensure_asked(self, story: Story, manifest: Manifest) -> None:
-        # Devices choose half of the rows for being uncertain, and only those at random can confirm.
+        # All at random, as only such rows can confirm; twice what the test needs, for not every row gets its label.
         rows = 2 * self._monitoring.ask_labels
         self._asking.ensure(story.ask_id, rows, self._online(manifest.ref), manifest)
 
