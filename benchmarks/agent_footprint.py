@@ -3,8 +3,9 @@
 The method is that of AWS's report on its lite nucleus: PSS of ``smaps_rollup``, the median of samples, one each 10 s
 for 10 minutes with ``FIELDLOOP_BENCH_FOOTPRINT=long``; the short form takes twenty, one a second. The agent scores ten
 rows a second, with its spool and telemetry, on a link with TLS 1.3 and its own certificate to a Mosquitto, and under
-the variables that its service's unit sets. PSS counts libraries that other processes hold in part: take it on a quiet
-machine.
+the variables and flags that its service's unit sets. With the native runtime it is run by the Python of the unit,
+Debian's: of another one this very process would hold a half, 2.6 MB. PSS counts libraries that other processes hold in
+part: take it on a quiet machine.
 """
 
 import importlib.metadata
@@ -18,7 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 
 from benchmarks.footprint import (
+    Interpreter,
     install_bundle,
+    interpreter_of_the_unit,
     make_bytecode,
     median_pss_bytes,
     process,
@@ -73,13 +76,13 @@ def tls_broker(tmp_path: Path) -> Iterator[TlsBroker]:
         yield running
 
 
-def _agent_mb(bundle: SmallBundle, folder: Path, broker: TlsBroker) -> float:
+def _agent_mb(bundle: SmallBundle, folder: Path, broker: TlsBroker, interpreter: Interpreter | None = None) -> float:
     install_bundle(bundle, folder / "state")
     settings = write_settings(folder, bundle, broker.endpoint, tls=broker)
     flags = unit_flags(folder / "bytecode")
-    make_bytecode(flags)
+    make_bytecode(flags, interpreter)
     command = [*flags, "-m", "edge_agent", "run", "--settings", str(settings)]
-    with process(command, folder, unit_environment()) as pid:
+    with process(command, folder, unit_environment(), interpreter) as pid:
         wait_for_lines(folder / "answers.jsonl", _FIRST_LINES)
         return median_pss_bytes(pid, samples=SAMPLES, pause_s=PAUSE_S) / _MB
 
@@ -95,7 +98,7 @@ def bench_agent_with_the_native_runtime(tmp_path, tls_broker, record_ratio) -> N
     bundle = make_bundle("breast_cancer", "forest", "native", tmp_path / "bundle")
     record_ratio(
         "PSS of the agent, native forest, 10 rows/s, TLS with client certificate / 20 MB",
-        ours=_agent_mb(bundle, tmp_path, tls_broker),
+        ours=_agent_mb(bundle, tmp_path, tls_broker, interpreter_of_the_unit(tmp_path)),
         peer=REACH_NATIVE_MB,
         reach=1.0,
         unit="MB",

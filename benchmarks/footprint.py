@@ -10,8 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 import edge_agent.service
 from benchmarks.small_bundles import SmallBundle
@@ -24,6 +27,7 @@ from edge_agent.update.slots import SlotStore, empty_slot
 from tests.tls_broker import TlsBroker
 
 ROWS_PER_SECOND: Final = 10
+REPOSITORY: Final = Path(edge_agent.service.__file__).parents[2]
 UNIT: Final = Path(edge_agent.service.__file__).parent / "fieldloop-agent.service"
 _ENVIRONMENT: Final = "Environment="
 FILE_SINK: Final = 'kind = "json_lines"\npath = "answers.jsonl"\n'
@@ -43,23 +47,55 @@ def unit_environment() -> dict[str, str]:
 
 def unit_flags(bytecode: Path) -> list[str]:
     """Return the interpreter's flags of the service's unit, but for its isolation, with bytecode in another folder."""
-    lines = UNIT.read_text(encoding="utf-8").splitlines()
-    line = next(line for line in lines if line.startswith(_START))
-    flags = shlex.split(line.removeprefix(_START))
-    flags = flags[1 : flags.index(_PROGRAM)]
+    command = _unit_command()
+    flags = command[1 : command.index(_PROGRAM)]
     flags.remove("-I")
     prefix = next(flag for flag in flags if flag.startswith(_BYTECODE))
     return ["-P", *(f"{_BYTECODE}{bytecode}" if flag == prefix else flag for flag in flags)]
 
 
-def make_bytecode(flags: Sequence[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that runs this checkout's agent.
+
+    Attributes:
+        program: its path.
+        environment: where it finds us and msgspec.
+    """
+
+    program: str = sys.executable
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def interpreter_of_the_unit(folder: Path) -> Interpreter:
+    """Return Debian's Python, as the service has it, which shares nothing with this process; else the present one.
+
+    Args:
+        folder: takes a link to msgspec, which has to be built for the same version.
+    """
+    program = _unit_command()[0]
+    told = "import sys; print(sys.version_info[:2])"
+    try:
+        version = subprocess.run([program, "-c", told], check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return Interpreter()
+    if version != str(sys.version_info[:2]) or Path(program).resolve() == Path(sys.executable).resolve():
+        return Interpreter()
+    package = Path(msgspec.__file__).parent
+    (folder / package.name).symlink_to(package)
+    return Interpreter(program, {"PYTHONPATH": os.pathsep.join((str(folder), str(REPOSITORY)))})
+
+
+def make_bytecode(flags: Sequence[str], interpreter: Interpreter | None = None) -> None:
     """Leave the bytecode that the package makes on a device.
 
     Args:
         flags: as `unit_flags` gives them.
+        interpreter: whose; by default this one's.
     """
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}
-    subprocess.run([sys.executable, *flags, "-m", "edge_agent.service.bytecode"], check=True, env=environment)
+    python = interpreter or Interpreter()
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", **python.environment}
+    subprocess.run([python.program, *flags, "-m", "edge_agent.service.bytecode"], check=True, env=environment)
 
 
 def install_bundle(bundle: SmallBundle, state: Path) -> None:
@@ -115,12 +151,14 @@ rows_per_second = {ROWS_PER_SECOND}
 
 
 @contextlib.contextmanager
-def process(arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Iterator[int]:
-    """Run a Python process of this environment while the context lasts; give its id."""
+def process(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], interpreter: Interpreter | None = None
+) -> Iterator[int]:
+    """Run a Python process, by default of this environment, while the context lasts; give its id."""
+    python = interpreter or Interpreter()
+    variables = {**os.environ, **python.environment, **environment}
     with (folder / "process.log").open("ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, *arguments], cwd=folder, stdout=log, stderr=log, env=os.environ | environment
-        )
+        child = subprocess.Popen([python.program, *arguments], cwd=folder, stdout=log, stderr=log, env=variables)
         try:
             yield child.pid
             if child.poll() is not None:
@@ -156,3 +194,9 @@ def median_pss_bytes(pid: int, *, samples: int, pause_s: float) -> float:
         time.sleep(pause_s)
         taken.append(pss_bytes(pid))
     return statistics.median(taken)
+
+
+def _unit_command() -> list[str]:
+    lines = UNIT.read_text(encoding="utf-8").splitlines()
+    line = next(line for line in lines if line.startswith(_START))
+    return shlex.split(line.removeprefix(_START))
