@@ -8,7 +8,7 @@ VENV_TFLITE ?= .venv-tflite
 VENV_TRITON ?= .venv-triton
 
 # What touches nothing that is shared runs on every core; what starts servers and measures itself runs after it.
-ALONE := tests/unit tests/properties tests/contracts
+ALONE := tests/unit tests/properties tests/contracts tests/fuzz
 TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .DEFAULT_GOAL := help
