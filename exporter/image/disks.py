@@ -5,6 +5,7 @@ open exclusively, see `target`.
 """
 
 import subprocess
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -146,7 +147,7 @@ def _disk_of(node: dict[str, Any]) -> Disk:
     )
 
 
-def _below(node: dict[str, Any]) -> Any:  # noqa: ANN401 - a generator over lsblk's own tree
+def _below(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for child in node.get("children") or ():
         yield child
         yield from _below(child)
