@@ -1,8 +1,6 @@
 """What reads the wire gives a body or raises WireError, whatever it is given."""
 
 import re
-import subprocess
-import sys
 import tracemalloc
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 from broker.errors import WireError
 from broker.topics import Channel
 from tests.conftest import REPOSITORY
+from tests.fuzz.guided import fuzz_guided
 from tests.fuzz.message_fuzzer import read_message
 
 CORPUS: Final = REPOSITORY / "tests" / "fuzz" / "corpus" / "message"
@@ -26,28 +25,8 @@ UNFOLDED_BYTES: Final = 4 << 20
 @pytest.mark.slow
 @pytest.mark.parametrize("channel", [channel.value for channel in Channel])
 def test_fuzzing_the_messages_of_a_channel_finds_nothing(channel: str, tmp_path: Path) -> None:
-    pytest.importorskip("atheris", reason="no atheris here: it has wheels for Linux on x86-64")
-    (tmp_path / "found").mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "tests.fuzz.message_fuzzer",
-        channel,
-        str(tmp_path / "found"),
-        str(CORPUS),
-        "-seed=1",
-    ]
-    command += [f"-artifact_prefix={tmp_path}/", f"-max_total_time={SECONDS}", "-timeout=10", "-rss_limit_mb=1024"]
-    run = subprocess.run(
-        [*command, "-max_len=8192", "-print_final_stats=1"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=240,
-        check=False,
-    )
+    limits = (f"-max_total_time={SECONDS}", "-timeout=10", "-max_len=8192")
+    run = fuzz_guided("tests.fuzz.message_fuzzer", channel, CORPUS, tmp_path, *limits)
     crashes = {path.name: path.read_bytes()[:2000] for path in tmp_path.glob("*-*")}
     assert run.returncode == 0, f"{run.stdout[-3000:]}\n{crashes}\nmend it, and keep the input in {CORPUS}"
     executed = re.search(r"number_of_executed_units: (\d+)", run.stdout)

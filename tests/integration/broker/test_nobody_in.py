@@ -5,7 +5,6 @@ import ssl
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -20,6 +19,7 @@ from broker.servers.fleet import FleetBroker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, DeviceId, FleetId, Topic, fleet_filter, shard_of
 from tests.fleet_broker import CLOCK, HOST, Credentials, TestFleet, link
+from tests.resident import resident_kib
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -346,7 +346,7 @@ def test_a_huge_topic_reaches_nobody(plant, evil):
 
 @pytest.mark.parametrize("announced", [MAX_PACKET_BYTES + 1, 8 << 20, 268_435_455])
 def test_a_payload_of_up_to_256_mb_is_cut_off_when_it_is_announced(plant, announced):
-    before = resident_kb(plant.broker)
+    before = resident_kib(plant.broker.process.pid)
     with link(plant.broker, plant.good) as good:
         evil = link(plant.broker, plant.evil)
         name = topic_of(EVIL, Channel.EVENTS).encode()
@@ -354,7 +354,7 @@ def test_a_payload_of_up_to_256_mb_is_cut_off_when_it_is_announced(plant, announ
         evil.send_raw(b"\x32" + encode_length(announced) + head)
         assert evil.is_cut_off(10)
         good.ping()
-    assert resident_kb(plant.broker) - before < 4096
+    assert resident_kib(plant.broker.process.pid) - before < 4096
 
 
 @pytest.mark.parametrize(
@@ -387,11 +387,6 @@ def test_more_links_than_are_allowed_are_refused_and_those_that_are_there_go_on(
         for client in held:
             client.ping()
             client.close()
-
-
-def resident_kb(broker: FleetBroker) -> int:
-    status = Path(f"/proc/{broker.process.pid}/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 # --- false shards; what else a device may send, and is a lie: test_contained.py ---------------------------------------

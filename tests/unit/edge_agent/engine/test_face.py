@@ -2,7 +2,6 @@
 
 import array
 import math
-import resource
 import threading
 from collections.abc import Iterator
 
@@ -13,6 +12,7 @@ from edge_agent.engine.face import Engine, EngineModel
 from edge_agent.engine.loading import FaceName, load_engine
 from exporter.native.file import encode_program
 from exporter.programs.program import Linear, ProgramBuilder, Trees
+from tests.resident import resident_kib
 from tests.unit.edge_agent.engine.tables import tree_table, trees
 from tests.unit.exporter.grown_trees import Shape, grow, rows_for
 
@@ -130,10 +130,10 @@ def test_models_may_be_many_and_are_given_back(engine: Engine):
     weights = np.ones((1, 500_000))
     big = encode_program(builder.build(builder.add(Linear(0, weights, np.zeros(500_000)))))
     engine.open(big, 0)
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_kib = resident_kib()
     for _ in range(30):
         assert engine.open(big, 0).memory_bytes > 5_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 60_000
+    assert resident_kib() - before_kib < 60_000
 
 
 def test_a_row_that_runs_code_cannot_pull_the_model_away(model: EngineModel):

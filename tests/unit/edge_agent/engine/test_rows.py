@@ -3,7 +3,6 @@
 import gc
 import math
 import random
-import resource
 import sys
 from array import array
 from typing import Any
@@ -16,6 +15,7 @@ from edge_agent.engine.loading import load_row_engine
 from edge_agent.scoring.second_model import SecondModel
 from edge_agent.sensing.source import SourceRow
 from edge_agent.telemetry.sketches import bucket_of
+from tests.resident import resident_kib
 
 engine = load_row_engine()
 pytestmark = pytest.mark.skipif(engine is None, reason="there is no native engine here")
@@ -299,7 +299,7 @@ def test_buffers_stay_while_the_block_does_and_blocks_leave_nothing_behind():
 
     for _ in range(200):
         use()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_kib()
     for _ in range(20_000):
         use()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 4096
+    assert resident_kib() - before < 4096
