@@ -3,13 +3,14 @@
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import settings
+
+from tests import ports
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -32,7 +33,7 @@ def repository() -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nobody listened on a moment ago."""
-    return _free_port()
+    return ports.free_port()
 
 
 @pytest.fixture
@@ -40,10 +41,7 @@ def free_ports() -> Callable[[int], list[int]]:
     """Give as many different free loopback ports as asked for."""
 
     def take(n: int) -> list[int]:
-        ports: set[int] = set()
-        while len(ports) < n:
-            ports.add(_free_port())
-        return sorted(ports)
+        return sorted(ports.free_port() for _ in range(n))
 
     return take
 
@@ -87,10 +85,3 @@ def mosquitto() -> Path:
     if found is None:
         pytest.skip("no mosquitto here: sudo apt-get install mosquitto")
     return Path(found)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -13,6 +13,7 @@ from broker.messages import Body
 from broker.servers.local import LocalBroker, start_local_broker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Topic
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 Kind = Literal["mosquitto", "amqtt"]
@@ -55,7 +56,7 @@ def kind(request) -> Kind:
 
 @pytest.fixture
 def broker(kind: Kind, tmp_path: Path) -> Iterator[LocalBroker]:
-    started = start_local_broker(tmp_path / "broker", kind=kind)
+    started = start_local_broker(tmp_path / "broker", port=free_port(), kind=kind)
     yield started
     started.stop()
 

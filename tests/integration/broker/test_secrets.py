@@ -13,7 +13,8 @@ from typing import Self
 
 import pytest
 
-from tests.fleet_server import free_port, why_not
+from tests.fleet_server import why_not
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PASSPHRASE = "correct horse battery staple"
