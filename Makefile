@@ -7,9 +7,10 @@ BIN := $(VENV)/bin
 VENV_TFLITE ?= .venv-tflite
 VENV_TRITON ?= .venv-triton
 
-# What touches nothing that is shared runs on every core; what starts servers and measures itself runs after it.
-ALONE := tests/unit tests/properties tests/contracts tests/fuzz
-TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+# The play that has to mend a loss in time has the machine for itself.
+ALONE := tests/e2e/test_drift.py
+# Everything else runs on every core, whole files at a time: what a file or a folder sets up serves all its tests.
+EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test properties check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
@@ -41,7 +42,7 @@ test: packages venv-dev venv-tflite venv-triton
 	    FIELDLOOP_TRITON_PYTHON="$(abspath $(VENV_TRITON))/bin/python"; export FIELDLOOP_TRITON_PYTHON; \
 	fi; \
 	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
-	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest -n auto $(ALONE) && $(BIN)/pytest $(TOGETHER))
+	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest $(EVERYTHING_ELSE) && $(BIN)/pytest $(ALONE))
 
 properties: venv-dev
 	@for run in $$(seq $(or $(RUNS),10)); do \
