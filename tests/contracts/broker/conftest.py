@@ -42,6 +42,8 @@ class Connect(Protocol):
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
         monotonic_s: Callable[[], float] = time.monotonic,
+        spread_s: float = 0.0,
+        rng: random.Random | None = None,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]: ...
 
@@ -74,6 +76,8 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
         monotonic_s: Callable[[], float] = time.monotonic,
+        spread_s: float = 0.0,
+        rng: random.Random | None = None,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]:
         inbox = Inbox()
@@ -84,8 +88,9 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
             on_delivery=on_delivery or inbox.deliveries.append,
             on_link=inbox.links.append,
             will=will,
-            rng=random.Random(1),
+            rng=rng or random.Random(1),
             max_queued=max_queued,
+            spread_s=spread_s,
             monotonic_s=monotonic_s,
         )
         clients.append(client)
