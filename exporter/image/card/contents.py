@@ -43,11 +43,11 @@ class CardFile:
 
 @dataclass(frozen=True, slots=True)
 class CardLink:
-    """A symbolic link on the root partition: an enabled unit, or a masked one.
+    """A symbolic link on the root partition: a unit that starts, one that never does, or a file that lies on `DATA`.
 
     Attributes:
-        path: absolute.
-        target: what it says.
+        path: absolute; what is there already gives way.
+        target: what the link says.
     """
 
     path: PurePosixPath

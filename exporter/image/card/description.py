@@ -1,6 +1,7 @@
 """The description of one card: everything that makes it another board's than the next."""
 
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Literal
 
 from edge_agent.settings import AgentSettings
@@ -9,42 +10,34 @@ Journal = Literal["volatile", "kept"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimToken:
-    """A claim token, with which the board enrols at its first start.
+class Placed:
+    """A file that the agent's settings name.
 
     Attributes:
-        text: as `fieldloop device token` made it.
+        path: where the settings look for it, on the board.
+        is_secret: nobody but the agent may read it.
     """
 
-    text: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A key and its certificate, made beforehand.
-
-    Attributes:
-        key: PEM.
-        certificate: PEM, with those of the authorities between it and the root.
-    """
-
-    key: bytes = field(repr=False)
-    certificate: bytes
+    path: PurePosixPath
+    content: bytes = field(repr=False)
+    is_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Preloaded:
-    """A bundle that scores from the first start on.
+    """A bundle that scores from the first start on; whoever made this has checked its signatures.
 
     Attributes:
         manifest: its bytes.
         variant: name of the one variant that lies on the card.
         data: that variant's file.
+        metadata: name and content of the signed lists that vouch for it: older ones are refused from then on.
     """
 
-    manifest: bytes
+    manifest: bytes = field(repr=False)
     variant: str
     data: bytes = field(repr=False)
+    metadata: tuple[tuple[PurePosixPath, bytes], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +61,8 @@ class StaticAddress:
 
     Attributes:
         address: with the length of its prefix: ``192.0.2.7/24``.
+        gateway: None: the board reaches its own network alone.
+        dns: addresses of name servers.
     """
 
     address: str
@@ -81,9 +76,9 @@ class Network:
 
     Attributes:
         ethernet: None: by DHCP.
-        country: two letters: which channels are allowed. Needed with `wifi`.
+        country: two capital letters, which say what channels are allowed; needed with `wifi`.
         wifi: the first is preferred.
-        time_servers: empty: those of Debian.
+        time_servers: names or addresses; empty: those of Debian.
     """
 
     ethernet: StaticAddress | None = None
@@ -93,34 +88,23 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Ssh:
-    """Who may log in, by key alone; there is no password on a card.
-
-    Attributes:
-        user: is made for it.
-        keys: lines as in ``authorized_keys``, at least one.
-    """
-
-    keys: tuple[str, ...]
-    user: str = "operator"
-
-
-@dataclass(frozen=True, slots=True)
 class System:
     """What all cards of one root partition have in common.
 
     Attributes:
-        ssh_user: who may log in; None: no server for it is installed.
+        ssh_user: who may log in, by key alone; None: no server for it is installed.
+        has_wifi: the firmware and the programs for it are there.
         security_updates: the board installs Debian's by itself.
         journal: ``volatile`` is lost at a restart, ``kept`` lies on the data partition.
-        watchdog_s: a system that hangs for so long is started again by the hardware; 0: never.
+        watchdog_s: a system that hangs for so long is started again by the hardware; 0: never. A Raspberry Pi's
+            counts to 15.
     """
 
     ssh_user: str | None = None
+    has_wifi: bool = True
     security_updates: bool = False
     journal: Journal = "volatile"
     watchdog_s: int = 15
-    has_wifi: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +112,15 @@ class Card:
     """One card.
 
     Attributes:
-        settings: of the agent, with the paths that a board has (`settings_of`).
-        tuf_root: the trusted root of the update repository (``root.json``).
-        ca: certificate of the fleet's root, PEM; None: the broker is not known by a certificate.
-        claim: how the board comes by its identity; None: it needs none.
+        settings: of the agent, as they stand on the card: with the paths of a board (`agent_settings`).
+        placed: the files that these settings name.
         bundle: scores from the first start on; None: the first order brings one.
-        files: name and content of what lies in ``/data/files``, rows to replay for example.
         ssh_keys: lines as in ``authorized_keys``; empty: nobody may log in.
     """
 
     settings: AgentSettings
-    tuf_root: bytes
-    ca: bytes | None = None
-    claim: ClaimToken | Identity | None = None
+    placed: tuple[Placed, ...] = ()
     bundle: Preloaded | None = None
-    files: tuple[tuple[str, bytes], ...] = ()
     network: Network = Network()
     ssh_keys: tuple[str, ...] = ()
     system: System = System()

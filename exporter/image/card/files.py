@@ -1,8 +1,9 @@
-"""Every file of a card, and what the root file system below them must have: the whole of what `exporter.image.build` asks.
+"""Every file of a card, and what the root below them must have: what an image is built from, beside Debian.
 
 The root partition is a function of `Card.system` alone, so that cards that differ in anything else share it.
 """
 
+import hashlib
 from typing import Final
 
 from exporter.image.card.contents import (
@@ -17,7 +18,16 @@ from exporter.image.card.contents import (
 )
 from exporter.image.card.data_files import data_files
 from exporter.image.card.description import Card, System
-from exporter.image.card.root_files import enabled_units, masked_units, root_files, root_packages
+from exporter.image.card.root_files import root_files
+from exporter.image.card.root_system import (
+    ROOT_FOLDERS,
+    ROOT_REMOVED,
+    enabled_units,
+    masked_units,
+    root_commands,
+    root_links,
+    root_packages,
+)
 
 __all__ = [
     "BOOT",
@@ -25,7 +35,10 @@ __all__ = [
     "DATA",
     "DATA_LABEL",
     "DATA_OPTIONS",
+    "MIN_DATA_BYTES",
+    "ROOT_FOLDERS",
     "ROOT_LABEL",
+    "ROOT_REMOVED",
     "Card",
     "CardFile",
     "CardLink",
@@ -36,11 +49,15 @@ __all__ = [
     "enabled_units",
     "kernel_arguments",
     "masked_units",
+    "root_commands",
     "root_packages",
 ]
 
-# How mke2fs must make the data partition, whose first size says nothing of what it grows to.
+# How mke2fs must make the data partition: blocks and inodes for what it grows to, not for what it is at first.
 DATA_OPTIONS: Final = ("-t", "ext4", "-b", "4096", "-i", "65536", "-m", "1", "-L", DATA_LABEL)
+# Beside what lies on it: the agent stops fetching bundles where less than 16 MiB would be left.
+MIN_DATA_BYTES: Final = 64 << 20
+_MACHINE_ID_DIGITS: Final = 32
 
 
 def card_files(card: Card) -> tuple[CardFile, ...]:
@@ -53,13 +70,30 @@ def card_files(card: Card) -> tuple[CardFile, ...]:
 
 
 def card_links(system: System) -> tuple[CardLink, ...]:
-    """Return the links of the root partition: units that start, and units that never do."""
-    return tuple(sorted((*enabled_units(system), *masked_units(system)), key=lambda link: link.path))
+    """Return the links of the root partition: units that start, units that never do, files of the data partition."""
+    return tuple(sorted(root_links(system), key=lambda link: link.path))
 
 
 def kernel_arguments(card: Card) -> tuple[str, ...]:
-    """Return what the kernel is told on every board, beside its consoles."""
-    arguments = [f"root=LABEL={ROOT_LABEL}", "rootfstype=ext4", "ro", "rootwait", "fsck.repair=yes", "panic=10", "quiet"]
-    if card.network.country is not None:
-        arguments.append(f"cfg80211.ieee80211_regdom={card.network.country}")
+    """Return what the kernel is told on every board, beside its consoles; it differs from card to card."""
+    arguments = [
+        f"root=LABEL={ROOT_LABEL}",
+        "rootfstype=ext4",
+        "rootflags=noatime",
+        "ro",
+        "rootwait",
+        # Interfaces are eth0 and wlan0 on every board.
+        "net.ifnames=0",
+        # Nobody is there to be asked.
+        "fsck.repair=yes",
+        "panic=10",
+        "quiet",
+    ]
+    settings = card.settings
+    if "*" not in settings.device:
+        name = f"{settings.fleet}/{settings.device}"
+        machine_id = hashlib.sha256(f"fieldloop machine {name}".encode()).hexdigest()[:_MACHINE_ID_DIGITS]
+        # Names have no dots and no more than 63 characters; what a host's has not is the underscore.
+        hostname = settings.device.replace("_", "-")
+        arguments += [f"systemd.machine_id={machine_id}", f"systemd.hostname={hostname}"]
     return tuple(arguments)
