@@ -24,14 +24,13 @@ _KINDS: Final = frozenset(
 )
 # What `useradd` of Debian takes; accounts and groups that its base or our packages have are taken.
 _USER: Final = re.compile("[a-z][a-z0-9_-]{0,30}")
-_TAKEN: Final = frozenset(
-    """
-    root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc _apt nobody nogroup
-    adm tty disk kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev
-    staff users input sgx kvm render crontab netdev systemd-journal systemd-network systemd-resolve systemd-timesync
-    messagebus sshd _ssh fieldloop
-    """.split()
-)
+_OF_DEBIAN: Final = """
+root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc _apt nobody nogroup
+adm tty disk kmem dialout fax voice cdrom floppy tape sudo audio dip operator src shadow utmp video sasl plugdev
+staff users input sgx kvm render crontab netdev systemd-journal systemd-network systemd-resolve systemd-timesync
+messagebus sshd _ssh fieldloop
+"""
+_TAKEN: Final = frozenset(_OF_DEBIAN.split())
 
 
 def verify_user(name: str) -> None:

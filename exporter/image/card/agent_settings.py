@@ -40,15 +40,21 @@ class _Placing:
     def placed(self) -> tuple[Placed, ...]:
         return tuple(placed for _, placed in self._placed.values())
 
-    def put(self, source: str | None, *, is_secret: bool = False, at: PurePosixPath | None = None) -> str | None:
+    def bring(self, source: str, *, is_secret: bool = False, at: PurePosixPath | None = None) -> str:
         """Take a file along; return where it is on the board."""
-        if source is None or source.startswith("/"):
-            return source
         place = at or (_SECRETS if is_secret else SETTINGS_FOLDER) / _name_of(source)
         other, _ = self._placed.setdefault(place, (source, Placed(place, self._read(source), is_secret)))
         if other != source:
             raise CardError(f"{source} and {other}: two files of one name; rename one of them")
         return str(place)
+
+    def bring_if_ours(
+        self, source: str | None, *, is_secret: bool = False, at: PurePosixPath | None = None
+    ) -> str | None:
+        """The same, unless there is none, or the path is absolute: that is the board's own file."""
+        if source is None or source.startswith("/"):
+            return source
+        return self.bring(source, is_secret=is_secret, at=at)
 
 
 def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSettings, tuple[Placed, ...]]:
@@ -71,8 +77,8 @@ def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSett
     if enrolment is not None:
         enrolment = replace(
             enrolment,
-            ca=placing.put(enrolment.ca) or enrolment.ca,
-            token_file=placing.put(enrolment.token_file, is_secret=True, at=TOKEN),
+            ca=placing.bring(enrolment.ca),
+            token_file=placing.bring_if_ours(enrolment.token_file, is_secret=True, at=TOKEN),
         )
     source = _tls_on_card(settings.source, placing)
     on_card = replace(
@@ -80,16 +86,16 @@ def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSett
         state=str(STATE_FOLDER),
         enrolment=enrolment,
         broker=_tls_on_card(settings.broker, placing),
-        repository=replace(settings.repository, root=placing.put(settings.repository.root) or settings.repository.root),
+        repository=replace(settings.repository, root=placing.bring(settings.repository.root)),
         source=replace(
             source,
-            path=placing.put(source.path) if _is_brought(source) else _written(source.path),
-            password_file=placing.put(source.password_file, is_secret=True),
+            path=placing.bring_if_ours(source.path) if _is_brought(source) else _written(source.path),
+            password_file=placing.bring_if_ours(source.password_file, is_secret=True),
         ),
         sink=replace(
             _tls_on_card(settings.sink, placing),
             path=_written(settings.sink.path),
-            password_file=placing.put(settings.sink.password_file, is_secret=True),
+            password_file=placing.bring_if_ours(settings.sink.password_file, is_secret=True),
         ),
     )
     return on_card, placing.placed
@@ -117,9 +123,9 @@ def _without_defaults(value: msgspec.Struct) -> dict[str, Value]:
 def _tls_on_card(place: PlaceT, placing: _Placing) -> PlaceT:
     return msgspec.structs.replace(
         place,
-        ca=placing.put(place.ca),
-        certificate=placing.put(place.certificate),
-        key=placing.put(place.key, is_secret=True),
+        ca=placing.bring_if_ours(place.ca),
+        certificate=placing.bring_if_ours(place.certificate),
+        key=placing.bring_if_ours(place.key, is_secret=True),
     )
 
 

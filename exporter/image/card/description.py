@@ -101,7 +101,7 @@ class System:
     """
 
     ssh_user: str | None = None
-    has_wifi: bool = True
+    has_wifi: bool = False
     security_updates: bool = False
     journal: Journal = "volatile"
     watchdog_s: int = 15
