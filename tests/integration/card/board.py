@@ -39,9 +39,9 @@ class Board:
         table.write_text("".join(line for line in lines if not line.startswith(_OF_DISKS)))
         self.machine: Machine | None = None
 
-    def start(self, *arguments: str) -> Machine:
-        """Switch it on."""
-        self.machine = Machine(self.root, ("--read-only", f"--bind={self.data}:/data"), arguments)
+    def start(self, machine_id: str) -> Machine:
+        """Switch it on; it is told a machine id, as the kernel makes one up for a root that has none."""
+        self.machine = Machine(self.root, ("--read-only", f"--bind={self.data}:/data", f"--uuid={machine_id}"))
         return self.machine
 
     def stop(self) -> None:
@@ -59,14 +59,14 @@ class Board:
         place.chmod(file.mode)
 
 
-def ssh(machine: Machine, key: Path, user: str, *command: str) -> subprocess.CompletedProcess[str]:
+def ssh(key: Path, user: str, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command on a board by SSH; the board's network is this machine's."""
     options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
     words = ["ssh", "-q", "-i", str(key), *options, "-o", "IdentitiesOnly=yes", f"{user}@127.0.0.1", *command]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
 
-def free_port_22() -> bool:
+def can_log_in() -> bool:
     """Tell whether a board can listen for SSH here, and somebody can come."""
     if shutil.which("ssh") is None:
         return False
