@@ -85,7 +85,9 @@ def test_its_units_say_nothing_that_systemd_does_not_know(machine: Machine):
 def test_who_has_the_key_logs_in_and_may_act_as_root(machine: Machine, made_card: MadeCard, may_log_in: bool):  # noqa: FBT001
     if not may_log_in:
         pytest.skip("port 22 of this machine is taken, or there is no ssh: apt-get install openssh-client")
-    wait_until(lambda: machine.run("systemctl", "is-active", "fieldloop-ssh.socket", check=False).returncode == 0, 30, "")
+    wait_until(
+        lambda: machine.run("systemctl", "is-active", "fieldloop-ssh.socket", check=False).returncode == 0, 30, ""
+    )
     done = ssh(made_card.key, "admin", "sudo", "-u", "fieldloop", "id", "--user", "--name")
     assert done.stdout == "fieldloop\n", done.stderr
     assert ssh(made_card.key, "root", "true").returncode != 0
