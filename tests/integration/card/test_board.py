@@ -114,7 +114,7 @@ def test_its_wireless_settings_are_read_by_wpa_supplicant(machine: Machine):
 
 
 def test_a_later_start_has_the_same_name_and_keys_and_goes_on(machine: Machine, board: Board):
-    wait_until(lambda: (board.data / "ssh/ssh_host_ed25519_key").exists(), 30, "the board has made its own SSH key")
+    wait_until((board.data / "ssh/ssh_host_ed25519_key").exists, 30, "the board has made its own SSH key")
     key = (board.data / "ssh/ssh_host_ed25519_key").read_bytes()
     name = machine.run("fieldloop-agent", "status", "--json").stdout
     machine_id = machine.run("cat", "/etc/machine-id").stdout
