@@ -28,3 +28,9 @@ class FlashError(ExporterError):
         """Keep the place beside the message."""
         super().__init__(message)
         self.offset = offset
+
+
+class CardError(ExporterError):
+    """What is asked for cannot be on a card: mend the file or the option that the message names."""
+
+    exit_code = 18

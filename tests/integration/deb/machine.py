@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,20 +22,20 @@ _BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
-def base_archive(cache: Path) -> Path:
+def base_archive(cache: Path, packages: Sequence[str] = _PACKAGES) -> Path:
     """Return the archive of a small Debian, made once for each list of packages; skips where it cannot be made."""
     if os.geteuid() != 0:
         pytest.skip("installing a package takes root")
     for tool, package in (("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils")):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here: sudo apt-get install {package}")
-    key = hashlib.sha256(" ".join((SUITE, *_PACKAGES)).encode()).hexdigest()[:12]
+    key = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
     archive = cache / f"installed-{SUITE}-{key}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
             made = Path(folder) / "root.tar"
-            command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(_PACKAGES)}"]
+            command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
             command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"]
             command += ['--aptopt=APT::Install-Recommends "false"', SUITE, str(made)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MAKE_S)
@@ -81,8 +82,14 @@ class Root:
 class Machine(Root):
     """The same, booted; its network is the host's."""
 
-    def __init__(self, root: Root) -> None:
-        """Boot it; skips where that cannot be."""
+    def __init__(self, root: Root, options: Sequence[str] = (), arguments: Sequence[str] = ()) -> None:
+        """Boot it; skips where that cannot be.
+
+        Args:
+            root: what is booted.
+            options: further ones of systemd-nspawn.
+            arguments: what a kernel would be told.
+        """
         self.folder = root.folder
         if shutil.which("systemd-nspawn") is None:
             pytest.skip("no systemd-nspawn here: sudo apt-get install systemd-container")
@@ -90,7 +97,7 @@ class Machine(Root):
         name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *_BOOT],
+            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *_BOOT, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
