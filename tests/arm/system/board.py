@@ -1,6 +1,7 @@
 """One emulated board with a card of its own, whose power can be cut, and whose file systems can be looked at."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,16 +9,23 @@ from typing import Final
 
 from edge_agent.clock import SystemClock
 from exporter.image.emulation.boot_files import extract_boot_files
-from exporter.image.emulation.command_line import CONSOLE_LOG, Card, Start
+from exporter.image.emulation.command_line import CONSOLE_LOG, CONSOLE_SOCKET, Card, Start
 from exporter.image.emulation.machines import MACHINES, MachineName
 from exporter.image.emulation.overlay import prepare_overlay
 from exporter.image.emulation.partitions import Partition, load_partitions
-from exporter.image.emulation.process import POWER_DOWN_S, Process, cut_power, end, start_in_background
+from exporter.image.emulation.process import Process, connected, cut_power, start_in_background
+from tests.waiting import wait_until
 
 # Of the partitions of a card.
 ROOT: Final = 2
 DATA: Final = 3
+STOP_S: Final = 200.0
 AGENT_STATE: Final = "/fieldloop"
+# A shell of root's on the console, which systemd opens for whoever can say so to the kernel.
+SHELL: Final[dict[MachineName, str]] = {
+    "virt": "systemd.debug_shell=ttyAMA0",
+    "raspi3b": "systemd.debug_shell=ttyS1",
+}
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _CLOCK: Final = SystemClock()
 
@@ -29,17 +37,18 @@ class Board:
         starts: how often it was started.
     """
 
-    def __init__(self, folder: Path, image: Path, machine: MachineName, more_arguments: str = "") -> None:
+    def __init__(self, folder: Path, image: Path, machine: MachineName) -> None:
         """Put a card of the image into it; it is not started yet."""
         self.folder = folder
         self.machine = MACHINES[machine]
         folder.mkdir(parents=True)
         boot = folder / "boot"
         boot.mkdir()
-        self._files = extract_boot_files(image, self.machine, boot.resolve(), more_arguments)
+        self._files = extract_boot_files(image, self.machine, boot.resolve(), SHELL[machine])
         self._card = prepare_overlay(image, folder).resolve()
         self._process: Process | None = None
         self.starts = 0
+        self._commands = 0
 
     def start(self) -> None:
         """Switch it on."""
@@ -54,17 +63,32 @@ class Board:
         if self._process is not None:
             cut_power(self._process, _CLOCK)
 
-    def press_power_button(self) -> bool:
-        """Ask it to stop; return whether it did by itself."""
-        if self._process is None:
-            return True
-        return end(
-            self._process,
-            self.folder,
-            _CLOCK,
-            has_power_button=self.machine.has_power_button,
-            power_down_s=POWER_DOWN_S,
-        )
+    def stop(self) -> bool:
+        """Have it stop as a system does; return whether it did."""
+        process = self._process
+        assert process is not None
+        self._type("systemctl poweroff")
+        try:
+            wait_until(lambda: not process.is_running, STOP_S, "the board stops")
+        except AssertionError:
+            return False
+        return True
+
+    def run(self, command: str, timeout_s: float = 120.0) -> str:
+        """Run a command as root, and return what it printed."""
+        self._commands += 1
+        mark = f"{self.starts}-{self._commands}"
+        # Typed in two pieces: the console also shows what was typed.
+        self._type(f"echo BE''GIN-{mark}; {command}; echo E''ND-{mark}")
+        pattern = re.compile(rf"BEGIN-{mark}\r?\n(.*)END-{mark}", re.DOTALL)
+        wait_until(lambda: pattern.search(self.console), timeout_s, f"{command} is done")
+        found = pattern.search(self.console)
+        assert found is not None
+        return found[1].replace("\r\n", "\n")
+
+    def _type(self, line: str) -> None:
+        with connected(self.folder, CONSOLE_SOCKET) as link:
+            link.sendall(f"{line}\n".encode())
 
     def remove(self) -> None:
         """Throw it away."""

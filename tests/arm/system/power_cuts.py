@@ -88,7 +88,7 @@ def survive_power_cuts(
         _wait_until_it_scores(world, board)
     except AssertionError as error:
         ordeal.findings.append(Finding("not back", f"after cut {ordeal.cuts}: {error}; {board.console[-2000:]}"))
-    if not board.press_power_button():
+    if not board.stop():
         ordeal.findings.append(Finding("not back", f"it does not stop: {board.console[-2000:]}"))
     _look_at(board, ordeal, world)
     ordeal.findings += [Finding("twice", f"another record came under {key}") for key in world.witness.conflicts]
