@@ -147,7 +147,9 @@ def open_card_world(folder: Path) -> Iterator[CardWorld]:
         opened.callback(server.stop)
         broker = opened.enter_context(running_broker(fleet, folder / "broker", port))
         endpoint = opened.enter_context(running_endpoint(fleet))
-        witness = Witness(broker.plain, FLEET)
+        # Each record's position: when it came, in milliseconds, UTC.
+        clock = SystemClock()
+        witness = Witness(broker.plain, FLEET, lambda: int(clock.utc_s() * 1000))
         witness.start()
         opened.callback(witness.close)
         wait_until(lambda: witness.is_connected, 10, "the receiver is connected")
