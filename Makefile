@@ -13,7 +13,7 @@ ALONE := tests/e2e/test_drift.py
 EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test properties check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test properties check bench crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
 	@echo 'make deb       the Debian package of the agent, for arm64, armhf and amd64, in build/deb: ARGS=arm64 for one'
 	@echo 'make crash     cut 10,000 times the power of a device, kill it, fill its disk; report in build/crash: ARGS="--cuts 500"'
+	@echo 'make power-cuts  cut 100 times the power of an emulated board in the midst of updates; report in build/power-cuts: ARGS="--cuts 20"'
 	@echo 'make fix       let ruff format and mend'
 	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
 	@echo 'make clean     remove environments and everything that the commands wrote'
@@ -66,6 +67,9 @@ deb: venv-dev
 
 crash: packages venv-dev
 	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.crash.campaign $(ARGS)
+
+power-cuts: packages venv-dev
+	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.arm.system.campaign $(ARGS)
 
 fix: venv-dev
 	$(BIN)/ruff check --fix .
