@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.emulation.boot_cli import boot_command
 
 if TYPE_CHECKING:
     from exporter.image.block_map import BlockMap
     from exporter.image.disks import Disk
     from exporter.image.flashing import OnProgress
 
-app = typer.Typer(no_args_is_help=True, help="Write SD-card images, and list them for Raspberry Pi Imager.")
+app = typer.Typer(
+    no_args_is_help=True, help="Write SD-card images, start them emulated, list them for Raspberry Pi Imager."
+)
+app.command("boot")(boot_command)
 
 Image = Annotated[Path, typer.Argument(help="Image of a whole disk: raw, .zst or .xz.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,76 @@
+"""Takes kernel, initrd, device tree and command line out of an image's boot partition: by mtools, without a mount."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporter.image.emulation.boot_config import choose_boot_names, kernel_arguments, parse_config
+from exporter.image.emulation.errors import EmulationError
+from exporter.image.emulation.machines import Machine
+from exporter.image.emulation.partitions import Partition, load_partitions
+from exporter.image.emulation.tools import run_program
+
+_CONFIG: Final = "config.txt"
+_COMMAND_LINE: Final = "cmdline.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class BootFiles:
+    """What a machine starts, as files of this machine.
+
+    Attributes:
+        arguments: the kernel's command line.
+    """
+
+    kernel: Path
+    initrd: Path | None
+    device_tree: Path | None
+    arguments: str
+
+
+def extract_boot_files(image: Path, machine: Machine, folder: Path, more: str = "") -> BootFiles:
+    """Copy what a machine needs into a folder.
+
+    Args:
+        image: raw image of a whole card.
+        machine: that is to start it.
+        folder: exists.
+        more: further arguments of the kernel.
+
+    Raises:
+        ImageError: it is no image of a card.
+        EmulationError: it has no boot partition, or too little on it.
+    """
+    boot = _boot_partition(image)
+    source = f"{image}@@{boot.start_bytes}"
+    listed = run_program("mdir", ["-i", source, "-b", "::/"], image)
+    files = {line.strip().removeprefix("::/") for line in listed.splitlines()}
+    config = _text(source, _CONFIG, image) if _CONFIG in files else ""
+    if _COMMAND_LINE not in files:
+        raise EmulationError(f"{image} has no {_COMMAND_LINE} on its boot partition: is it the image of a Pi?")
+    names = choose_boot_names(parse_config(config, machine.sections), files, machine, image)
+    return BootFiles(
+        kernel=_copy(source, names.kernel, folder / "kernel", image),
+        initrd=None if names.initrd is None else _copy(source, names.initrd, folder / "initrd", image),
+        device_tree=None
+        if names.device_tree is None
+        else _copy(source, names.device_tree, folder / "device-tree.dtb", image),
+        arguments=kernel_arguments(_text(source, _COMMAND_LINE, image), machine, more),
+    )
+
+
+def _boot_partition(image: Path) -> Partition:
+    boot = next((partition for partition in load_partitions(image) if partition.is_fat), None)
+    if boot is None:
+        raise EmulationError(f"{image} has no boot partition (FAT): is it the image of a Raspberry Pi?")
+    return boot
+
+
+def _text(source: str, name: str, image: Path) -> str:
+    # Standard output, which a file name of `-` stands for.
+    return run_program("mcopy", ["-i", source, f"::/{name}", "-"], image)
+
+
+def _copy(source: str, name: str, target: Path, image: Path) -> Path:
+    run_program("mcopy", ["-n", "-o", "-i", source, f"::/{name}", str(target)], image)
+    return target
