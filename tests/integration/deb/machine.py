@@ -21,20 +21,20 @@ _BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
-def base_archive(cache: Path) -> Path:
+def base_archive(cache: Path, packages: tuple[str, ...] = _PACKAGES) -> Path:
     """Return the archive of a small Debian, made once for each list of packages; skips where it cannot be made."""
     if os.geteuid() != 0:
         pytest.skip("installing a package takes root")
     for tool, package in (("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils")):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here: sudo apt-get install {package}")
-    key = hashlib.sha256(" ".join((SUITE, *_PACKAGES)).encode()).hexdigest()[:12]
+    key = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
     archive = cache / f"installed-{SUITE}-{key}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
             made = Path(folder) / "root.tar"
-            command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(_PACKAGES)}"]
+            command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
             command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"]
             command += ['--aptopt=APT::Install-Recommends "false"', SUITE, str(made)]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MAKE_S)
