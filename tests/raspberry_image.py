@@ -1,7 +1,8 @@
 """An image with the layout of Raspberry Pi OS, made here because none can be had: it has nothing of Raspberry Pi's.
 
-As pi-gen makes it (export-image/prerun.sh, stage1, stage2/04-cloud-init): a table of two partitions, a FAT32 named bootfs
-with clusters of one sector, and an ext4 named rootfs. The second holds only the files by which a system is known.
+As pi-gen makes it (export-image/prerun.sh, stage1, stage2/04-cloud-init): a table of two partitions, a FAT32 named
+bootfs with clusters of one sector, and an ext4 named rootfs. The second holds only the files by which a system is
+known.
 """
 
 import shutil
@@ -23,11 +24,10 @@ LOADERS = {
     "amd64": "ld-linux-x86-64.so.2",
     "riscv64": "ld-linux-riscv64-lp64d.so.1",
 }
+_LINE = "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait"
 LINES = {
-    "bookworm": "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait "
-    "quiet init=/usr/lib/raspberrypi-sys-mods/firstboot",
-    "trixie": "console=serial0,115200 console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 fsck.repair=yes rootwait "
-    "resize",
+    "bookworm": f"{_LINE} quiet init=/usr/lib/raspberrypi-sys-mods/firstboot",
+    "trixie": f"{_LINE} resize",
 }
 META = "# This is the meta-data configuration file for cloud-init.\ndsmode: local\ninstance_id: rpios-image\n"
 

@@ -42,6 +42,8 @@ finish() {
     exit "$code"
 }
 trap finish EXIT
+# A lost connection: what is printed goes nowhere, and is an error that ends this by the way above.
+trap '' PIPE
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM

@@ -10,7 +10,7 @@ import pytest
 from backports import zstd
 
 from exporter.image.customise.boot_partition import BootPartition
-from exporter.image.customise.customising import Customised, Wanted, customise
+from exporter.image.customise.customising import Wanted, customise
 from exporter.image.customise.errors import CustomiseError
 from exporter.image.customise.package import load_package
 from exporter.image.customise.system import find_system
@@ -196,7 +196,6 @@ def refused(image: Path, wanted: Wanted, folder: Path, words: str) -> None:
     """Check that an image is refused, and nothing left."""
     before = image.read_bytes()
     with pytest.raises(CustomiseError, match=words):
-        done: Customised = customise(image, folder / "refused.img", wanted)
-        pytest.fail(str(done))
+        customise(image, folder / "refused.img", wanted)
     assert image.read_bytes() == before
     assert not [path for path in folder.iterdir() if "refused" in path.name]
