@@ -8,13 +8,13 @@ from exporter.image.over_ssh.target import SshTarget
 # ssh's own exit code, of no command on the other side.
 SSH_FAILED: Final = 255
 _CHANGED_ADVICE: Final = (
-    "its host key is another than the one that is known: somebody may be in between, or the board was set up anew. Find "
-    "out which; then remove the old key with ssh-keygen -R {place}"
+    "its host key is another than the one that is known: somebody may be in between, or the board was set up anew. "
+    "Find out which; then remove the old key with ssh-keygen -R {place}"
 )
 _UNKNOWN_ADVICE: Final = (
     "its host key is not known here. Log in once by hand (ssh {options}{target}) and compare what it shows with the "
-    "board's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); or say --accept-new-host-key, which believes "
-    "it this once and holds it to that from then on"
+    "board's own (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub there); or say --accept-new-host-key, which "
+    "believes it this once and holds it to that from then on"
 )
 # The first that fits counts: a changed key fails the verification, too.
 _ADVICE: Final[Sequence[tuple[str, str]]] = (

@@ -208,13 +208,14 @@ if ! setpriv --reuid=fieldloop --regid=fieldloop --init-groups -- \
     sed 's/^/  /' "$work/check.log"
     [ "$mode" = first-run ] || exit 1
 fi
+# While it was masked its package could not do it.
+systemctl --quiet enable $unit
 if [ "$mode" = first-run ]; then
     changing=
     exit 0
 fi
 if [ -s "$work/changed" ] || ! systemctl --quiet is-active $unit; then
     systemctl daemon-reload
-    systemctl --quiet enable $unit
     timeout "$wait_s" systemctl restart $unit || {
         journalctl --unit=$unit --lines=20 --no-pager --output=cat | sed 's/^/  /'
         exit 1

@@ -58,8 +58,10 @@ def started(package_of: BuildPackage, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_the_agent_scores_its_preloaded_bundle_without_having_fetched_anything(started: FirstStart):
-    wait_until(lambda: started.receiver.rows("press-1") > 100, 120, "rows are scored")
+    told = started.machine.run("systemctl", "status", "--no-pager", "fieldloop-agent", check=False).stdout
+    wait_until(lambda: started.receiver.rows("press-1") > 100, 60, f"rows are scored; {told}")
     assert started.machine.show("ActiveState") == "active"
+    assert started.machine.show("UnitFileState") == "enabled"
     wait_until(lambda: started.machine.show("StatusText").startswith("rain/3 (native)"), 60, "it says what it runs")
 
 
