@@ -22,6 +22,7 @@ PARTS: Final = (
     Part("repository", "Make and serve the update repository.", "exporter.repository.cli"),
     Part("image", "Write SD-card images to cards, and list them for Raspberry Pi Imager.", "exporter.image.cli"),
     Part("farm", "Run emulated boards, for trying a fleet without hardware.", "exporter.image.emulation.farm_cli"),
+    Part("agent", "Install the agent on a board that runs, over SSH.", "exporter.image.over_ssh.cli"),
     Part("fleet", "Make a fleet's authority, and run where devices enrol.", "trainer.cli.fleet_folder"),
     Part("device", "Add, list, revoke and rotate the identities of devices.", "broker.commands.identities"),
     Part("person", "Certificates for people and services, by role.", "broker.commands.identities"),

@@ -16,9 +16,9 @@ from tests.waiting import wait_until
 SUITE: Final = "bookworm"
 _PACKAGES: Final = ("openssl", "passwd", "python3", "systemd-sysv")
 MAKE_BYTECODE: Final = "/usr/lib/fieldloop/make-bytecode"
-_MAKE_S: Final = 400
+_MAKE_S: Final = 900
 _RUN_S: Final = 60
-_BOOT: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
+NSPAWN: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -97,7 +97,7 @@ class Machine(Root):
         name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *_BOOT, *arguments],
+            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *NSPAWN, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
