@@ -129,7 +129,17 @@ class Machine(Root):
         name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *NSPAWN, *arguments],
+            [
+                "systemd-nspawn",
+                "--quiet",
+                "--directory",
+                str(self.folder),
+                "--machine",
+                name,
+                *options,
+                *NSPAWN,
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,

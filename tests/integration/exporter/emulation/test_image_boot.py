@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet_server import free_port
+from tests.ports import free_port
 from tests.tiny_card import CARD_BYTES, tiny_card
 from tests.waiting import wait_until
 
