@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.card.card_cli import card_command
 from exporter.image.customise.cli import customise_command
 from exporter.image.emulation.boot_cli import boot_command
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Write SD-card images, start them emulated, list them for Raspberry Pi Imager."
 )
 app.command("boot")(boot_command)
+app.command("card")(card_command)
 app.command("customise")(customise_command)
 
 Image = Annotated[Path, typer.Argument(help="Image of a whole disk: raw, .zst or .xz.")]
