@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 VENV_TFLITE ?= .venv-tflite
 VENV_TRITON ?= .venv-triton
 
-# What touches nothing that is shared runs on every core; what starts servers and measures itself runs after it.
-ALONE := tests/unit tests/properties tests/contracts tests/fuzz
-TOGETHER := $(filter-out $(ALONE) tests/data tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+# The play that has to mend a loss in time has the machine for itself.
+ALONE := tests/e2e/test_drift.py
+# Everything else runs on every core, whole files at a time: what a file or a folder sets up serves all its tests.
+EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test properties check bench crash deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test properties check bench crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
 	@echo 'make deb       the Debian package of the agent, for arm64, armhf and amd64, in build/deb: ARGS=arm64 for one'
 	@echo 'make crash     cut 10,000 times the power of a device, kill it, fill its disk; report in build/crash: ARGS="--cuts 500"'
+	@echo 'make power-cuts  cut 100 times the power of an emulated board in the midst of updates; report in build/power-cuts: ARGS="--cuts 20"'
 	@echo 'make fix       let ruff format and mend'
 	@echo 'make lock      compile requirements/*.txt from pyproject.toml: UPGRADE=1 takes newer versions'
 	@echo 'make clean     remove environments and everything that the commands wrote'
@@ -41,7 +43,7 @@ test: packages venv-dev venv-tflite venv-triton
 	    FIELDLOOP_TRITON_PYTHON="$(abspath $(VENV_TRITON))/bin/python"; export FIELDLOOP_TRITON_PYTHON; \
 	fi; \
 	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
-	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest -n auto $(ALONE) && $(BIN)/pytest $(TOGETHER))
+	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest $(EVERYTHING_ELSE) && $(BIN)/pytest $(ALONE))
 
 properties: venv-dev
 	@for run in $$(seq $(or $(RUNS),10)); do \
@@ -65,6 +67,9 @@ deb: venv-dev
 
 crash: packages venv-dev
 	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.crash.campaign $(ARGS)
+
+power-cuts: packages venv-dev
+	@PATH="$$PATH:/usr/local/sbin:/usr/sbin" $(BIN)/python -m tests.arm.system.campaign $(ARGS)
 
 fix: venv-dev
 	$(BIN)/ruff check --fix .

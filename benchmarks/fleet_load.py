@@ -25,12 +25,13 @@ import numpy as np
 
 from benchmarks.fleet_windows import make_window
 from broker import frames
-from broker.backoff import backoff_s
+from broker.backoff import backoff_s, return_s
 from broker.errors import WireError
 from broker.frames import FrameReader
 from broker.messages import MAX_BYTES, Epoch, RecordKey, Status, Stored, encode, encode_body, encode_record, parse_as
 from broker.packs import pack_payloads
 from broker.topics import Channel, DeviceId, FleetId, Topic
+from edge_agent.settings import BrokerSettings
 
 FLEET: Final = FleetId("bench")
 KEEPALIVE_S: Final = 1200
@@ -57,6 +58,7 @@ class Device(asyncio.Protocol):
         self.kept: OrderedDict[int, tuple[float, bytes]] = OrderedDict()
         self.sequence = 0
         self.failures = 0
+        self.has_held = False
         self.is_up = False
         self.gone = asyncio.Event()
         self._fleet = fleet
@@ -108,7 +110,7 @@ class Device(asyncio.Protocol):
     def _begin(self, *, is_allowed: bool) -> None:
         if not is_allowed:
             raise PermissionError(f"{self.name} may not hear its own marks")
-        self.is_up, self.failures = True, 0
+        self.is_up, self.has_held, self.failures = True, True, 0
         self._fleet.count_up(1)
         status = Status(online=True, at_utc_s=0.0, boot_id="bench", agent_version="bench")
         self._publish(str(Topic(FLEET, self.name, Channel.STATUS)).encode(), encode(status), retained=True)
@@ -192,7 +194,12 @@ class Fleet:
                 await device.gone.wait()
             except OSError:
                 device.failures += 1
-            await asyncio.sleep(backoff_s(device.failures, self._rng))
+            await asyncio.sleep(self._pause_s(device))
+
+    def _pause_s(self, device: Device) -> float:
+        if device.has_held:
+            return return_s(device.failures + 1, self._rng, spread_s=BrokerSettings().spread_s)
+        return backoff_s(device.failures, self._rng)
 
     async def _score(self, device: Device) -> None:
         await asyncio.sleep(self._rng.uniform(0, self._window_s))

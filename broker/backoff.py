@@ -24,6 +24,24 @@ def backoff_s(failures: int, rng: random.Random, *, base_s: float = BASE_S, cap_
     return full_s * rng.uniform(0.5, 1.0)
 
 
+def return_s(failures: int, rng: random.Random, *, spread_s: float, cap_s: float = CAP_S) -> float:
+    """Return the seconds to wait for one of a fleet whose steady link broke: the others' broke too, most likely.
+
+    The first attempts of all are spread evenly over ``spread_s``, and who finds no broker then waits no shorter than
+    that on average. A shorter wait would gather those who failed while the broker was away behind it: the first second
+    of a broker that was away for one second, or for ten, would see most of them.
+
+    Args:
+        failures: in a row, the end of the steady link counted.
+        rng: chance.
+        spread_s: the fleet's devices divided by the links that its broker takes in a second, or more.
+        cap_s: the longest wait, where that is not twice ``spread_s``.
+    """
+    if failures <= 1:
+        return rng.uniform(0.0, spread_s)
+    return backoff_s(failures, rng, base_s=spread_s, cap_s=max(cap_s, 2 * spread_s))
+
+
 def failures_after(failures: int, link_s: float) -> int:
     """Return the failures in a row once a link has ended that held for ``link_s`` seconds (0: it never came up).
 

@@ -17,7 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from broker import frames
-from broker.backoff import CUT_SHORT, backoff_s, cap_after, cut_short_after, failures_after
+from broker.backoff import CUT_SHORT, STEADY_S, backoff_s, cap_after, cut_short_after, failures_after, return_s
 from broker.errors import LinkError
 from broker.frames import FrameReader, Will
 from broker.link import Link
@@ -86,6 +86,7 @@ class WireClient:
         clean_session: bool = False,
         max_queued: int = 1000,
         tls: ssl.SSLContext | None = None,
+        spread_s: float = 0.0,
         monotonic_s: Callable[[], float] = time.monotonic,  # noqa: TID251 - floor 1 has no clock of its own
     ) -> None:
         """Describe the client; nothing is sent before `start`.
@@ -103,6 +104,8 @@ class WireClient:
             clean_session: True to let the broker forget this client at its end.
             max_queued: messages that may wait for the broker's acknowledgement; one more raises LinkError.
             tls: how the broker is known, and who this is to it; None: nothing is encrypted.
+            spread_s: one of a fleet: once a steady link broke, the first attempt comes by chance within so long, so
+                that not all come at once. 0: it comes at once.
             monotonic_s: tells how long a link held.
         """
         self._endpoint = endpoint
@@ -120,6 +123,9 @@ class WireClient:
         self._failures = 0
         self._cut_short = 0
         self._up_since_s = 0.0
+        # Whether this row of failures began with the end of a steady link; nothing else begins one anew.
+        self._has_held = False
+        self._spread_s = spread_s
         self._refused_topics = 0
         self._refused_filters: tuple[str, ...] = ()
         self._reason = ""
@@ -249,7 +255,13 @@ class WireClient:
                 self._reason = repr(error)
             self._end_link(link)
             if not self._closing.is_set():
-                self._closing.wait(backoff_s(self._failures, self._rng, cap_s=cap_after(self._cut_short)))
+                self._closing.wait(self._pause_s())
+
+    def _pause_s(self) -> float:
+        cap_s = cap_after(self._cut_short)
+        if self._has_held and self._spread_s > 0.0:
+            return return_s(self._failures, self._rng, spread_s=self._spread_s, cap_s=cap_s)
+        return backoff_s(self._failures, self._rng, cap_s=cap_s)
 
     def _serve(self, link: Link) -> None:
         """Run the link until it breaks or the goodbye is sent.
@@ -319,6 +331,7 @@ class WireClient:
             link.close()
         held_s = self._monotonic_s() - self._up_since_s if was_up else 0.0
         self._failures = failures_after(self._failures, held_s)
+        self._has_held = self._has_held or held_s >= STEADY_S
         self._cut_short = cut_short_after(self._cut_short, held_s)
         if self._cut_short == CUT_SHORT and not self._closing.is_set():
             logger.warning(

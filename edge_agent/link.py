@@ -22,6 +22,7 @@ class DeviceLink:
         keepalive_s: int,
         tls: ssl.SSLContext | None = None,
         *,
+        spread_s: float = 0.0,
         is_known: bool = True,
     ) -> None:
         """Describe it; nothing is sent before `connect`.
@@ -32,6 +33,7 @@ class DeviceLink:
             device: which of them.
             keepalive_s: silence after which the link is tested.
             tls: how the broker is known, and this device by it.
+            spread_s: within how long this device comes back once a steady link broke, by chance.
             is_known: False: this device has no identity yet; the link waits for `use`.
         """
         self._tls = tls
@@ -44,6 +46,7 @@ class DeviceLink:
         self._fleet = fleet
         self._device = device
         self._keepalive_s = keepalive_s
+        self._spread_s = spread_s
         self._client: WireClient | None = None
 
     @property
@@ -74,6 +77,7 @@ class DeviceLink:
                 rng=rng,
                 keepalive_s=self._keepalive_s,
                 tls=self._tls,
+                spread_s=self._spread_s,
             )
             held.append(client)
             return client

@@ -213,6 +213,7 @@ def _link_of(parts: Parts, keeper: "CertificateKeeper | None") -> DeviceLink:
         settings.device_id,
         broker.keepalive_s,
         _tls_of(broker) if keeper is None else keeper.tls,
+        spread_s=broker.spread_s,
         is_known=keeper is None or keeper.tls is not None,
     )
 

@@ -3,13 +3,15 @@
 import os
 import shutil
 import signal
-import socket
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 from hypothesis import settings
+
+from tests import ports
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -23,6 +25,13 @@ settings.register_profile("search", deadline=None, print_blob=True)
 settings.load_profile("same")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files of the most slow tests, where there are several workers: none is to wait for the last."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of this checkout."""
@@ -32,7 +41,7 @@ def repository() -> Path:
 @pytest.fixture
 def free_port() -> int:
     """A loopback port that nobody listened on a moment ago."""
-    return _free_port()
+    return ports.free_port()
 
 
 @pytest.fixture
@@ -40,10 +49,7 @@ def free_ports() -> Callable[[int], list[int]]:
     """Give as many different free loopback ports as asked for."""
 
     def take(n: int) -> list[int]:
-        ports: set[int] = set()
-        while len(ports) < n:
-            ports.add(_free_port())
-        return sorted(ports)
+        return sorted(ports.free_port() for _ in range(n))
 
     return take
 
@@ -87,10 +93,3 @@ def mosquitto() -> Path:
     if found is None:
         pytest.skip("no mosquitto here: sudo apt-get install mosquitto")
     return Path(found)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

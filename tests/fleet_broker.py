@@ -13,10 +13,10 @@ from broker.identity.names import Identity, Role
 from broker.identity.registrar import Registrar
 from broker.servers.bare_client import BareClient, Will
 from broker.servers.fleet import FleetBroker
-from broker.servers.local import pick_free_port
 from broker.servers.mosquitto import find_mosquitto
 from broker.servers.mosquitto_server import ServerPlan
 from edge_agent.clock import SystemClock
+from tests.ports import free_port
 
 HOST = "127.0.0.1"
 PASSPHRASE = b"correct horse battery"
@@ -76,7 +76,7 @@ class TestFleet:
             self.folder.ca,
             self.folder.server_chain,
             self.folder.server_key,
-            port=pick_free_port(),
+            port=free_port(),
             host=HOST,
             user="root" if os.getuid() == 0 else None,
             max_connections=max_connections,

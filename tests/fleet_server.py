@@ -19,6 +19,7 @@ from broker.enrolment.server import Bounds, EnrolmentServer
 from broker.identity.folder import FleetFile, FleetFolder, init_fleet
 from broker.identity.registrar import Registrar
 from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PASSPHRASE = b"correct horse battery staple"
@@ -168,10 +169,3 @@ def running_front(fleet: FleetFolder, behind: Endpoint) -> Iterator[Endpoint]:
         ended.set()
         accepting.join()
         listening.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port

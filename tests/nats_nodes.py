@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.client import Endpoint
-from broker.servers.local import pick_free_port
 from broker.servers.nats import CONFIG_NAME, READY_PATTERN, Limits, Node, find_nats_server
 from broker.servers.nats_cluster import write_cluster
 from broker.servers.process import LocalBroker, start_broker_process
 from tests.fleet_broker import CLOCK, TestFleet
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 HOST = "127.0.0.1"
@@ -101,7 +101,7 @@ def running_nodes(
         hosts: where each listens; with three addresses all have one port, as behind one name.
         limits: of each.
     """
-    ports = [pick_free_port() for _ in range(12)]
+    ports = [free_port() for _ in range(12)]
     if len(set(hosts)) > 1:
         ports[1] = ports[2] = ports[0]
     nodes = tuple(

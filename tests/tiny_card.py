@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -65,13 +66,17 @@ while true; do read line && echo tiny: heard $line; done
 """
 
 
-def tiny_card() -> Path:
-    """Return the card, made once for its contents; a test that cannot have it is skipped with the reason."""
+def tiny_card(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the card, made once for its contents; a test that cannot have it is skipped with the reason.
+
+    Args:
+        environ: says where caches lie.
+    """
     for tool, package in (TOOLS | EMULATOR).items():
         if shutil.which(tool, path=PATH) is None:
             pytest.skip(f"no {tool} here: sudo apt-get install {package}")
     key = hashlib.sha256(repr((PACKAGES, MODULES, INIT)).encode()).hexdigest()[:12]
-    cache = roots_folder(os.environ)
+    cache = roots_folder(environ)
     card = cache / f"tiny-card-{key}.img"
     if not card.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,6 @@ import contextlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from broker.client import Endpoint
 from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 # P-256, as small devices use it.
@@ -57,7 +57,7 @@ def running_tls_broker(folder: Path, users: Mapping[str, str] | None = None) -> 
         _openssl(folder, "req", "-new", *_KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", subject)
         signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-extfile", f"{name}.ext")
         _openssl(folder, "x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    tls_port, plain_port = _free_port(), _free_port()
+    tls_port, plain_port = free_port(), free_port()
     config = folder / "mosquitto.conf"
     config.write_text(
         f"user root\nlistener {plain_port} 127.0.0.1\nallow_anonymous true\n"
@@ -98,10 +98,3 @@ def _let_in_by_password(config: Path, users: Mapping[str, str]) -> None:
 
 def _openssl(folder: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,12 +7,13 @@ from typing import Final
 POLL_S: Final = 0.01
 
 
-def wait_until(predicate: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> None:
+def wait_until(predicate: Callable[[], object], timeout_s: float = 30.0, what: str = "the condition") -> None:
     """Return as soon as the predicate is true.
 
     Args:
         predicate: Asked again and again, at least once; any true value ends the waiting.
-        timeout_s: Seconds after which the test fails.
+        timeout_s: Seconds after which the test fails: not how long it may take, but what only a hang takes, on a busy
+            machine too.
         what: What was waited for, named in the failure: "the monitor has stored 12 records".
 
     Raises:

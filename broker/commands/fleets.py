@@ -80,6 +80,7 @@ def fleet_status(folder: FolderOption = DEFAULT_FOLDER, *, as_json: JsonOption =
                 "revoked": list(view.revoked),
                 "refusals": {each.kind: each.count for each in refusals},
                 "root_key_is_here": fleet.root_key.exists(),
+                "unsealed_keys": [str(key) for key in fleet.unsealed_keys()],
             }
         )
         return
@@ -91,7 +92,12 @@ def fleet_status(folder: FolderOption = DEFAULT_FOLDER, *, as_json: JsonOption =
             f"  refused {each.count:6} × {each.kind}, last {minute_of(each.last_utc_s)} from {each.last_address}"
         )
     if fleet.root_key.exists():
-        typer.echo(f"  {fleet.offline} is still here: carry it away; no command but `fleet intermediate` needs it")
+        typer.echo(
+            f"  {fleet.offline} is still here: carry it away; only `fleet intermediate` and a new root of the "
+            "repository need it"
+        )
+    for key in fleet.unsealed_keys():
+        typer.echo(f"  {key} is not encrypted: fieldloop repository root encrypt --root-keys-folder {key.parent}")
 
 
 @enrolment_app.callback()

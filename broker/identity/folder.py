@@ -1,7 +1,8 @@
 """A fleet's folder: which file of it is what, and how it is made.
 
-``offline/`` holds what vouches for all else: the root's key, encrypted. It is carried away; nothing but a new
-intermediate needs it. All other files stay at the server.
+``offline/`` holds what vouches for all else, encrypted: the root's key, and that of the update repository beside it. It
+is carried away; nothing but a new intermediate, or a new root of the repository, needs it. All other files stay at the
+server.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from broker.topics import FleetId, TopicError, parse_fleet
 MIN_PASSPHRASE_BYTES: Final = 12
 _FORMAT: Final = 1
 _MAX_BYTES: Final = 64 << 10
+_KEY_SUFFIXES: Final = (".key", ".pem")
+_SEALED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 def _write_nothing_down(detail: str) -> None:
@@ -84,6 +87,11 @@ class FleetFolder:
     def root_key(self) -> Path:
         """The root's key, encrypted."""
         return self.offline / "ca.key"
+
+    def unsealed_keys(self) -> tuple[Path, ...]:
+        """Return the keys among what is to be carried away that anybody could use who finds them."""
+        keys = sorted(path for path in self.offline.rglob("*") if path.suffix in _KEY_SUFFIXES and path.is_file())
+        return tuple(key for key in keys if _SEALED not in read_secret(key))
 
     @property
     def intermediate_key(self) -> Path:

@@ -66,14 +66,24 @@ OpenEngine = Callable[[SlotName, Content, Bundle, TrialMeter | None], Engine]
 
 
 def open_engine(slot: SlotName, content: Content, bundle: Bundle, meter: TrialMeter | None) -> Engine:
-    """Open the bundle of a slot.
+    """Open the bundle of a slot; one on trial has its golden rows run first.
+
+    It was proved by a process of its own already, unless it came with the card that this device started from.
 
     Raises:
-        BundleError: it cannot be opened here.
+        BundleError: it cannot be opened here, or does not answer as it should.
         StorageError: it cannot be read now.
     """
     runtime = open_runtime(bundle.variant, bundle.folder, bundle.manifest)
     manifest = bundle.manifest
+    if meter is not None:
+        from edge_agent.scoring.golden import verify_golden  # noqa: PLC0415 - few starts are in a trial
+
+        try:
+            verify_golden(manifest, bundle.variant, runtime)
+        except BaseException:
+            runtime.close()
+            raise
     scorer = Scorer(manifest, runtime)
     if scorer.block is not None:
         # By the thread that opens it, not by the scoring thread in its first row.

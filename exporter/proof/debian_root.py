@@ -123,7 +123,9 @@ def _unpack(architecture: Architecture, packages: Sequence[str], folder: Path, r
     for part in ("state/lists/partial", "cache/archives/partial", "root"):
         (folder / part).mkdir(parents=True)
     (folder / "status").touch()
-    (folder / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {_mirror()} {SUITE} main\n", encoding="utf-8")
+    (folder / "sources.list").write_text(
+        f"deb [signed-by={_KEYRING}] {debian_mirror()} {SUITE} main\n", encoding="utf-8"
+    )
     options = {
         "APT::Architecture": architecture,
         "APT::Architectures": architecture,
@@ -146,8 +148,12 @@ def _unpack(architecture: Architecture, packages: Sequence[str], folder: Path, r
         _run(["dpkg-deb", "-x", str(archive), str(root)])
 
 
-def _mirror() -> str:
-    """Return where this machine's apt gets Debian from."""
+def debian_mirror() -> str:
+    """Return where this machine's apt gets Debian from.
+
+    Raises:
+        NotRunError: it gets none.
+    """
     found = _run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"])
     mirrors = [line.split()[2] for line in found.splitlines() if line.startswith("Debian main ")]
     if not mirrors:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.repository.passphrases import NewPassphraseOption, PassphraseOption, new_passphrase, passphrase_of
 from exporter.repository.root_cli import app as root_app
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def init_command(
     root_threshold: Annotated[int, typer.Option(min=1, help="How many of them must sign.")] = 1,
     targets_keys: Annotated[int, typer.Option(min=1, help="How many keys may say who lists which model.")] = 1,
     targets_threshold: Annotated[int, typer.Option(min=1, help="How many of them must sign.")] = 1,
+    passphrase_file: NewPassphraseOption = None,
 ) -> None:
     """Make an empty repository and its keys."""
     with exit_codes():
@@ -59,6 +61,7 @@ def init_command(
             root_keys_folder=root_keys_folder,
             root=Quorum(root_keys, root_threshold),
             targets=Quorum(targets_keys, targets_threshold),
+            root_passphrase=None if passphrase_file is None else new_passphrase(passphrase_file),
         )
         typer.echo(f"made {repository}; give {root} to each device, and keep {keys} secret and backed up")
         typer.echo(f"carry {root_keys_folder or keys / ROOT_KEYS} away: only a new root or a rotated key needs it")
@@ -158,13 +161,22 @@ def rotate_command(
     keys: Keys,
     root_keys_folder: RootKeys = None,
     key: Annotated[str | None, typer.Option(help="Name of the one key to replace; by default all of the role.")] = None,
+    passphrase_file: PassphraseOption = None,
 ) -> None:
     """Replace the keys of a role by new ones; devices follow by themselves."""
     with exit_codes():
         from edge_agent.clock import SystemClock
         from exporter.repository.rotation import rotate_key
 
-        rotation = rotate_key(role, repository, keys, root_keys_folder, only=key, clock=SystemClock())
+        rotation = rotate_key(
+            role,
+            repository,
+            keys,
+            root_keys_folder,
+            only=key,
+            clock=SystemClock(),
+            passphrase=passphrase_of(passphrase_file),
+        )
         typer.echo(f"{role} is now signed with {', '.join(rotation.made)}")
         for path in rotation.retired:
             typer.echo(f"worth nothing any more: {path}")

@@ -1,6 +1,6 @@
 """Signing keys as files: ed25519, PEM, readable by their owner alone, found by their id whatever the file is named.
 
-What a key may sign is not said here but in signed metadata (``roles``).
+What a key may sign is not said here but in signed metadata (``roles``), nor how it lies in its file (``sealing``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,16 +10,12 @@ from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from securesystemslib.signer import CryptoSigner, Key, SSlibKey  # type: ignore[attr-defined] # documented there
 
 from edge_agent.durable import replace_file, sync_folder
 from exporter.errors import KeysError
+from exporter.repository.sealing import Passphrase, load_private, private_pem
 
 PRIVATE_SUFFIX: Final = ".pem"
 PUBLIC_SUFFIX: Final = ".pub"
@@ -61,8 +57,8 @@ def root_folders_of(keys: KeyFolders) -> tuple[Path, ...]:
     return (*folders, *(folder / ROOT_KEYS for folder in folders if (folder / ROOT_KEYS).is_dir()))
 
 
-def open_keyring(folders: Iterable[Path]) -> Keyring:
-    """Read every key in some folders, not in folders below them."""
+def open_keyring(folders: Iterable[Path], passphrase: Passphrase | None = None) -> Keyring:
+    """Read every key in some folders, not in folders below them; encrypted ones where there is a passphrase."""
     places = tuple(folders)
     signers: dict[str, CryptoSigner] = {}
     paths: dict[str, Path] = {}
@@ -73,7 +69,7 @@ def open_keyring(folders: Iterable[Path]) -> Keyring:
             problems.append(f"{folder}: no keys are there")
         for path in found:
             try:
-                signer = _load_signer(path)
+                signer = _load_signer(path, passphrase)
             except KeysError as error:
                 problems.append(str(error))
             else:
@@ -82,7 +78,9 @@ def open_keyring(folders: Iterable[Path]) -> Keyring:
     return Keyring(places, signers, paths, tuple(problems))
 
 
-def make_keys(folder: Path, role: str, count: int, *, beside_others: bool = False) -> tuple[CryptoSigner, ...]:
+def make_keys(
+    folder: Path, role: str, count: int, *, beside_others: bool = False, passphrase: bytes | None = None
+) -> tuple[CryptoSigner, ...]:
     """Make new keys of a role, in files named for it; never replaces a key.
 
     Args:
@@ -90,9 +88,10 @@ def make_keys(folder: Path, role: str, count: int, *, beside_others: bool = Fals
         role: ``root``, say: the files are ``root.pem``, ``root+2.pem``, …
         count: how many.
         beside_others: the role has keys in this folder already, and gets further ones.
+        passphrase: encrypts their files; None: they are not encrypted.
 
     Raises:
-        KeysError: the folder already holds a key of this role.
+        KeysError: the folder already holds a key of this role, or the passphrase is too short.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     names = [role, *(f"{role}+{number}" for number in range(2, count + 1))]
@@ -106,22 +105,23 @@ def make_keys(folder: Path, role: str, count: int, *, beside_others: bool = Fals
         name = role if number == 1 else f"{role}+{number}"
         free += [] if _is_taken(folder, name) else [name]
         number += 1
-    return tuple(_make_key(folder, name) for name in free)
+    return tuple(_make_key(folder, name, passphrase) for name in free)
 
 
-def make_named_key(folder: Path, name: str) -> Path:
+def make_named_key(folder: Path, name: str, passphrase: bytes | None = None) -> Path:
     """Make one key, for a person say, and return the path of its public half, which others may be given.
 
     Raises:
-        KeysError: the folder already holds a key of this name.
+        KeysError: the folder already holds a key of this name, or the passphrase is too short.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if _is_taken(folder, name):
         raise KeysError(f"{folder / name}{PRIVATE_SUFFIX} exists; a key is never replaced, choose another name")
     key = Ed25519PrivateKey.generate()
+    pem = private_pem(key, passphrase)
     public = folder / f"{name}{PUBLIC_SUFFIX}"
     replace_file(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    replace_file(folder / f"{name}{PRIVATE_SUFFIX}", CryptoSigner(key).private_bytes, mode=0o600)
+    replace_file(folder / f"{name}{PRIVATE_SUFFIX}", pem, mode=0o600)
     return public
 
 
@@ -168,9 +168,10 @@ def retire(ring: Keyring, key_ids: Iterable[str]) -> tuple[Path, ...]:
     return tuple(moved)
 
 
-def _make_key(folder: Path, name: str) -> CryptoSigner:
-    signer = CryptoSigner.generate_ed25519()
-    replace_file(folder / f"{name}{PRIVATE_SUFFIX}", signer.private_bytes, mode=0o600)
+def _make_key(folder: Path, name: str, passphrase: bytes | None) -> CryptoSigner:
+    key = Ed25519PrivateKey.generate()
+    replace_file(folder / f"{name}{PRIVATE_SUFFIX}", private_pem(key, passphrase), mode=0o600)
+    signer = CryptoSigner(key)
     _named(signer.public_key, name)
     return signer
 
@@ -184,20 +185,7 @@ def _is_taken(folder: Path, name: str) -> bool:
     return (folder / f"{name}{PRIVATE_SUFFIX}").exists()
 
 
-def _load_signer(path: Path) -> CryptoSigner:
-    try:
-        mode = path.stat().st_mode
-        pem = path.read_bytes()
-    except OSError as error:
-        raise KeysError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if mode & 0o077:
-        raise KeysError(f"{path}: others can read or write this key; run chmod 600 on it")
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeysError(f"{path}: not a PEM private key without a password: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise KeysError(f"{path}: not an ed25519 key")
-    signer = CryptoSigner(key)
+def _load_signer(path: Path, passphrase: Passphrase | None) -> CryptoSigner:
+    signer = CryptoSigner(load_private(path, passphrase))
     _named(signer.public_key, path.stem)
     return signer

@@ -70,6 +70,7 @@ def init_repository(
     root_keys_folder: Path | None = None,
     root: Quorum = ONE_KEY,
     targets: Quorum = ONE_KEY,
+    root_passphrase: bytes | None = None,
 ) -> Path:
     """Make an empty repository and its keys; return the path of the root that devices must be given.
 
@@ -81,10 +82,11 @@ def init_repository(
         root_keys_folder: for the keys of the root, which publishing never needs; by default ``root`` in `keys_folder`.
         root: how many root keys, and how many of them must sign.
         targets: the same for the keys that say who lists which model.
+        root_passphrase: encrypts the keys of the root; None: they are not encrypted.
 
     Raises:
         RepositoryError: a repository is there already, or the keys would lie where they are served.
-        KeysError: a keys folder already holds a key.
+        KeysError: a keys folder already holds a key, or the passphrase is too short.
     """
     if is_repository(folder):
         raise RepositoryError(f"{folder} is a repository already")
@@ -95,10 +97,8 @@ def init_repository(
     quorums = {"root": root, "targets": targets, "snapshot": ONE_KEY, "timestamp": ONE_KEY}
     for role, quorum in quorums.items():
         quorum.verify(role)
-    signers = {
-        role: make_keys(root_keys_folder if role == "root" else keys_folder, role, quorum.keys)
-        for role, quorum in quorums.items()
-    }
+    signers = {"root": make_keys(root_keys_folder, "root", root.keys, passphrase=root_passphrase)}
+    signers |= {role: make_keys(keys_folder, role, quorums[role].keys) for role in ONLINE}
     (folder / METADATA).mkdir(parents=True, exist_ok=True)
     (folder / TARGETS).mkdir(exist_ok=True)
     now = moment(clock)

@@ -87,10 +87,12 @@ def root_changes(
     return changes
 
 
-def replacing(role: str, root: Root, home: Path, only: str | None = None) -> RootChanges:
+def replacing(
+    role: str, root: Root, home: Path, only: str | None = None, passphrase: bytes | None = None
+) -> RootChanges:
     """Make new keys of a role in a folder; return the change of the root that has them take the place of the old."""
     old = tuple(root.roles[role].keyids) if only is None else find_keys(root, role, only)
-    made = make_keys(home, role, len(old), beside_others=True)
+    made = make_keys(home, role, len(old), beside_others=True, passphrase=passphrase)
     return RootChanges({role: tuple(signer.public_key for signer in made)}, {role: old}, {})
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.repository.passphrases import NewPassphraseOption, PassphraseOption, new_passphrase, passphrase_of
 
 app = typer.Typer(no_args_is_help=True, help="Renew or change the root; its keys may lie elsewhere.")
 
@@ -19,6 +20,7 @@ Prepared = Annotated[Path, typer.Argument(help="File of the prepared root, which
 def new_key_command(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     folder: Annotated[Path, typer.Option("--root-keys-folder", help="Where it is to lie.")],
+    passphrase_file: NewPassphraseOption = None,
 ) -> None:
     """Make a root key where its owner is; only its public half leaves that place."""
     if not name.replace("-", "").replace("_", "").isalnum():
@@ -26,17 +28,36 @@ def new_key_command(
     with exit_codes():
         from exporter.repository.keys import make_named_key
 
-        typer.echo(f"made a key; hand over {make_named_key(folder, name)}, and keep the other file")
+        passphrase = None if passphrase_file is None else new_passphrase(passphrase_file)
+        typer.echo(f"made a key; hand over {make_named_key(folder, name, passphrase)}, and keep the other file")
+
+
+@app.command("encrypt")
+def encrypt_command(
+    root_keys_folder: Annotated[Path, typer.Option("--root-keys-folder", help="Folder of root keys.")],
+    passphrase_file: PassphraseOption = None,
+) -> None:
+    """Encrypt the root's keys of a folder that are not encrypted yet; nothing else changes."""
+    with exit_codes():
+        from exporter.repository.sealing import seal_keys
+
+        sealed = seal_keys(root_keys_folder, new_passphrase(passphrase_file))
+        for path in sealed:
+            typer.echo(f"encrypted {path}; destroy other copies of it")
+        if not sealed:
+            typer.echo("all keys there are encrypted already")
 
 
 @app.command("renew")
-def renew_command(repository: Repository, keys: Keys, root_keys_folder: RootKeys) -> None:
+def renew_command(
+    repository: Repository, keys: Keys, root_keys_folder: RootKeys, passphrase_file: PassphraseOption = None
+) -> None:
     """Sign the root anew for a whole life, where enough of its keys are at hand."""
     with exit_codes():
         from edge_agent.clock import SystemClock
         from exporter.repository.root_signing import renew_root
 
-        renew_root(repository, keys, root_keys_folder, clock=SystemClock())
+        renew_root(repository, keys, root_keys_folder, clock=SystemClock(), passphrase=passphrase_of(passphrase_file))
         typer.echo("signed the root anew")
 
 
@@ -76,7 +97,9 @@ def prepare_command(
 
 
 @app.command("sign")
-def sign_command(prepared: Prepared, repository: Repository, root_keys_folder: RootKeys) -> None:
+def sign_command(
+    prepared: Prepared, repository: Repository, root_keys_folder: RootKeys, passphrase_file: PassphraseOption = None
+) -> None:
     """Add the signatures of the root keys in a folder; look first at what is printed."""
     with exit_codes():
         from exporter.repository.keys import open_keyring
@@ -85,7 +108,8 @@ def sign_command(prepared: Prepared, repository: Repository, root_keys_folder: R
 
         _tell(prepared)
         root = load_prepared(prepared)
-        signatures = sign_root(root, load_root(repository), open_keyring(root_keys_folder))
+        ring = open_keyring(root_keys_folder, passphrase_of(passphrase_file))
+        signatures = sign_root(root, load_root(repository), ring)
         save_prepared(root, prepared)
         typer.echo(f"signed by {', '.join(signatures.signed_by)}")
         if signatures.needed:

@@ -26,6 +26,7 @@ from exporter.repository.listing import (
 )
 from exporter.repository.roles import ONLINE, RoleKeys, Signers, missing_signatures, role_keys, signers_of
 from exporter.repository.root_changes import NO_CHANGES, RootChanges, change_root
+from exporter.repository.sealing import Passphrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,13 @@ def renew_root(
     *,
     clock: Clock,
     lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+    passphrase: Passphrase | None = None,
 ) -> tuple[str, ...]:
     """Prepare, sign and finish in one, where enough root keys are at hand; raise as those do."""
     with locked(repository):
         listing = load_listing(repository)
         prepared = change_root(listing.root, changes, clock, lifetimes)
-        sign_root(prepared, listing.root, open_keyring(folders_of(root_keys)))
+        sign_root(prepared, listing.root, open_keyring(folders_of(root_keys), passphrase))
         return _install(listing, prepared, repository, open_keyring(folders_of(keys)), clock, lifetimes)
 
 

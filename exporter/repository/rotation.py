@@ -20,6 +20,7 @@ from exporter.repository.listing import load_listing, locked, renew_roles, write
 from exporter.repository.roles import ONLINE, TOP_LEVEL, role_keys, signers_of
 from exporter.repository.root_changes import replacing
 from exporter.repository.root_signing import renew_root
+from exporter.repository.sealing import Passphrase, is_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def rotate_key(
     only: str | None = None,
     clock: Clock,
     lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+    passphrase: Passphrase | None = None,
 ) -> Rotation:
     """Replace the keys of a role by as many new ones.
 
@@ -55,6 +57,7 @@ def rotate_key(
         only: name of the one key to replace; None: all of the role.
         clock: tells what is a lifetime from now.
         lifetimes: how long metadata is believed.
+        passphrase: of root keys that are encrypted; new ones beside them are then encrypted as well.
 
     Raises:
         RepositoryError: there is no such role, or the repository is not what its keys signed.
@@ -68,12 +71,15 @@ def rotate_key(
     listing = load_listing(repository)
     root = listing.root.signed
     # Before a key is made for nothing.
-    signers_of(role_keys(root, "root"), open_keyring(root_folders))
+    root_ring = open_keyring(root_folders, passphrase)
+    signers_of(role_keys(root, "root"), root_ring)
     if role != "root":
         listing.signers_of(ONLINE[ONLINE.index(role) + 1 :], open_keyring(folders))
-    changes = replacing(role, root, home, only)
-    ring = open_keyring(dict.fromkeys((*folders, *root_folders)))
-    renew_root(repository, keys, root_folders, changes, clock=clock, lifetimes=lifetimes)
+    sealed = [path for path in root_ring.paths.values() if role == "root" and is_sealed(path)]
+    new = None if not sealed or passphrase is None else passphrase(sealed[0])
+    changes = replacing(role, root, home, only, new)
+    ring = open_keyring(dict.fromkeys((*folders, *root_folders)), passphrase)
+    renew_root(repository, keys, root_folders, changes, clock=clock, lifetimes=lifetimes, passphrase=passphrase)
     return Rotation(tuple(map(name_of, changes.add[role])), retire(ring, changes.remove[role]))
 
 

@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,23 +80,32 @@ def is_needed(path: str) -> bool:
 
 
 def _download(into: Path, name: str, lines: str, options: Sequence[str]) -> tuple[Path, ...]:
-    digest = hashlib.sha256("\0".join((lines, *options)).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join((lines, *options, "moved here whole")).encode()).hexdigest()[:16]
     folder = into / f"{name}-{digest}"
-    done = folder / "complete"
-    if not done.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = folder / "requirements.txt"
-        wanted.write_text(lines, encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        command += ["--disable-pip-version-check", "--dest", str(folder), "--requirement", str(wanted), *options]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)
-        except subprocess.CalledProcessError as error:
-            raise FetchError(f"pip could not fetch {name}:\n{error.stderr[-2000:]}") from error
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise FetchError(f"pip could not fetch {name}: {error}") from error
-        done.touch()
+    if not folder.exists():
+        into.mkdir(parents=True, exist_ok=True)
+        # Another build may want the same at the same time, and finds all of it or nothing.
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetching-") as made_in:
+            wanted, made = Path(made_in) / "requirements.txt", Path(made_in) / "made"
+            wanted.write_text(lines, encoding="utf-8")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+            command += ["--disable-pip-version-check", "--dest", str(made), "--requirement", str(wanted), *options]
+            try:
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S)
+            except subprocess.CalledProcessError as error:
+                raise FetchError(f"pip could not fetch {name}:\n{error.stderr[-2000:]}") from error
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise FetchError(f"pip could not fetch {name}: {error}") from error
+            _take_place(made, folder)
     return tuple(sorted(path for path in folder.iterdir() if path.name.endswith((".whl", ".tar.gz"))))
+
+
+def _take_place(made: Path, place: Path) -> None:
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():  # else another build was quicker, and fetched the same
+            raise
 
 
 def _blocks(lines: str) -> Mapping[str, str]:

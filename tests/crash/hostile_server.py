@@ -48,7 +48,7 @@ class HostileServer(ThreadingHTTPServer):
 def open_server(folder: Path) -> Iterator[HostileServer]:
     """Serve a repository for the time of the context."""
     server = HostileServer(folder)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield server

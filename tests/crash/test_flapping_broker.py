@@ -12,6 +12,7 @@ from tests.crash.nursery import Nursery
 from tests.crash.recording import Recording
 from tests.crash.witness import DEVICE
 from tests.crash.world import World
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 FLAPS = 4
@@ -25,7 +26,7 @@ def test_a_broker_that_dies_again_and_again_costs_nothing(
 ):
     folder = place / "flapping"
     folder.mkdir()
-    broker = start_local_broker(folder / "broker")
+    broker = start_local_broker(folder / "broker", port=free_port())
     port = broker.endpoint.port
     device = Device(dataclasses.replace(world, broker=broker), nursery, folder, clock)
     try:

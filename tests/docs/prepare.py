@@ -4,6 +4,9 @@ And looks at what a page cannot show: ``stored-labels``.
 """
 
 import csv
+import os
+import pwd
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -72,6 +75,14 @@ def make_a_project() -> None:
     _make_repository(STATE)
 
 
+def copy_the_tiny_card() -> None:
+    """``card.img``: Debian's kernel and busybox, from the user's own cache, not from one in the page's folder."""
+    from tests.tiny_card import tiny_card
+
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    shutil.copy(tiny_card({"XDG_CACHE_HOME": str(home / ".cache")}), "card.img")
+
+
 def wait_for_labels() -> None:
     """Wait until the project's monitor has stored two labels."""
     from sqlalchemy import func, select
@@ -136,6 +147,7 @@ KNOWN: Final[Mapping[str, Callable[[], None]]] = {
     "bundle": make_a_bundle,
     "repository": make_a_repository,
     "project": make_a_project,
+    "tiny-card": copy_the_tiny_card,
     "stored-labels": wait_for_labels,
 }
 

@@ -13,6 +13,7 @@ PAGES = ("README.md", *sorted(f"docs/guides/{page.name}" for page in (REPOSITORY
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_tells_its_reader_to_do_works(
     page: str, tmp_path: Path, free_ports: Callable[[int], list[int]]

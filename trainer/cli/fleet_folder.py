@@ -28,7 +28,7 @@ def fleet_init(
 ) -> None:
     """Make a fleet: its root, its intermediate, its server certificate, its register, its update repository.
 
-    FOLDER/offline then holds the root's key, encrypted, and the root keys of the update repository: carry it away.
+    FOLDER/offline then holds the root's key and the root key of the update repository, both encrypted: carry it away.
     """
     from broker.commands.options import read_passphrase
     from broker.identity.folder import FleetFile, init_fleet
@@ -37,9 +37,10 @@ def fleet_init(
 
     clock = SystemClock()
     about = FleetFile(fleet, tuple(broker_host), broker_port, enrolment_port)
-    made = init_fleet(folder, about, read_passphrase(passphrase_file, is_new=True), clock.utc_s())
+    passphrase = read_passphrase(passphrase_file, is_new=True)
+    made = init_fleet(folder, about, passphrase, clock.utc_s())
     repository, keys, root_keys = folder / "repository", folder / "repository-keys", made.offline / "repository-root"
-    root = init_repository(repository, keys, clock=clock, root_keys_folder=root_keys)
+    root = init_repository(repository, keys, clock=clock, root_keys_folder=root_keys, root_passphrase=passphrase)
     if as_json:
         told = {"fleet": fleet, "ca": made.ca, "offline": made.offline, "repository": repository, "root": root}
         typer.echo(json.dumps({key: str(value) for key, value in told.items()}))

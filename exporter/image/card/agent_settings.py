@@ -40,29 +40,30 @@ class _Placing:
     def placed(self) -> tuple[Placed, ...]:
         return tuple(placed for _, placed in self._placed.values())
 
-    def bring(self, source: str, *, is_secret: bool = False, at: PurePosixPath | None = None) -> str:
+    def bring(self, source: str, *, is_secret: bool = False) -> str:
         """Take a file along; return where it is on the board."""
-        place = at or (_SECRETS if is_secret else SETTINGS_FOLDER) / _name_of(source)
+        place = (_SECRETS if is_secret else SETTINGS_FOLDER) / _name_of(source)
         other, _ = self._placed.setdefault(place, (source, Placed(place, self._read(source), is_secret)))
         if other != source:
             raise CardError(f"{source} and {other}: two files of one name; rename one of them")
         return str(place)
 
-    def bring_if_ours(
-        self, source: str | None, *, is_secret: bool = False, at: PurePosixPath | None = None
-    ) -> str | None:
+    def bring_if_ours(self, source: str | None, *, is_secret: bool = False) -> str | None:
         """The same, unless there is none, or the path is absolute: that is the board's own file."""
         if source is None or source.startswith("/"):
             return source
-        return self.bring(source, is_secret=is_secret, at=at)
+        return self.bring(source, is_secret=is_secret)
 
 
-def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSettings, tuple[Placed, ...]]:
+def settings_on_card(
+    settings: AgentSettings, read: ReadFile, token: bytes | None = None
+) -> tuple[AgentSettings, tuple[Placed, ...]]:
     """Return settings with the paths of a board, and the files that lie there.
 
     Args:
         settings: as in the file, with paths relative to it.
         read: returns the content of such a path; raises CardError where it cannot.
+        token: a claim token, with which the board enrols; it needs ``enrolment``.
 
     Raises:
         CardError: the settings contradict themselves, or what they name cannot be on a card.
@@ -78,7 +79,7 @@ def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSett
         enrolment = replace(
             enrolment,
             ca=placing.bring(enrolment.ca),
-            token_file=placing.bring_if_ours(enrolment.token_file, is_secret=True, at=TOKEN),
+            token_file=enrolment.token_file if token is None else str(TOKEN),
         )
     source = _tls_on_card(settings.source, placing)
     on_card = replace(
@@ -98,7 +99,8 @@ def settings_on_card(settings: AgentSettings, read: ReadFile) -> tuple[AgentSett
             password_file=placing.bring_if_ours(settings.sink.password_file, is_secret=True),
         ),
     )
-    return on_card, placing.placed
+    brought = placing.placed if token is None else (*placing.placed, Placed(TOKEN, token, is_secret=True))
+    return on_card, brought
 
 
 def settings_text(settings: AgentSettings) -> str:
@@ -131,6 +133,8 @@ def _tls_on_card(place: PlaceT, placing: _Placing) -> PlaceT:
 
 def _is_brought(source: SourceSettings) -> bool:
     """Tell whether a source reads a file that is complete, so that it lies on the card."""
+    if source.path == STDIN:
+        raise CardError("source.path: nobody writes to a board's standard input; name a file, or another kind")
     return source.path is not None and (source.kind == "csv" or (source.kind == "json_lines" and not source.follow))
 
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root  # type: ignore[attr-defined] # documented there
 
 from exporter.image.errors import CardError
 

@@ -1,4 +1,4 @@
-"""Reads ``card.toml`` and all that it names into one `Card`; the only module of this package that reads a user's files."""
+"""Reads ``card.toml`` and all that it names into one `Card`."""
 
 from pathlib import Path
 from typing import Final, TypeVar
@@ -6,13 +6,12 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from broker.errors import WireError
-from broker.identity.names import IdentityError
-from broker.identity.tokens import parse_token
 from edge_agent.configuration import ConfigurationError, load_toml
+from edge_agent.enrolment.claim_token import read_token
+from edge_agent.errors import SettingsError
 from edge_agent.scoring.selection import Device
 from edge_agent.settings import AgentSettings
-from exporter.image.card.agent_settings import TOKEN, settings_on_card
+from exporter.image.card.agent_settings import settings_on_card
 from exporter.image.card.credentials import verify_authority, verify_pair, verify_trusted_root
 from exporter.image.card.description import Card, Network, Preloaded, StaticAddress, System, Wifi
 from exporter.image.card.options import CardOptions, NetworkOptions, SshOptions, WifiOptions
@@ -42,12 +41,10 @@ def load_card(path: Path, board: Device, *, device: str | None = None, token: Pa
     agent = folder / options.agent
     settings = _load(agent, AgentSettings)
     settings = msgspec.structs.replace(settings, device=device or options.device or settings.device)
-    brought = token.absolute() if token is not None else None
-    if brought is None and options.token is not None:
-        brought = folder / options.token
-    if brought is not None:
-        settings = _with_token(settings, brought)
-    on_card, placed = settings_on_card(settings, lambda name: _read(agent.parent / name))
+    if token is None:
+        token = _token_named(settings, agent.parent) if options.token is None else folder / options.token
+    secret = None if token is None else _token(token, settings)
+    on_card, placed = settings_on_card(settings, lambda name: _read(agent.parent / name), secret)
     content = {str(each.path): each.content for each in placed}
     _verify(on_card, content)
     bundle = None
@@ -78,36 +75,35 @@ def _load(path: Path, into: type[StructT]) -> StructT:
         raise CardError(str(error)) from error
 
 
-def _with_token(settings: AgentSettings, token: Path) -> AgentSettings:
+def _token_named(settings: AgentSettings, folder: Path) -> Path | None:
+    """Return where the agent's settings say that a token lies; an absolute path is the board's own."""
+    file = None if settings.enrolment is None else settings.enrolment.token_file
+    return None if file is None or file.startswith("/") else folder / file
+
+
+def _token(path: Path, settings: AgentSettings) -> bytes:
     if settings.enrolment is None:
         raise CardError(
-            f"{token}: a claim token is shown to an endpoint; [enrolment] of the agent's settings names none"
+            f"{path}: a claim token is shown to an endpoint; the agent's settings name none, under [enrolment]"
         )
-    enrolment = msgspec.structs.replace(settings.enrolment, token_file=str(token))
-    return msgspec.structs.replace(settings, enrolment=enrolment)
+    try:
+        token = read_token(path)
+    except SettingsError as error:
+        raise CardError(str(error)) from error
+    if token.fleet != settings.fleet:
+        raise CardError(f"claim token {path}: it is for fleet {token.fleet}, the agent's settings say {settings.fleet}")
+    return f"{token.text}\n".encode()
 
 
 def _verify(settings: AgentSettings, content: dict[str, bytes]) -> None:
     """Look at what the settings name: is it what it is taken for, and of this fleet?"""
     verify_trusted_root(content[settings.repository.root])
-    token = content.get(str(TOKEN))
-    if token is not None:
-        _verify_token(token, settings.fleet)
     broker, enrolment = settings.broker, settings.enrolment
     for path in (broker.ca, None if enrolment is None else enrolment.ca):
         if path in content:
             verify_authority(path, content[path])
     if broker.certificate in content and broker.key in content:
         verify_pair(content[broker.certificate], content[broker.key])
-
-
-def _verify_token(data: bytes, fleet: str) -> None:
-    try:
-        token = parse_token(data.decode("ascii", "replace").strip())
-    except (IdentityError, WireError) as error:
-        raise CardError(f"claim token: {error}") from error
-    if token.fleet != fleet:
-        raise CardError(f"claim token: it is for fleet {token.fleet}, the agent's settings say {fleet}")
 
 
 def _bundle(path: Path, settings: AgentSettings, root: bytes, board: Device) -> Preloaded:

@@ -12,7 +12,8 @@ from exporter.image.errors import CardError
 
 UNITS: Final = PurePosixPath("/etc/systemd/system")
 PROGRAMS: Final = PurePosixPath("/usr/lib/fieldloop-card")
-_DEVICE: Final = Path(__file__).parent / "device"
+# Where they lie in this package.
+PROGRAMS_HERE: Final = Path(__file__).parent / "device"
 # What the watchdog of a Raspberry Pi counts to.
 _MAX_WATCHDOG_S: Final = 15
 
@@ -183,7 +184,7 @@ def _device_files(*names: str) -> Iterator[CardFile]:
 
 
 def _device(name: str) -> str:
-    return (_DEVICE / name).read_text(encoding="utf-8")
+    return (PROGRAMS_HERE / name).read_text(encoding="utf-8")
 
 
 def _requires(places: str) -> str:

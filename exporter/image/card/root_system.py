@@ -22,7 +22,8 @@ _PACKAGES: Final = (
     "udev",
 )
 _SSH: Final = ("openssh-server", "sudo")
-_WIFI: Final = ("firmware-brcm80211", "wireless-regdb", "wpasupplicant")
+# The radios' firmware is the builder's.
+_WIFI: Final = ("wireless-regdb", "wpasupplicant")
 _UPDATES: Final = ("unattended-upgrades",)
 
 # Mount points, which nobody can make on a root that is read only.

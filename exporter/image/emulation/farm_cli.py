@@ -71,7 +71,7 @@ def down(
     folder: Folder = FARM,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds in which a board may stop by itself; then its power is cut.")
-    ] = 90.0,
+    ] = 20.0,
     *,
     forget: Annotated[bool, typer.Option("--forget", help="Throw their cards away, too.")] = False,
 ) -> None:

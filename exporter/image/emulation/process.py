@@ -21,7 +21,7 @@ from exporter.image.emulation.command_line import MONITOR_SOCKET, PID_FILE, PROG
 from exporter.image.emulation.errors import EmulationError
 from exporter.image.emulation.tools import find_program
 
-POWER_DOWN_S: Final = 90.0
+POWER_DOWN_S: Final = 20.0
 _TERM_S: Final = 10.0
 _POLL_S: Final = 0.1
 _START_S: Final = 60.0

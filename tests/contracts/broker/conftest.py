@@ -13,6 +13,7 @@ from broker.messages import Body
 from broker.servers.local import LocalBroker, start_local_broker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Topic
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 Kind = Literal["mosquitto", "amqtt"]
@@ -41,6 +42,8 @@ class Connect(Protocol):
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
         monotonic_s: Callable[[], float] = time.monotonic,
+        spread_s: float = 0.0,
+        rng: random.Random | None = None,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]: ...
 
@@ -55,7 +58,7 @@ def kind(request) -> Kind:
 
 @pytest.fixture
 def broker(kind: Kind, tmp_path: Path) -> Iterator[LocalBroker]:
-    started = start_local_broker(tmp_path / "broker", kind=kind)
+    started = start_local_broker(tmp_path / "broker", port=free_port(), kind=kind)
     yield started
     started.stop()
 
@@ -73,6 +76,8 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
         on_delivery: Callable[[Delivery], None] | None = None,
         max_queued: int = 1000,
         monotonic_s: Callable[[], float] = time.monotonic,
+        spread_s: float = 0.0,
+        rng: random.Random | None = None,
         wait: bool = True,
     ) -> tuple[WireClient, Inbox]:
         inbox = Inbox()
@@ -83,8 +88,9 @@ def connect(broker: LocalBroker) -> Iterator[Connect]:
             on_delivery=on_delivery or inbox.deliveries.append,
             on_link=inbox.links.append,
             will=will,
-            rng=random.Random(1),
+            rng=rng or random.Random(1),
             max_queued=max_queued,
+            spread_s=spread_s,
             monotonic_s=monotonic_s,
         )
         clients.append(client)

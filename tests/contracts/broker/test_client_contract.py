@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import random
 import signal
 import socket
 import subprocess
@@ -295,6 +296,40 @@ def test_a_client_whose_links_do_not_hold_waits_longer_each_time_until_one_does(
     now_s += STEADY_S
     cut_link()
     assert device._failures == 1
+
+
+class NoWait(random.Random):
+    """Chance that says between what it was asked to choose, and always chooses nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def uniform(self, a, b):
+        self.asked.append((a, b))
+        return 0.0
+
+
+def test_one_of_a_fleet_spreads_its_return_once_a_link_was_steady_and_not_before(connect):
+    now_s = 0.0
+    rng = NoWait()
+    device, inbox = connect("device", monotonic_s=lambda: now_s, spread_s=7.0, rng=rng)
+
+    def cut_link():
+        n_ended = inbox.links.count(False)
+        device._link.cut()
+        wait_until(lambda: inbox.links.count(False) > n_ended)
+        wait_until(lambda: device.is_connected, 30)
+        return rng.asked[-1]
+
+    assert cut_link() == (0.5, 1.0)
+    now_s += STEADY_S
+    assert cut_link() == (0.0, 7.0)
+    # Not steady now: longer each time, from the spread on.
+    assert cut_link() == (0.5, 1.0)
+    assert device._failures == 2
+    now_s += STEADY_S
+    assert cut_link() == (0.0, 7.0)
 
 
 def test_several_threads_may_publish_at_once(connect):

@@ -242,7 +242,7 @@ def test_what_waits_has_a_bound(live: Live):
     inlet = live.feeds[0][1]
     wait_until(lambda: inlet.n_waiting == MAX_WAITING, 10, "it is full")
     assert source.next_row(0.0) is not None
-    wait_until(lambda: inlet.n_waiting <= MAX_WAITING, 1, "it is not over its bound")
+    wait_until(lambda: inlet.n_waiting <= MAX_WAITING, what="it is not over its bound")
     if live.kind == "http":
         assert inlet.turned_away == 4
     else:

@@ -17,6 +17,7 @@ from exporter.repository.serving import RepositoryServer, start_repository_serve
 from tests.bundles import make_bundle, write_rows
 from tests.forging import only_whole
 from tests.integration.agent.station import Station
+from tests.ports import free_port
 from tests.receiver import Receiver
 from tests.waiting import wait_until
 
@@ -53,7 +54,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBrok
     """Both brokers, one after the other."""
     if request.param == "mosquitto":
         request.getfixturevalue("mosquitto")
-    running = start_local_broker(tmp_path / "broker", kind=request.param)
+    running = start_local_broker(tmp_path / "broker", port=free_port(), kind=request.param)
     yield running
     running.stop()
 
@@ -61,7 +62,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LocalBrok
 @pytest.fixture
 def any_broker(tmp_path: Path) -> Iterator[LocalBroker]:
     """Whichever broker is there."""
-    running = start_local_broker(tmp_path / "broker")
+    running = start_local_broker(tmp_path / "broker", port=free_port())
     yield running
     running.stop()
 
@@ -73,7 +74,9 @@ def updates(tmp_path: Path) -> Iterator[UpdateRepository]:
     root = init_repository(folder, keys, clock=SystemClock())
     trusted = tmp_path / "root.json"
     trusted.write_bytes(root.read_bytes())
-    repository = UpdateRepository(folder, keys, trusted, start_repository_server(folder), tmp_path / "bundles")
+    repository = UpdateRepository(
+        folder, keys, trusted, start_repository_server(folder, free_port()), tmp_path / "bundles"
+    )
     yield repository
     repository.server.stop()
 

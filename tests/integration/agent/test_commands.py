@@ -88,7 +88,7 @@ def test_report_status_publishes_the_status_again(one_fleet: Fleet):
     wait_until(lambda: (s := one_fleet.receiver.status("one")) and s.update_state == "idle", 10)
     before = len(one_fleet.receiver.statuses)
     assert ask(one_fleet, ReportStatus()).accepted
-    wait_until(lambda: len(one_fleet.receiver.statuses) > before, 5, "the status comes again")
+    wait_until(lambda: len(one_fleet.receiver.statuses) > before, what="the status comes again")
     status = one_fleet.receiver.status("one")
     assert status is not None
     assert status.facts is not None

@@ -22,7 +22,6 @@ from exporter.repository.carrying import export_update
 from tests.bundles import write_rows
 from tests.fleet_server import (
     SecureBroker,
-    free_port,
     make_fleet,
     real_utc_s,
     registrar_of,
@@ -33,6 +32,7 @@ from tests.fleet_server import (
 )
 from tests.integration.agent.conftest import UpdateRepository
 from tests.integration.agent.station import Station
+from tests.ports import free_port
 from tests.receiver import Receiver
 from tests.waiting import wait_until
 

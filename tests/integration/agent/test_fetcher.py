@@ -199,7 +199,7 @@ class _Cut(BaseHTTPRequestHandler):
 
 def test_an_answer_that_is_cut_off_can_be_tried_again(served: Served):
     server = HTTPServer(("127.0.0.1", 0), _Cut)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
         fetcher = BundleFetcher(f"http://127.0.0.1:{server.server_port}", served.root, served.metadata, 5.0)

@@ -34,12 +34,12 @@ def test_a_bundle_is_pulled_proved_tried_and_committed_and_every_row_is_counted_
     assert [w.first_row for w in windows] == list(range(0, 105, 10))
     assert windows[-1].last_row == 104
     assert all(w.bundle == first and w.variant == "onnx-fp32" for w in windows)
-    wait_until(lambda: len(station.answered_rows()) == 105, 5, "all answers are written")
+    wait_until(lambda: len(station.answered_rows()) == 105, what="all answers are written")
     status = fleet.receiver.status("one")
     assert status is not None
     assert (status.online, status.bundle, status.update_state) == (True, first, "idle")
     assert station.stop() == 0
-    wait_until(lambda: not is_online(fleet), 5, "the agent says goodbye")
+    wait_until(lambda: not is_online(fleet), what="the agent says goodbye")
 
 
 def test_a_switch_drops_no_row_and_mixes_no_window(one_fleet: Fleet):

@@ -9,10 +9,10 @@ import pytest
 from broker.access import Access, may, render_rules
 from broker.client import Endpoint
 from broker.servers.bare_client import REFUSED, BareClient
-from broker.servers.local import pick_free_port
 from broker.servers.mosquitto import READY_PATTERN, find_mosquitto
 from broker.servers.process import LocalBroker, start_broker_process
 from broker.topics import SHARDS, Channel, DeviceId, shard_of
+from tests.ports import free_port
 from tests.unit.broker.test_access import BOTH_FORMS, FLEET
 
 pytestmark = [
@@ -33,7 +33,7 @@ def rules_broker(folder: Path, *, exact: bool) -> LocalBroker:
     """Mosquitto with our rules, where everybody is who he says he is, and the test may everything."""
     rules = folder / "access.acl"
     rules.write_text(f"user {OMNISCIENT}\ntopic readwrite #\n\n{render_rules(FLEET, exact=exact)}", encoding="utf-8")
-    port = pick_free_port()
+    port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {rules}\nlog_dest stderr\nuser root\n",

@@ -12,11 +12,12 @@ from broker.cli import app
 from broker.client import Endpoint
 from broker.identity.names import Role
 from broker.servers.bare_client import BareClient
-from broker.servers.local import pick_free_port, start_local_broker
+from broker.servers.local import start_local_broker
 from broker.servers.mosquitto import find_mosquitto
 from broker.servers.process import LocalBroker, start_broker_process
 from broker.topics import Channel, FleetId, fleet_filter
 from tests.fleet_broker import TestFleet, link
+from tests.ports import free_port
 
 RUN = CliRunner()
 REQUIRED = {"QoS 1", "retained messages", "last will", "largest message"}
@@ -78,9 +79,9 @@ def nats(tmp_path: Path) -> Iterator[LocalBroker]:
     program = shutil.which("nats-server")
     if program is None:
         pytest.skip("no nats-server here: apt-get install nats-server")
-    port, config = pick_free_port(), tmp_path / "nats.conf"
+    port, config = free_port(), tmp_path / "nats.conf"
     config.write_text(
-        f'server_name: one\nport: {pick_free_port()}\njetstream {{ store_dir: "{tmp_path}/js" }}\n'
+        f'server_name: one\nport: {free_port()}\njetstream {{ store_dir: "{tmp_path}/js" }}\n'
         f"mqtt {{ host: 127.0.0.1, port: {port} }}\n",
         encoding="ascii",
     )
@@ -100,7 +101,7 @@ def test_nats_is_asked_the_same_questions(nats):
 @pytest.mark.mosquitto
 @NEEDS_MOSQUITTO
 def test_a_broker_without_a_required_feature_does_not_suit(tmp_path):
-    port, config = pick_free_port(), tmp_path / "mosquitto.conf"
+    port, config = free_port(), tmp_path / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\nretain_available false\nmax_packet_size 100000\nuser root\n",
         encoding="ascii",
@@ -124,7 +125,7 @@ def test_a_broker_without_a_required_feature_does_not_suit(tmp_path):
 def test_a_certificate_without_the_rights_that_are_tried_is_refused_before_anything_is(tmp_path):
     who = TestFleet(tmp_path).issue(Role.READER, "wall")
     credentials = ["--ca", str(who.ca), "--cert", str(who.certificate), "--key", str(who.key)]
-    result = RUN.invoke(app, ["broker", "check", f"mqtts://127.0.0.1:{pick_free_port()}", *credentials])
+    result = RUN.invoke(app, ["broker", "check", f"mqtts://127.0.0.1:{free_port()}", *credentials])
     assert result.exit_code == 1
     assert "is reader:wall" in result.stderr
     assert "person add trainer:check" in result.stderr
@@ -140,6 +141,6 @@ def test_what_is_no_address_of_a_broker_is_told(url):
 
 
 def test_where_nobody_listens_it_says_so():
-    result = RUN.invoke(app, ["broker", "check", f"mqtt://127.0.0.1:{pick_free_port()}"])
+    result = RUN.invoke(app, ["broker", "check", f"mqtt://127.0.0.1:{free_port()}"])
     assert result.exit_code == 1
     assert "Connection refused" in result.stderr

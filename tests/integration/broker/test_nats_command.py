@@ -16,9 +16,9 @@ from broker.client import Endpoint
 from broker.errors import LinkError
 from broker.identity.names import Role
 from broker.servers.bare_client import BareClient, RefusedError
-from broker.servers.local import pick_free_port
 from broker.servers.nats import find_nats_server
 from tests.fleet_broker import HOST, Credentials, TestFleet
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(find_nats_server() is None, reason="no nats-server here: apt-get install nats-server")
@@ -28,7 +28,7 @@ ENOUGH_S = 60.0
 @contextlib.contextmanager
 def cluster_up(fleet: TestFleet, *others: str) -> Iterator[tuple["subprocess.Popen[str]", list[dict[str, int]]]]:
     """Run the command; give it and what it told of each node."""
-    nodes = [word for n in (1, 2, 3) for word in ("--nats", f"n{n}={HOST}:{pick_free_port()}")]
+    nodes = [word for n in (1, 2, 3) for word in ("--nats", f"n{n}={HOST}:{free_port()}")]
     code = "import logging; logging.basicConfig(); from broker.cli import app; app()"
     command = [sys.executable, "-c", code, "broker", "up", "--fleet", str(fleet.path), *nodes, "--json", *others]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -13,11 +13,16 @@ from typing import Self
 
 import pytest
 
-from tests.fleet_server import free_port, why_not
+from tests.fleet_server import why_not
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 PASSPHRASE = "correct horse battery staple"
 KEY_MARK = b"PRIVATE KEY"
+RENEW_ROOT = (
+    "repository root renew --repository fleet/repository --keys fleet/repository-keys "
+    "--root-keys-folder fleet/offline/repository-root --passphrase-file {passphrase}"
+)
 
 
 # All that touch a secret, or a file that holds one.
@@ -25,6 +30,7 @@ OTHER_COMMANDS = (
     "fleet status --json",
     "fleet intermediate --root-key fleet/offline/ca.key --passphrase-file {passphrase}",
     "fleet server",
+    RENEW_ROOT,
     "device add press-2 --out press-2.token",
     "device rotate press-2 --out press-2.new-token --json",
     "device list",
@@ -103,6 +109,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
 
 
+def sealed_of(keys: list[Path]) -> set[str]:
+    return {path.name for path in keys if b"ENCRYPTED PRIVATE KEY" in path.read_bytes()}
+
+
 @pytest.mark.slow
 def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Path):
     reason = why_not()
@@ -117,8 +127,7 @@ def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Pa
         file.write(PASSPHRASE)
         os.fchmod(file.fileno(), 0o600)
     port = free_port()
-    settings = work / "agent.toml"
-    settings.write_text(
+    (work / "agent.toml").write_text(
         f'device = "press-1"\nfleet = "plant"\n[enrolment]\nurl = "https://127.0.0.1:{port}"\nca = "fleet/ca.pem"\n'
         f'[repository]\nurl = "http://127.0.0.1:9"\nroot = "root.json"\nmodel = "m"\n'
         f'[source]\nkind = "json_lines"\npath = "-"\n'
@@ -163,6 +172,7 @@ def test_no_secret_is_where_others_can_see_it(tmp_path: Path, traced_openssl: Pa
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     keys = [path for path in files if KEY_MARK in path.read_bytes()]
     assert {path.name for path in keys} >= {"ca.key", "intermediate.key", "server.key", "identity.pem"}
+    assert sealed_of(keys) == {"ca.key", "root.pem"} == {path.name for path in keys if "offline" in path.parts}
     for path in files:
         mode = path.stat().st_mode
         if mode & (stat.S_IRWXG | stat.S_IRWXO):

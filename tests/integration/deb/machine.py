@@ -2,41 +2,58 @@
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from exporter.proof.debian_root import debian_mirror
+from exporter.proof.places import NotRunError
+from tests.arm.processors import among_processors
 from tests.waiting import wait_until
 
 SUITE: Final = "bookworm"
-_PACKAGES: Final = ("openssl", "passwd", "python3", "systemd-sysv")
+HERE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}.get(platform.machine(), platform.machine())
+# An emulated one is not booted.
+_PACKAGES: Final = ("openssl", "passwd", "python3")
+_BOOTED_PACKAGES: Final = (*_PACKAGES, "systemd-sysv")
 MAKE_BYTECODE: Final = "/usr/lib/fieldloop/make-bytecode"
-_MAKE_S: Final = 900
+_MAKE_S: Final = 1500
 _RUN_S: Final = 60
+_EMULATED_RUN_S: Final = 600
 NSPAWN: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
-def base_archive(cache: Path, packages: tuple[str, ...] = _PACKAGES) -> Path:
+def base_archive(cache: Path, packages: Sequence[str] | None = None, architecture: str = HERE) -> Path:
     """Return the archive of a small Debian, made once for each list of packages; skips where it cannot be made."""
     if os.geteuid() != 0:
         pytest.skip("installing a package takes root")
     for tool, package in (("mmdebstrap", "mmdebstrap"), ("chroot", "coreutils")):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here: sudo apt-get install {package}")
+    if packages is None:
+        packages = _BOOTED_PACKAGES if architecture == HERE else _PACKAGES
     key = hashlib.sha256(" ".join((SUITE, *packages)).encode()).hexdigest()[:12]
-    archive = cache / f"installed-{SUITE}-{key}.tar"
+    archive = cache / f"installed-{'' if architecture == HERE else f'{architecture}-'}{SUITE}-{key}.tar"
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
             made = Path(folder) / "root.tar"
             command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(packages)}"]
             command += ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/locale/*"]
-            command += ['--aptopt=APT::Install-Recommends "false"', SUITE, str(made)]
+            command += ['--aptopt=APT::Install-Recommends "false"']
+            if architecture == HERE:
+                command += [SUITE, str(made)]
+            else:
+                # Without security updates, whose index for armhf is inconsistent at times.
+                command += ["--mode=root", f"--architectures={architecture}", SUITE, str(made), _source()]
+                command = among_processors(command)
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_MAKE_S)
             if done.returncode:
                 pytest.skip(f"mmdebstrap could not make a Debian: {done.stderr.strip()[-300:]}")
@@ -44,20 +61,35 @@ def base_archive(cache: Path, packages: tuple[str, ...] = _PACKAGES) -> Path:
     return archive
 
 
-class Root:
-    """A Debian in a folder; nothing of it runs."""
+def _source() -> str:
+    try:
+        return f"deb {debian_mirror()} {SUITE} main"
+    except NotRunError as error:
+        pytest.skip(str(error))
 
-    def __init__(self, folder: Path, archive: Path) -> None:
+
+class Root:
+    """A Debian in a folder, of this processor or of another one; nothing of it runs."""
+
+    def __init__(self, folder: Path, archive: Path, architecture: str = HERE) -> None:
         """Unpack it."""
         self.folder = folder
+        self._architecture = architecture
         subprocess.run(["tar", "--extract", "--file", str(archive), "--directory", str(folder)], check=True)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command inside."""
-        return _run([*self._enter(), *command], check=check)
+        deadline_s = _RUN_S if self._architecture == HERE else _EMULATED_RUN_S
+        return _run(self.command(*command), deadline_s, check=check)
+
+    def command(self, *command: str) -> list[str]:
+        """Return what runs a command inside; it becomes that command, and gets its signals."""
+        return [*self._enter(), *command]
 
     def _enter(self) -> list[str]:
-        return ["chroot", str(self.folder)]
+        if self._architecture == HERE:
+            return ["chroot", str(self.folder)]
+        return among_processors([], self.folder)
 
     def files(self) -> set[str]:
         """Return every path inside, but what the kernel shows, and what runs or dpkg leaves of each command."""
@@ -81,16 +113,23 @@ class Root:
 class Machine(Root):
     """The same, booted; its network is the host's."""
 
-    def __init__(self, root: Root) -> None:
-        """Boot it; skips where that cannot be."""
+    def __init__(self, root: Root, options: Sequence[str] = (), arguments: Sequence[str] = ()) -> None:
+        """Boot it; skips where that cannot be.
+
+        Args:
+            root: what is booted.
+            options: further ones of systemd-nspawn.
+            arguments: what a kernel would be told.
+        """
         self.folder = root.folder
+        self._architecture = HERE
         if shutil.which("systemd-nspawn") is None:
             pytest.skip("no systemd-nspawn here: sudo apt-get install systemd-container")
         self._groups_before = set(_CGROUPS.glob("*/*"))
         name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *NSPAWN],
+            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *NSPAWN, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -144,7 +183,7 @@ def bytecode_of(root: Root, module: str) -> list[Path]:
     return list(root.folder.glob(f"usr/lib/fieldloop/bytecode/{module}.*.opt-2.pyc"))
 
 
-def _run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], deadline_s: float, *, check: bool) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     # In a session of its own: what goes wrong inside must not reach the group of processes that the tests are in.
     done = subprocess.run(
@@ -152,7 +191,7 @@ def _run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]
         capture_output=True,
         text=True,
         check=False,
-        timeout=_RUN_S,
+        timeout=deadline_s,
         env=environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,

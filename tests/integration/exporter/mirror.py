@@ -27,7 +27,7 @@ class Mirror:
         self.requests: list[str] = []
         handler = type("_MirrorHandler", (_Handler,), {"mirror": self})
         self._server = _Server(("127.0.0.1", 0), handler)
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def url(self) -> str:

@@ -12,6 +12,7 @@ from broker.servers.local import start_local_broker
 from broker.servers.mosquitto import find_mosquitto
 from broker.topics import Channel, device_filters
 from edge_agent.clock import SystemClock
+from tests.ports import free_port
 from tests.unit.trainer.simulated_fleet import FLEET, SimulatedDevice
 from tests.waiting import wait_until
 from trainer.monitoring.receiver import Monitor
@@ -22,7 +23,7 @@ from trainer.monitoring.store import open_store, store_uri
 def broker(request, tmp_path):
     if request.param == "mosquitto" and find_mosquitto() is None:
         pytest.skip("no mosquitto is installed: apt-get install mosquitto")
-    started = start_local_broker(tmp_path / "broker", kind=request.param)
+    started = start_local_broker(tmp_path / "broker", port=free_port(), kind=request.param)
     yield started
     started.stop()
 

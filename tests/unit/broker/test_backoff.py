@@ -16,6 +16,7 @@ from broker.backoff import (
     cap_after,
     cut_short_after,
     failures_after,
+    return_s,
 )
 
 
@@ -26,6 +27,18 @@ def test_the_wait_doubles_up_to_the_cap(failures, full_s):
     waits = [backoff_s(failures, random.Random(seed)) for seed in range(200)]
     assert full_s / 2 <= min(waits) < full_s * 0.55
     assert full_s * 0.95 < max(waits) <= full_s
+
+
+@pytest.mark.parametrize(
+    ("failures", "spread_s", "least_s", "most_s"),
+    [(1, 15.0, 0.0, 15.0), (2, 15.0, 15.0, 30.0), (9, 15.0, 15.0, 30.0), (2, 1.0, 1.0, 2.0), (3, 120.0, 120.0, 240.0)],
+)
+def test_one_of_a_fleet_comes_back_at_any_time_of_the_spread_and_tries_no_faster_later(
+    failures, spread_s, least_s, most_s
+):
+    waits = [return_s(failures, random.Random(seed), spread_s=spread_s) for seed in range(200)]
+    assert least_s <= min(waits) < least_s + (most_s - least_s) * 0.1
+    assert most_s - (most_s - least_s) * 0.1 < max(waits) <= most_s
 
 
 @given(failures=st.integers(0, 10**9), seed=st.integers(0, 2**32))

@@ -3,13 +3,10 @@
 import hashlib
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import Builder
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from broker.messages import BundleRef, TelemetryWindow
 from edge_agent.bundle import (
@@ -29,6 +26,9 @@ from edge_agent.scoring.scorer import Prediction
 from edge_agent.telemetry.window import WindowBuilder
 from exporter.native.file import encode_program
 from exporter.programs.program import Linear, ProgramBuilder, Softmax
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 # The model of every example: two features, two labels, softmax of a linear map.
 WEIGHTS = np.array([[-1.0, 1.0], [-0.5, 0.5]], dtype=np.float32)
@@ -148,6 +148,9 @@ def regression_manifest(**changes: object) -> Manifest:
 
 def write_onnx_classifier(path: Path, weights: NDArray[np.float32] = WEIGHTS, *, open_shape: bool = True) -> Path:
     """Write a model as scikit-learn's converter does: outputs label (int64) and probabilities."""
+    # Imported where it is used: 32-bit boards, on which these tests are run too, have no onnx and no LiteRT.
+    from onnx import TensorProto, helper, numpy_helper
+
     n_features, n_labels = weights.shape
     nodes = [
         helper.make_node("MatMul", ["X", "W"], ["logits"]),
@@ -169,6 +172,8 @@ def write_onnx_classifier(path: Path, weights: NDArray[np.float32] = WEIGHTS, *,
 
 def write_onnx_regressor(path: Path, weights: tuple[float, ...] = (0.0, 1.0), *, flat: bool = False) -> Path:
     """Write a linear regressor whose output is ``(n, 1)``, or ``(n,)`` if ``flat``."""
+    from onnx import TensorProto, helper, numpy_helper
+
     column = np.array(weights, dtype=np.float32)
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["X", "W"], ["value"])],
@@ -180,9 +185,11 @@ def write_onnx_regressor(path: Path, weights: tuple[float, ...] = (0.0, 1.0), *,
     return _save_onnx(graph, path)
 
 
-def _save_onnx(graph: onnx.GraphProto, path: Path) -> Path:
+def _save_onnx(graph: "GraphProto", path: Path) -> Path:
+    from onnx import checker, helper
+
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    onnx.checker.check_model(model)
+    checker.check_model(model)
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -197,6 +204,9 @@ def write_native_classifier(path: Path, weights: NDArray[np.float32] = WEIGHTS) 
 
 def write_tflite_classifier(path: Path, weights: NDArray[np.float32] = WEIGHTS, *, integers: bool = False) -> Path:
     """Write ``softmax(x W)``; with ``integers`` its input (step 1/16) and output (step 1/256) are int8."""
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
     n_features, n_labels = weights.shape
     tensors: list[schema.TensorT] = []
     buffers = [schema.BufferT()]

@@ -654,7 +654,7 @@ def test_while_answers_find_no_room_no_row_is_read_and_then_every_one(running: l
     bench = Bench([GOOD] * 20, engine(), sink=sink)
     running.append(bench)
     bench.thread.start()
-    wait_until(lambda: bench.loop.rounds > 3, 5, "it goes round")
+    wait_until(lambda: bench.loop.rounds > 3, what="it goes round")
     assert sink.answers == []
     assert not bench.handover.is_empty, "housekeeping is told to take answers"
     sink.has_room = True
@@ -668,7 +668,7 @@ def test_who_takes_no_answers_at_all_does_not_stop_scoring(running: list[Bench])
     bench = Bench([GOOD] * 20, engine(), sink=sink)
     running.append(bench)
     bench.thread.start()
-    wait_until(lambda: bench.loop.rounds > 1, 5, "it waits")
+    wait_until(lambda: bench.loop.rounds > 1, what="it waits")
     bench.clock.advance(MAX_HOLD_S + 0.1)
     bench.thread.join(5.0)
     assert len(sink.answers) == 20

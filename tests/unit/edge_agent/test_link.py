@@ -51,3 +51,11 @@ def test_it_waits_for_an_identity_and_takes_the_next_one(tmp_path: Path):
     assert "u'one.2'" not in broker.log.read_text()
     # A goodbye, not a will: the device was never gone.
     assert "Sending will" not in broker.log.read_text()
+
+
+def test_it_spreads_its_return_as_it_was_told():
+    link = DeviceLink(Endpoint("127.0.0.1", 1), FleetId("test"), DeviceId("one"), 5, spread_s=7.0)
+    link.connect(lambda _: None, lambda _: None, Status(False, 0.0, "b", "0"), random.Random(1))
+    assert link._client is not None
+    assert link._client._spread_s == 7.0
+    link.close(2.0)

@@ -173,6 +173,46 @@ def test_keys_of_the_root_that_are_away_are_named_with_what_they_must_do(places,
     assert there.exit_code == 0, there.output
 
 
+def test_root_keys_are_encrypted_and_then_want_their_passphrase(places, tmp_path):
+    passphrase, vault = tmp_path / "passphrase", tmp_path / "keys" / "root"
+    passphrase.write_text("correct horse battery\n")
+    passphrase.chmod(0o644)
+    encrypt = ("repository", "root", "encrypt", "--root-keys-folder", vault, "--passphrase-file", passphrase)
+    refused = run(*encrypt)
+    assert refused.exit_code == 6
+    assert "others can read or write this passphrase" in refused.output
+    passphrase.chmod(0o600)
+    assert run(*encrypt).output.count("destroy other copies") == 3
+    assert run(*encrypt).output == "all keys there are encrypted already\n"
+    renew = ("repository", "root", "renew", *places, "--root-keys-folder", vault)
+    refused = run(*renew)
+    assert refused.exit_code == 6
+    assert "give --passphrase-file" in refused.output
+    renewed = run(*renew, "--passphrase-file", passphrase)
+    assert renewed.output == "signed the root anew\n"
+    prepared = tmp_path / "next.json"
+    run("repository", "root", "prepare", prepared, "--repository", places[1])
+    sign = ("repository", "root", "sign", prepared, "--repository", places[1], "--root-keys-folder", vault)
+    signed = run(*sign, "--passphrase-file", passphrase)
+    assert "signed by root" in signed.output
+    rotated = run("repository", "rotate-key", "root", *places, "--passphrase-file", passphrase)
+    assert rotated.exit_code == 0, rotated.output
+
+
+def test_root_keys_are_encrypted_from_the_beginning_where_a_passphrase_is_given(tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.touch(mode=0o600)
+    passphrase.write_text("correct horse battery\n")
+    places = ("--repository", tmp_path / "repository", "--keys", tmp_path / "keys")
+    assert run("repository", "init", *places, "--passphrase-file", passphrase).exit_code == 0
+    assert b"ENCRYPTED" in (tmp_path / "keys" / "root" / "root.pem").read_bytes()
+    made = run(
+        "repository", "root", "new-key", "carla", "--root-keys-folder", tmp_path, "--passphrase-file", passphrase
+    )
+    assert made.exit_code == 0
+    assert b"ENCRYPTED" in (tmp_path / "carla.pem").read_bytes()
+
+
 def test_a_refresh_warns_of_what_waits_for_keys_elsewhere(places, tmp_path, monkeypatch):
     (tmp_path / "keys" / "root").rename(tmp_path / "vault")
     long = Lifetimes(root=timedelta(days=3000))

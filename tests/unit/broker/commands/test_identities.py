@@ -52,6 +52,17 @@ def test_a_device_is_added_shown_rotated_and_revoked(fleet: FleetFolder):
     assert told(fleet, "fleet", "status")["revoked"] == ["press-1", "press-1.1"]
 
 
+def test_status_names_a_key_that_is_carried_away_and_lies_open(fleet: FleetFolder):
+    assert told(fleet, "fleet", "status")["unsealed_keys"] == []
+    open_key = fleet.offline / "repository-root" / "root.pem"
+    open_key.parent.mkdir()
+    open_key.touch(mode=0o600)
+    open_key.write_bytes(make_request()[0])
+    assert told(fleet, "fleet", "status")["unsealed_keys"] == [str(open_key)]
+    said = run(fleet, "fleet", "status").output
+    assert f"repository root encrypt --root-keys-folder {open_key.parent}" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -118,4 +118,4 @@ def test_a_source_that_has_ended_is_at_its_end_once_all_is_taken(tmp_path: Path)
     row = source.next_row(0.0)
     assert row is not None
     assert isinstance(row.values, Unreadable)
-    wait_until(lambda: source.at_end, 1, "it has ended")
+    wait_until(lambda: source.at_end, what="it has ended")

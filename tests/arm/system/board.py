@@ -1,0 +1,146 @@
+"""One emulated board with a card of its own, whose power can be cut, and whose file systems can be looked at."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from edge_agent.clock import SystemClock
+from exporter.image.emulation.boot_files import extract_boot_files
+from exporter.image.emulation.command_line import CONSOLE_LOG, CONSOLE_SOCKET, Card, Start
+from exporter.image.emulation.machines import MACHINES, MachineName
+from exporter.image.emulation.overlay import prepare_overlay
+from exporter.image.emulation.partitions import Partition, load_partitions
+from exporter.image.emulation.process import Process, connected, cut_power, start_in_background
+from tests.waiting import wait_until
+
+# Of the partitions of a card.
+ROOT: Final = 2
+DATA: Final = 3
+STOP_S: Final = 200.0
+AGENT_STATE: Final = "/fieldloop"
+# A shell of root's on the console, which systemd opens for whoever can say so to the kernel.
+SHELL: Final[dict[MachineName, str]] = {
+    "virt": "systemd.debug_shell=ttyAMA0",
+    "raspi3b": "systemd.debug_shell=ttyS1",
+}
+_PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_CLOCK: Final = SystemClock()
+
+
+class Board:
+    """A board; `remove` it.
+
+    Attributes:
+        starts: how often it was started.
+    """
+
+    def __init__(self, folder: Path, image: Path, machine: MachineName) -> None:
+        """Put a card of the image into it; it is not started yet."""
+        self.folder = folder
+        self.machine = MACHINES[machine]
+        folder.mkdir(parents=True)
+        boot = folder / "boot"
+        boot.mkdir()
+        self._files = extract_boot_files(image, self.machine, boot.resolve(), SHELL[machine])
+        self._card = prepare_overlay(image, folder).resolve()
+        self._process: Process | None = None
+        self.starts = 0
+        self._commands = 0
+
+    def start(self) -> None:
+        """Switch it on."""
+        start = Start(
+            self.machine, self._files, Card(self._card, "qcow2"), console="socket", memory_mib=self.machine.memory_mib
+        )
+        self._process = start_in_background(start, self.folder)
+        self.starts += 1
+
+    def cut_power(self) -> None:
+        """Switch it off between two instructions."""
+        if self._process is not None:
+            cut_power(self._process, _CLOCK)
+
+    def stop(self) -> bool:
+        """Have it stop as a system does; return whether it did."""
+        process = self._process
+        assert process is not None
+        self._type("systemctl poweroff")
+        try:
+            wait_until(lambda: not process.is_running, STOP_S, "the board stops")
+        except AssertionError:
+            return False
+        return True
+
+    def run(self, command: str, timeout_s: float = 120.0) -> str:
+        """Run a command as root, and return what it printed."""
+        self._commands += 1
+        mark = f"{self.starts}-{self._commands}"
+        # Typed in two pieces: the console also shows what was typed.
+        self._type(f"echo BE''GIN-{mark}; {command}; echo E''ND-{mark}")
+        pattern = re.compile(rf"BEGIN-{mark}\r?\n(.*)END-{mark}", re.DOTALL)
+        wait_until(lambda: pattern.search(self.console), timeout_s, f"{command} is done")
+        found = pattern.search(self.console)
+        assert found is not None
+        return found[1].replace("\r\n", "\n")
+
+    def _type(self, line: str) -> None:
+        with connected(self.folder, CONSOLE_SOCKET) as link:
+            link.sendall(f"{line}\n".encode())
+
+    def remove(self) -> None:
+        """Throw it away."""
+        self.cut_power()
+        shutil.rmtree(self.folder)
+
+    @property
+    def console(self) -> str:
+        """What it said, of all its starts."""
+        log = self.folder / CONSOLE_LOG
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def damages(self) -> list[str]:
+        """Look at a copy of its file systems as its next start finds them; return what is wrong with them.
+
+        First the journal is replayed and what was deleted while open is let go, as every start does; then everything
+        is checked, and nothing may be left to mend.
+        """
+        found = []
+        raw = self._copy()
+        for partition in _linux(raw):
+            place = f"{raw}?offset={partition.start_bytes}"
+            replayed = _run("e2fsck", "-p", place)
+            checked = _run("e2fsck", "-f", "-n", place)
+            if replayed.returncode not in {0, 1} or checked.returncode:
+                found.append(f"partition {partition.number}: {replayed.stdout}{checked.stdout}")
+        raw.unlink()
+        return found
+
+    def take_state(self, folder: Path) -> Path:
+        """Copy what its agent keeps on the card into a folder, as its next start finds it, and return that."""
+        raw = self._copy()
+        (data,) = (partition for partition in _linux(raw) if partition.number == DATA)
+        place = f"{raw}?offset={data.start_bytes}"
+        _run("e2fsck", "-p", place)
+        done = _run("debugfs", "-R", f"rdump {AGENT_STATE} {folder}", place)
+        raw.unlink()
+        assert done.returncode == 0, done.stderr
+        return folder / AGENT_STATE.lstrip("/")
+
+    def _copy(self) -> Path:
+        raw = self.folder / "copy.img"
+        done = _run("qemu-img", "convert", "-O", "raw", str(self._card), str(raw))
+        assert done.returncode == 0, done.stderr
+        return raw
+
+
+def _linux(raw: Path) -> list[Partition]:
+    return [partition for partition in load_partitions(raw) if not partition.is_fat]
+
+
+def _run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which(tool, path=_PATH)
+    assert program is not None, tool
+    return subprocess.run([program, *arguments], check=False, capture_output=True, text=True)
