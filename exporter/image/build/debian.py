@@ -25,7 +25,9 @@ _BASE_PACKAGES: Final = ("kmod", "python3")
 # Unpacked beside the root, not installed: their scripts would make an initrd and fill a boot partition, emulated, for ten
 # minutes, and initramfs-tools would come with them.
 _KERNELS: Final = {"arm64": "linux-image-arm64", "armhf": "linux-image-armmp"}
-_UNPACKED: Final = ("busybox-static", "firmware-brcm80211", "raspi-firmware")
+_UNPACKED: Final = ("busybox-static", "raspi-firmware")
+# Of sixty radios; the boards' own are taken out of it.
+RADIO_FIRMWARE: Final = "firmware-brcm80211"
 BESIDE: Final = "fieldloop-board"
 _COMPONENTS: Final = "main non-free-firmware"
 # Nobody reads these on a board; licences stay.
@@ -74,7 +76,7 @@ class Debian:
     Attributes:
         packages: beside Python.
         mirrors: whence it comes: of the suite, and of its security updates.
-        time_s: no file is newer, UTC seconds since 1970; None: when it is made.
+        time_s: no file is newer, UTC seconds since 1970; None: that of its making.
     """
 
     architecture: Architecture
@@ -86,12 +88,13 @@ class Debian:
     @property
     def unpacked(self) -> tuple[str, ...]:
         """Packages that are unpacked beside the root."""
-        return (_KERNELS[self.architecture], *_UNPACKED)
+        radios = (RADIO_FIRMWARE,) if RADIO_FIRMWARE in self.packages else ()
+        return (_KERNELS[self.architecture], *_UNPACKED, *radios)
 
     @property
     def all_packages(self) -> tuple[str, ...]:
         """Every package that is installed by name, sorted."""
-        return tuple(sorted({*_BASE_PACKAGES, *self.packages}))
+        return tuple(sorted({*_BASE_PACKAGES, *self.packages} - set(self.unpacked)))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -110,26 +113,45 @@ class Debian:
         return hashlib.sha256("\n".join((*told, _UNPACK, _AFTER, *_EXCLUDED)).encode()).hexdigest()[:12]
 
 
-def make_debian(debian: Debian, cache: Path, on_line: OnLine) -> Path:
-    """Return the archive (tar) of a Debian; made once.
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A Debian that was made.
+
+    Attributes:
+        archive: a tar, with what is unpacked beside the root in the folder `BESIDE`.
+        key: other digits for other bytes.
+        time_s: when, UTC seconds since 1970; no file is newer.
+    """
+
+    archive: Path
+    key: str
+    time_s: int
+
+
+def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, anew: bool = False) -> Made:
+    """Return a Debian; made once.
 
     Args:
         debian: which.
         cache: folder of archives.
+        now_s: UTC seconds since 1970: the time of its newest file, where `Debian.time_s` leaves it open.
         on_line: told of every step while it is made.
+        anew: make it of today's packages, whatever was kept.
 
     Raises:
         BuildError: a tool is missing, or a package cannot be had or installed.
     """
-    archive = cache / f"debian-{debian.architecture}-{debian.suite}-{debian.key}.tar"
-    if archive.exists():
-        return archive
+    name = f"debian-{debian.architecture}-{debian.suite}-{debian.key}"
+    kept = max(cache.glob(f"{name}-*.tar"), default=None)
+    if kept is not None and not anew:
+        return _made(kept)
+    time_s = int(now_s) if debian.time_s is None else debian.time_s
     _verify_emulation(debian)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
         made = Path(folder) / "root.tar"
         hook = Path(folder) / "hook"
-        named = " ".join(f'"$debs"/{name}_*.deb' for name in _UNPACKED)
+        named = " ".join(f'"$debs"/{name}_*.deb' for name in debian.unpacked[1:])
         unpack = _UNPACK.format(packages=" ".join(debian.unpacked), beside=BESIDE, debs=named)
         hook.write_text(f"#!/bin/sh\nset -eu\n{unpack}{_AFTER}", encoding="utf-8")
         hook.chmod(0o755)
@@ -150,9 +172,15 @@ def make_debian(debian: Debian, cache: Path, on_line: OnLine) -> Path:
             str(made),
             *debian.sources,
         ]
-        _run_aloud(command, debian.time_s, on_line)
+        _run_aloud(command, time_s, on_line)
+        archive = cache / f"{name}-{time_s:011d}.tar"
         made.rename(archive)
-    return archive
+    return _made(archive)
+
+
+def _made(archive: Path) -> Made:
+    key, _, time_s = archive.stem.rpartition("-")
+    return Made(archive, f"{key}-{time_s}", int(time_s))
 
 
 def mirrors_here(suite: Suite) -> tuple[str, str]:

@@ -14,6 +14,12 @@ from exporter.image.errors import BuildError
 # The time of writing is the file's own: Python holds its bytecode against it.
 _TIMES: Final = ("atime", "ctime", "crtime")
 _FIRST_INODE: Final = 11
+_BLOCK_BYTES: Final = 4096
+# Named one by one: what a newer mke2fs, or its settings here, would add is not known to every board's.
+_FEATURES: Final = (
+    "none,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,"
+    "extra_isize,metadata_csum"
+)
 _GROUP: Final = re.compile(r"Group (\d+):")
 
 
@@ -23,6 +29,7 @@ class FileSystem:
 
     Attributes:
         label: at most 16 bytes.
+        has_journal: it is written to.
         options: more of mke2fs's.
         seed: whence its identifiers come, so that the same one has the same.
         time_s: of its making, UTC seconds since 1970.
@@ -33,6 +40,7 @@ class FileSystem:
     options: tuple[str, ...]
     seed: str
     time_s: int
+    has_journal: bool
 
 
 def make_ext4(tree: Path, wanted: FileSystem, into: Path) -> None:
@@ -47,8 +55,9 @@ def make_ext4(tree: Path, wanted: FileSystem, into: Path) -> None:
     """
     with into.open("xb") as file:
         file.truncate(wanted.size_bytes)
+    features = f"{_FEATURES},has_journal" if wanted.has_journal else _FEATURES
     command = [
-        "mke2fs", "-q", "-F", "-d", str(tree), "-L", wanted.label, "-U", _uuid(wanted.seed),
+        "mke2fs", "-q", "-t", "ext4", "-b", str(_BLOCK_BYTES), "-I", "256", "-O", features, "-F", "-d", str(tree), "-L", wanted.label, "-U", _uuid(wanted.seed),
         "-E", f"hash_seed={_uuid(wanted.seed + ' hashes')},lazy_itable_init=0,root_owner=0:0",
         *wanted.options, str(into),
     ]  # fmt: skip
@@ -62,6 +71,25 @@ def verify_ext4(path: Path) -> None:
         run_tool(["e2fsck", "-f", "-n", str(path)], time_s=0)
     except BuildError as error:
         raise BuildError(f"{path}: the file system that was made is not sound: {error}") from error
+
+
+def used_ranges(path: Path) -> tuple[tuple[int, int], ...]:
+    """Return the bytes of a file system that anything may read, as ranges of start and end."""
+    told = run_tool(["dumpe2fs", str(path)], time_s=0).decode()
+    blocks = next(int(line.split(":")[1]) for line in told.splitlines() if line.startswith("Block count:"))
+    free = sorted(
+        _range(part)
+        for line in told.splitlines()
+        if line.startswith("  Free blocks:")
+        for part in line.split(":", 1)[1].split(",")
+        if part.strip()
+    )
+    used, position = [], 0
+    for first, last in [*free, (blocks, blocks)]:
+        if first > position:
+            used.append((position * _BLOCK_BYTES, first * _BLOCK_BYTES))
+        position = last + 1
+    return tuple(used)
 
 
 def _set_times(path: Path, time_s: int) -> None:
@@ -78,9 +106,7 @@ def _set_times(path: Path, time_s: int) -> None:
 def _inodes(path: Path) -> Sequence[int]:
     """Return the numbers of those that are used: the root, and all behind the reserved ones."""
     told = run_tool(["dumpe2fs", str(path)], time_s=0).decode()
-    counts = {
-        key: int(value) for key, value in (line.split(":", 1) for line in told.splitlines() if line.startswith(("Inode count:", "Inodes per group:")))
-    }
+    per_group = next(int(line.split(":")[1]) for line in told.splitlines() if line.startswith("Inodes per group:"))
     used: list[int] = [2]
     group = -1
     for line in told.splitlines():
@@ -88,18 +114,19 @@ def _inodes(path: Path) -> Sequence[int]:
             group = int(found[1])
         elif line.startswith("  Free inodes:"):
             free = _numbers(line.split(":", 1)[1])
-            first = group * counts["Inodes per group"] + 1
-            used += [n for n in range(max(first, _FIRST_INODE), first + counts["Inodes per group"]) if n not in free]
+            first = group * per_group + 1
+            used += [n for n in range(max(first, _FIRST_INODE), first + per_group) if n not in free]
     return used
 
 
 def _numbers(text: str) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first:
-            found.update(range(int(first), int(last or first) + 1))
-    return frozenset(found)
+    ranges = [_range(part) for part in text.split(",") if part.strip()]
+    return frozenset(number for first, last in ranges for number in range(first, last + 1))
+
+
+def _range(text: str) -> tuple[int, int]:
+    first, _, last = text.strip().partition("-")
+    return int(first), int(last or first)
 
 
 def _debugfs(path: Path, lines: Sequence[str], time_s: int) -> None:

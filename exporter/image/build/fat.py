@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ from exporter.image.build.tools import run_tool
 
 # Of 512 bytes: a FAT32 must have 65,525 of them, and 128 MiB have them at this size.
 _SECTORS_PER_CLUSTER: Final = "1"
+_BLOCK_BYTES: Final = 4096
 
 
 def make_fat(files: Mapping[str, bytes], label: str, size_bytes: int, time_s: int, into: Path) -> None:
@@ -46,3 +48,30 @@ def make_fat(files: Mapping[str, bytes], label: str, size_bytes: int, time_s: in
             names = [str(folder / path) for path in sorted(files) if str(PurePosixPath(path).parent) == parent]
             if names:
                 run_tool(["mcopy", "-m", "-i", str(into), *names, f"::/{parent}"], time_s=time_s)
+
+
+def used_ranges(path: Path) -> tuple[tuple[int, int], ...]:
+    """Return the bytes of a file system that anything may read, as ranges of start and end, on blocks of 4 KiB.
+
+    See Microsoft's FAT specification (fatgen103), section 3: the tables, and every cluster that they do not call free.
+    """
+    with path.open("rb") as file:
+        head = file.read(512)
+        sector, per_cluster, reserved, tables = struct.unpack_from("<HBHB", head, 11)
+        (table_sectors,) = struct.unpack_from("<I", head, 36)
+        file.seek(reserved * sector)
+        table = file.read(table_sectors * sector)
+    data = (reserved + tables * table_sectors) * sector
+    cluster_bytes = per_cluster * sector
+    blocks = set(range(-(-data // _BLOCK_BYTES)))
+    for number, (entry,) in enumerate(struct.iter_unpack("<I", table)):
+        if entry and number > 1:
+            blocks.add((data + (number - 2) * cluster_bytes) // _BLOCK_BYTES)
+    ranges: list[tuple[int, int]] = []
+    for block in sorted(blocks):
+        start = block * _BLOCK_BYTES
+        if ranges and ranges[-1][1] == start:
+            ranges[-1] = (ranges[-1][0], start + _BLOCK_BYTES)
+        else:
+            ranges.append((start, start + _BLOCK_BYTES))
+    return tuple(ranges)

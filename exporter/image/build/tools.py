@@ -55,18 +55,29 @@ def run_tool(
     Raises:
         BuildError: it is missing, or failed; the message has its last words.
     """
+    return run_command([find_tool(command[0]), *command[1:]], time_s=time_s, given=given, folder=folder)
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    time_s: int | None = None,
+    given: bytes | None = None,
+    folder: Path | None = None,
+) -> bytes:
+    """Run a program by its path; otherwise as `run_tool`."""
     environment = {
         **os.environ,
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
-        "SOURCE_DATE_EPOCH": str(time_s),
-        "E2FSPROGS_FAKE_TIME": str(time_s),
         "MTOOLS_SKIP_CHECK": "1",
         "PATH": os.environ.get("PATH", "") + _PATH,
         "PYTHONHASHSEED": "0",
     }
+    if time_s is not None:
+        environment |= {"SOURCE_DATE_EPOCH": str(time_s), "E2FSPROGS_FAKE_TIME": str(time_s)}
     done = subprocess.run(
-        [find_tool(command[0]), *command[1:]],
+        command,
         input=given if given is not None else b"",
         capture_output=True,
         check=False,
