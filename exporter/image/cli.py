@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.build.cli import boards_command, build_command
 
 if TYPE_CHECKING:
     from exporter.image.block_map import BlockMap
     from exporter.image.disks import Disk
     from exporter.image.flashing import OnProgress
 
-app = typer.Typer(no_args_is_help=True, help="Write SD-card images, and list them for Raspberry Pi Imager.")
+app = typer.Typer(no_args_is_help=True, help="Build and write SD-card images, and list them for Raspberry Pi Imager.")
+app.command("build")(build_command)
+app.command("boards")(boards_command)
 
 Image = Annotated[Path, typer.Argument(help="Image of a whole disk: raw, .zst or .xz.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -72,7 +72,9 @@ def boot_parts(tree: RootTree, modules: Modules, trees: Sequence[str], firmware:
     return BootParts(files)
 
 
-def boot_files(parts: BootParts, board: Board, architecture: Architecture, arguments: Sequence[str]) -> dict[str, bytes]:
+def boot_files(
+    parts: BootParts, board: Board, architecture: Architecture, arguments: Sequence[str]
+) -> dict[str, bytes]:
     """Return the files of one board's boot partition, by name.
 
     Args:

@@ -100,7 +100,9 @@ def _set_times(path: Path, time_s: int) -> None:
         lines += [f"set_inode_field <{inode}> {name}_extra 0" for name in _TIMES]
     _debugfs(path, lines, time_s)
     # debugfs itself writes down when it wrote.
-    _debugfs(path, [f"set_super_value {name} @{time_s}" for name in ("mtime", "wtime", "lastcheck", "mkfs_time")], time_s)
+    _debugfs(
+        path, [f"set_super_value {name} @{time_s}" for name in ("mtime", "wtime", "lastcheck", "mkfs_time")], time_s
+    )
 
 
 def _inodes(path: Path) -> Sequence[int]:

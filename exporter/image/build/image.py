@@ -37,12 +37,14 @@ class Written:
         image: the raw image; it is sparse.
         packed: the same by Zstandard; None: it was not asked for.
         block_map: which blocks of it hold anything.
+        mapped_bytes: how many bytes those are.
     """
 
     image: Path
     packed: Path | None
     block_map: Path
     layout: Layout
+    mapped_bytes: int
 
 
 def write_image(
@@ -114,7 +116,7 @@ def write_image(
         _take_place(raw, image)
     map_place = image.with_name(image.name.removesuffix(".img") + ".bmap")
     map_place.write_bytes(block_map_text(block_map))
-    return Written(image, packed, map_place, layout)
+    return Written(image, packed, map_place, layout, block_map.mapped_bytes)
 
 
 def _data_bytes(files: tuple[CardFile, ...]) -> int:
@@ -126,7 +128,9 @@ def _start(raw: Path, layout: Layout, seed: str) -> bytes:
     """Make a sparse file with its table of partitions, and return its first block."""
     with raw.open("xb") as file:
         file.truncate(layout.image_bytes)
-    run_tool(["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(raw)], time_s=0, given=table_script(layout, seed))
+    run_tool(
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", str(raw)], time_s=0, given=table_script(layout, seed)
+    )
     with raw.open("rb") as file:
         return file.read(BLOCK_BYTES)
 

@@ -28,7 +28,7 @@ OnStep = Callable[[str], None]
 
 # Whoever changes how a root is made counts on, and roots that were kept are made anew.
 _RECIPE: Final = 1
-_LEVEL: Final = 15
+_LEVEL: Final = 9
 _BLOCK_BYTES: Final = 4096
 _INODE_BYTES: Final = 256
 # What Debian's packages may grow by, where they are updated on the board.

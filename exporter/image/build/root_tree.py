@@ -99,7 +99,11 @@ class RootTree:
 
     def add_folder(self, source: Path, place: str) -> None:
         """Put all of a folder into the root, where it belongs to root."""
-        self.run('mkdir -p "$1/$3"; tar -C "$2" --create --owner=0 --group=0 . | tar -C "$1/$3" --extract', str(source), place)
+        self.run(
+            'mkdir -p "$1/$3"; tar -C "$2" --create --owner=0 --group=0 . | tar -C "$1/$3" --extract',
+            str(source),
+            place,
+        )
 
     def lay_files(self, files: Iterable[CardFile], links: Iterable[CardLink] = ()) -> None:
         """Lay files and links into the root, where they belong to root."""
@@ -138,7 +142,10 @@ def unpack(archive: Path, folder: Path, time_s: int) -> RootTree:
     """Unpack a Debian into a folder that is not there yet."""
     tree = RootTree(folder, time_s)
     folder.mkdir()
-    tree.run('tar -C "$1" --extract --numeric-owner --same-permissions --xattrs --xattrs-include="*" --file="$2"', str(archive))
+    tree.run(
+        'tar -C "$1" --extract --numeric-owner --same-permissions --xattrs --xattrs-include="*" --file="$2"',
+        str(archive),
+    )
     return tree
 
 
@@ -163,7 +170,9 @@ def tar_of(files: Iterable[CardFile], links: Iterable[CardLink], time_s: int) ->
     return raw.getvalue()
 
 
-def _entry(place: PurePosixPath, mode: int, time_s: int, *, size: int = 0, target: str | None = None) -> tarfile.TarInfo:
+def _entry(
+    place: PurePosixPath, mode: int, time_s: int, *, size: int = 0, target: str | None = None
+) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(str(place))
     entry.mode, entry.mtime, entry.size = mode, time_s, size
     entry.uname = entry.gname = "root"

@@ -24,12 +24,14 @@ class Runtime:
     """One of them on one architecture.
 
     Attributes:
+        runs: the kind of variants, as the agent names it.
         wheels: all that it needs, as pip is asked for them; nothing comes with them.
         packages: of Debian's, in their stead.
         suites: for whose Python there are wheels.
     """
 
     name: str
+    runs: str
     architecture: Architecture
     wheels: tuple[str, ...]
     packages: tuple[str, ...] = ()
@@ -38,10 +40,10 @@ class Runtime:
 
 # numpy is held below 3, which none of them was made for; tflite-runtime breaks on 2.
 _ALL: Final = (
-    Runtime("onnxruntime", "arm64", ("onnxruntime", "numpy<3"), ("libgomp1",)),
-    Runtime("ai-edge-litert", "arm64", ("ai-edge-litert", "ml_dtypes", "numpy<3")),
-    Runtime("tflite-runtime", "arm64", ("tflite-runtime==2.14.0", "numpy==1.26.4"), (), ("bookworm",)),
-    Runtime("tflite-runtime", "armhf", ("tflite-runtime==2.14.0",), ("python3-numpy",), ("bookworm",)),
+    Runtime("onnxruntime", "onnx", "arm64", ("onnxruntime", "numpy<3"), ("libgomp1",)),
+    Runtime("ai-edge-litert", "tflite", "arm64", ("ai-edge-litert", "ml_dtypes", "numpy<3")),
+    Runtime("tflite-runtime", "tflite", "arm64", ("tflite-runtime==2.14.0", "numpy==1.26.4"), (), ("bookworm",)),
+    Runtime("tflite-runtime", "tflite", "armhf", ("tflite-runtime==2.14.0",), ("python3-numpy",), ("bookworm",)),
 )
 NAMES: Final = tuple(dict.fromkeys(each.name for each in _ALL))
 
