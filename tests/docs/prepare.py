@@ -83,6 +83,21 @@ def copy_the_tiny_card() -> None:
     shutil.copy(tiny_card({"XDG_CACHE_HOME": str(home / ".cache")}), "card.img")
 
 
+def make_a_raspberry_image() -> None:
+    """``raspios.img`` with the layout of Raspberry Pi OS, what makes a card, and the agent's package in build/deb."""
+    from scripts.deb.architectures import ARCHITECTURES
+    from scripts.deb.build import DEFAULT_FOLDER, build_package
+    from tests.cards import make_user_files
+    from tests.conftest import REPOSITORY
+    from tests.raspberry_image import make_image
+
+    here = Path.cwd()
+    make_image(here)
+    make_user_files(here)
+    os.chdir(REPOSITORY)
+    build_package(ARCHITECTURES["arm64"], "0.1.0", here / DEFAULT_FOLDER, DEFAULT_FOLDER, 0)
+
+
 def wait_for_labels() -> None:
     """Wait until the project's monitor has stored two labels."""
     from sqlalchemy import func, select
@@ -148,6 +163,7 @@ KNOWN: Final[Mapping[str, Callable[[], None]]] = {
     "repository": make_a_repository,
     "project": make_a_project,
     "tiny-card": copy_the_tiny_card,
+    "raspberry-image": make_a_raspberry_image,
     "stored-labels": wait_for_labels,
 }
 

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from edge_agent.scoring.selection import Device
 from exporter.image.card.loading import load_card
 from exporter.image.customise.package import AgentPackage, choose_package
 from exporter.image.customise.payload import APPLY, pack_payload
-from exporter.image.over_ssh.connection import Connection
+from exporter.image.over_ssh.connection import OnLine
 from exporter.image.over_ssh.errors import BoardError
 from exporter.image.over_ssh.look import SCRIPT, parse_seen, verify_can_take
 
@@ -28,6 +28,14 @@ _UNPACK: Final = (
 _ENDINGS: Final = ("refused: ", "failed: ")
 # Asks in any case, whatever was asked a moment ago: what it reads is in front of the archive.
 _SUDO: Final = "sudo -k -S -p ''"
+
+
+class Way(Protocol):
+    """To a board: `over_ssh.connection`."""
+
+    def run(self, command: str, given: bytes, on_line: OnLine | None = None) -> tuple[int, bytes]:
+        """Run a command there; see `Connection.run`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,7 @@ class Prepared:
     given: bytes = field(repr=False)
 
 
-def prepare(connection: Connection, asked: Asked) -> Prepared:
+def prepare(connection: Way, asked: Asked) -> Prepared:
     """Look at a board, and pack what suits it; nothing is changed on it.
 
     Raises:
@@ -127,7 +135,7 @@ def prepare(connection: Connection, asked: Asked) -> Prepared:
     return Prepared(plan, f"{_SUDO} {unpack}", password + archive)
 
 
-def install(connection: Connection, prepared: Prepared, tell: Callable[[str], None]) -> None:
+def install(connection: Way, prepared: Prepared, tell: Callable[[str], None]) -> None:
     """Have it done, and wait until the agent is well.
 
     Args:
