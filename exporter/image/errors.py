@@ -34,3 +34,9 @@ class CardError(ExporterError):
     """What is asked for cannot be on a card: mend the file or the option that the message names."""
 
     exit_code = 18
+
+
+class BuildError(ExporterError):
+    """An image cannot be built: the message says what is missing or wrong, and what to do."""
+
+    exit_code = 15

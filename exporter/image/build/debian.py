@@ -1,0 +1,227 @@
+"""Makes the Debian below a card: packages of one suite and architecture, installed by mmdebstrap, kept as an archive.
+
+Packages are configured under emulation, which takes minutes; so this is made once for each list of packages, and the
+agent, which changes more often, comes afterwards.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporter.image.build.boards import Architecture, Suite
+from exporter.image.build.tools import find_tool, run_tool
+from exporter.image.errors import BuildError
+
+OnLine = Callable[[str], None]
+
+# Installed as any other package. kmod: for depmod and for udev.
+_BASE_PACKAGES: Final = ("kmod", "python3")
+# Unpacked beside the root, not installed: their scripts would make an initrd and fill a boot partition, emulated, for
+# ten minutes, and initramfs-tools would come with them.
+_KERNELS: Final = {"arm64": "linux-image-arm64", "armhf": "linux-image-armmp"}
+_UNPACKED: Final = ("busybox-static", "raspi-firmware")
+# Of sixty radios; the boards' own are taken out of it.
+RADIO_FIRMWARE: Final = "firmware-brcm80211"
+BESIDE: Final = "fieldloop-board"
+_COMPONENTS: Final = "main non-free-firmware"
+# Nobody reads these on a board; licences stay.
+_EXCLUDED: Final = (
+    "path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright", "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*", "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/man/*",
+)  # fmt: skip
+# $1: the root. Its apt is asked from outside of it, where it runs fast.
+_UNPACK: Final = """\
+export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+debs=$(mktemp -d)
+mkdir "$debs/partial"
+apt-get --quiet --quiet --yes --download-only -o Dir::Cache::Archives="$debs" install {packages}
+mkdir "$1/{beside}"
+for deb in "$debs"/linux-image-[0-9]*.deb {debs}; do
+    dpkg-deb --extract "$deb" "$1/{beside}"
+    dpkg-deb --field "$deb" Package Version Architecture Source Maintainer >>"$1/{beside}/packages"
+    echo >>"$1/{beside}/packages"
+done
+rm -r "$debs"
+# Debian 12 has in /lib what later ones have in /usr/lib.
+for folder in bin lib; do
+    if [ -d "$1/{beside}/$folder" ]; then
+        mkdir -p "$1/{beside}/usr/$folder"
+        cp -al "$1/{beside}/$folder/." "$1/{beside}/usr/$folder/"
+        rm -r "$1/{beside}/$folder"
+    fi
+    ln -s "usr/$folder" "$1/{beside}/$folder"
+done
+grep --no-filename -E '^(Origin|Suite|Codename|Date):' "$1"/var/lib/apt/lists/*Release >"$1/{beside}/snapshot"
+"""
+# What a package's script finds of the machine that builds must not be in it.
+_AFTER: Final = """\
+rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"
+rm -f "$1"/etc/ssh/ssh_host_*_key "$1"/etc/ssh/ssh_host_*_key.pub
+rm -rf "$1"/var/log/* "$1"/var/cache/ldconfig "$1"/var/cache/debconf/*-old "$1"/var/lib/dpkg/*-old
+sed -i /force-unsafe-io/d "$1"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
+find "$1/var/lib/apt/lists" "$1/var/cache/apt" -type f -delete
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Debian:
+    """What is to be made.
+
+    Attributes:
+        packages: beside Python.
+        mirrors: whence it comes: of the suite, and of its security updates.
+        time_s: no file is newer, UTC seconds since 1970; None: that of its making.
+    """
+
+    architecture: Architecture
+    suite: Suite
+    packages: tuple[str, ...]
+    mirrors: tuple[str, str]
+    time_s: int | None
+
+    @property
+    def unpacked(self) -> tuple[str, ...]:
+        """Packages that are unpacked beside the root."""
+        radios = (RADIO_FIRMWARE,) if RADIO_FIRMWARE in self.packages else ()
+        return (_KERNELS[self.architecture], *_UNPACKED, *radios)
+
+    @property
+    def all_packages(self) -> tuple[str, ...]:
+        """Every package that is installed by name, sorted."""
+        return tuple(sorted({*_BASE_PACKAGES, *self.packages} - set(self.unpacked)))
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Lines of apt's ``sources.list``."""
+        main, security = self.mirrors
+        return (
+            f"deb {main} {self.suite} {_COMPONENTS}",
+            f"deb {main} {self.suite}-updates {_COMPONENTS}",
+            f"deb {security} {self.suite}-security {_COMPONENTS}",
+        )
+
+    @property
+    def key(self) -> str:
+        """Twelve digits for a name: other digits for whatever would give other bytes."""
+        told = (self.architecture, self.suite, *self.all_packages, *self.unpacked, *self.sources, str(self.time_s))
+        return hashlib.sha256("\n".join((*told, _UNPACK, _AFTER, *_EXCLUDED)).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A Debian that was made.
+
+    Attributes:
+        archive: a tar, with what is unpacked beside the root in the folder `BESIDE`.
+        key: other digits for other bytes.
+        time_s: when, UTC seconds since 1970; no file is newer.
+    """
+
+    archive: Path
+    key: str
+    time_s: int
+
+
+def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, anew: bool = False) -> Made:
+    """Return a Debian; made once.
+
+    Args:
+        debian: which.
+        cache: folder of archives.
+        now_s: UTC seconds since 1970: the time of its newest file, where `Debian.time_s` leaves it open.
+        on_line: told of every step while it is made.
+        anew: make it of today's packages, whatever was kept.
+
+    Raises:
+        BuildError: a tool is missing, or a package cannot be had or installed.
+    """
+    name = f"debian-{debian.architecture}-{debian.suite}-{debian.key}"
+    kept = max(cache.glob(f"{name}-*.tar"), default=None)
+    if kept is not None and not anew:
+        return _made(kept)
+    time_s = int(now_s) if debian.time_s is None else debian.time_s
+    _verify_emulation(debian)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
+        made = Path(folder) / "root.tar"
+        hook = Path(folder) / "hook"
+        named = " ".join(f'"$debs"/{name}_*.deb' for name in debian.unpacked[1:])
+        unpack = _UNPACK.format(packages=" ".join(debian.unpacked), beside=BESIDE, debs=named)
+        hook.write_text(f"#!/bin/sh\nset -eu\n{unpack}{_AFTER}", encoding="utf-8")
+        hook.chmod(0o755)
+        # In a namespace, whoever runs the hook is another user.
+        Path(folder).chmod(0o755)
+        command = [
+            find_tool("mmdebstrap"),
+            f"--architectures={debian.architecture}",
+            "--variant=minbase",
+            f"--include={','.join(debian.all_packages)}",
+            f"--customize-hook={hook}",
+            '--aptopt=APT::Install-Recommends "false"',
+            "--dpkgopt=force-unsafe-io",
+            *(f"--dpkgopt={option}" for option in _EXCLUDED),
+            # systemd makes what is in it at every start.
+            "--skip=output/dev",
+            debian.suite,
+            str(made),
+            *debian.sources,
+        ]
+        _run_aloud(command, time_s, on_line)
+        archive = cache / f"{name}-{time_s:011d}.tar"
+        made.rename(archive)
+    return _made(archive)
+
+
+def _made(archive: Path) -> Made:
+    key, _, time_s = archive.stem.rpartition("-")
+    return Made(archive, f"{key}-{time_s}", int(time_s))
+
+
+def mirrors_here(suite: Suite) -> tuple[str, str]:
+    """Return where this machine's apt gets Debian from: the suite's packages, and their security updates.
+
+    Raises:
+        BuildError: it knows no Debian.
+    """
+    told = run_tool(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"], time_s=0
+    )
+    found = [line.split()[2] for line in told.decode().splitlines() if line.startswith("Debian main ")]
+    security = [mirror for mirror in found if "security" in mirror]
+    main = [mirror for mirror in found if "security" not in mirror]
+    if not main:
+        raise BuildError(f"this machine's apt knows no Debian to take {suite} from: name a mirror by --mirror URL")
+    # Of a mirror's two halves, the second lies beside the first.
+    return main[0], security[0] if security else re.sub(r"debian/?$", "debian-security", main[0])
+
+
+def _verify_emulation(debian: Debian) -> None:
+    """Check beforehand what mmdebstrap would say in words of its own."""
+    done = subprocess.run(
+        [find_tool("arch-test"), debian.architecture], capture_output=True, check=False, env={**os.environ}
+    )
+    if done.returncode:
+        raise BuildError(
+            f"this machine does not run programs for {debian.architecture}: "
+            "sudo apt-get install qemu-user-static binfmt-support"
+        )
+
+
+def _run_aloud(command: list[str], time_s: int, on_line: OnLine) -> None:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(time_s)}
+    last: list[str] = []
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
+        for line in process.stdout or ():
+            if line.startswith("I: "):
+                on_line(line[3:].strip())
+            last = [*last[-5:], line.strip()]
+    if process.returncode:
+        raise BuildError(f"mmdebstrap failed (exit code {process.returncode}): {' / '.join(last)[-900:]}")
