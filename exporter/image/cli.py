@@ -9,6 +9,7 @@ import typer
 
 from exporter.failures import exit_codes
 from exporter.image.build.cli import boards_command, build_command
+from exporter.image.card.card_cli import card_command
 from exporter.image.customise.cli import customise_command
 from exporter.image.emulation.boot_cli import boot_command
 
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
     from exporter.image.flashing import OnProgress
 
 app = typer.Typer(
-    no_args_is_help=True, help="Build and write SD-card images, start them emulated, list them for Raspberry Pi Imager."
+    no_args_is_help=True,
+    help="Build SD-card images, write them, start them emulated, list them for Raspberry Pi Imager.",
 )
 app.command("build")(build_command)
 app.command("boards")(boards_command)
 app.command("boot")(boot_command)
 app.command("card")(card_command)
 app.command("customise")(customise_command)
-app.command("build")(build_command)
-app.command("boards")(boards_command)
 
 Image = Annotated[Path, typer.Argument(help="Image of a whole disk: raw, .zst or .xz.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
