@@ -25,13 +25,13 @@ def has_new_process(live, old_pid, demo):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_with_the_embedded_broker_and_agents_killed_at_any_moment_nothing_is_lost(tmp_path):
     folder = tmp_path / "demo"
     rng = random.Random(11)
     with played("--folder", str(folder), "--seed", "2", "--broker", "amqtt", cwd=tmp_path) as process:
         lives = folder / "devices"
-        wait_until(lambda: len(list(lives.glob("*/state/live.json"))) == 5, 240, "five agents at work")
+        wait_until(lambda: len(list(lives.glob("*/state/live.json"))) == 5, 300, "five agents at work")
         killed = 0
         # Three times each at most: a bundle whose trial sees a fourth start is rolled back, as it should be.
         for number in [number for _ in range(3) for number in rng.sample(range(1, 6), 5)][:12]:
@@ -50,7 +50,7 @@ def test_with_the_embedded_broker_and_agents_killed_at_any_moment_nothing_is_los
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_digits_show_no_loss_beyond_the_honest_reference(tmp_path):
     folder = tmp_path / "demo"
     with played("--folder", str(folder), "--data", "digits", cwd=tmp_path) as process:
@@ -63,11 +63,11 @@ def test_digits_show_no_loss_beyond_the_honest_reference(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
     folder = tmp_path / "demo"
     with played("--folder", str(folder), "--data", "digits", "--devices", "2", cwd=tmp_path) as process:
-        wait_until(lambda: len(list(folder.glob("devices/*/predictions.jsonl"))) == 2, 120, "two devices that score")
+        wait_until(lambda: len(list(folder.glob("devices/*/predictions.jsonl"))) == 2, 300, "two devices that score")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
@@ -79,11 +79,11 @@ def test_ctrl_c_ends_every_process_and_leaves_a_readable_folder(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_ctrl_c_while_the_devices_are_being_started_ends_in_a_summary_too(tmp_path):
     folder = tmp_path / "demo"
     with played("--folder", str(folder), "--data", "digits", "--devices", "2", cwd=tmp_path) as process:
-        wait_until((folder / "devices" / "device-2" / "agent.toml").exists, 120, "the devices' folders")
+        wait_until((folder / "devices" / "device-2" / "agent.toml").exists, 300, "the devices' folders")
         process.send_signal(signal.SIGINT)
         summary = summary_of(process, folder)
     assert summary["records_sent"] == summary["records_stored"]
@@ -92,14 +92,14 @@ def test_ctrl_c_while_the_devices_are_being_started_ends_in_a_summary_too(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_devices_that_are_kept_score_on_after_the_last_row_until_ctrl_c(tmp_path):
     folder = tmp_path / "demo"
     arguments = ("--data", "digits", "--devices", "2", "--rows-per-second", "80", "--keep")
     with played("--folder", str(folder), *arguments, cwd=tmp_path) as process:
         live = folder / "devices" / "device-2" / "state" / "live.json"
         # The second device begins at row 516 of 1,797.
-        wait_until(lambda: live.exists() and json.loads(live.read_text())["rows_scored"] > 1_400, 200, "a second pass")
+        wait_until(lambda: live.exists() and json.loads(live.read_text())["rows_scored"] > 1_400, 300, "a second pass")
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         summary = summary_of(process, folder)

@@ -34,7 +34,7 @@ def kinds_of(summary: dict[str, Any]) -> list[str]:
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_turbine_drifts_year_after_year_and_regression_is_mended_or_people_are_told(shared_data, tmp_path):
     files = [str(shared_data / "gas_turbine" / f"gt_{year}.csv") for year in (2011, 2012, 2013)]
     init(
@@ -80,7 +80,7 @@ def init_gas(folder: Path, shared_data: Path) -> None:
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_six_classes_over_128_features_go_through_the_whole_loop_and_every_sign_is_answered(shared_data, tmp_path):
     init_gas(tmp_path, shared_data)
     folder = tmp_path / "demo"
@@ -99,7 +99,7 @@ def test_six_classes_over_128_features_go_through_the_whole_loop_and_every_sign_
 
 @pytest.mark.shared
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_labels_of_aged_gas_sensors_give_a_model_that_is_promoted_over_the_first(shared_data, tmp_path):
     init_gas(tmp_path, shared_data)
     loaded = load_project(tmp_path)
