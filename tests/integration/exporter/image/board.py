@@ -10,6 +10,7 @@ import pytest
 
 from exporter.proof.emulated import roots_folder
 from tests.integration.deb.machine import NSPAWN, Machine, Root, base_archive
+from tests.ports import free_port
 from tests.raspberry_image import boot_partition
 from tests.waiting import wait_until
 
@@ -18,9 +19,12 @@ FIRMWARE = "boot/firmware"
 _FIRST_RUN_S = 300
 
 
-def make_board(folder: Path) -> Root:
-    """Unpack it."""
-    return Root(folder, base_archive(roots_folder(os.environ), PACKAGES))
+def make_board(folder: Path, port: int | None = None) -> Root:
+    """Unpack it; its server of SSH listens on this port, else on any: its network is this machine's."""
+    root = Root(folder, base_archive(roots_folder(os.environ), PACKAGES))
+    settings = f"Port {port or free_port()}\nListenAddress 127.0.0.1\n"
+    (folder / "etc/ssh/sshd_config.d/test.conf").write_text(settings)
+    return root
 
 
 class SshBoard:
@@ -35,11 +39,10 @@ class SshBoard:
         """
         (folder / "board").mkdir()
         self._folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._key = key
-        root = make_board(folder / "board")
+        root = make_board(folder / "board", self.port)
         root.run("useradd", "--create-home", "--shell", "/bin/bash", "pi")
-        self.write("etc/ssh/sshd_config.d/test.conf", f"Port {self.port}\nListenAddress 127.0.0.1\n", root)
         self.write("etc/sudoers.d/010_pi-nopasswd", "pi ALL=(ALL) NOPASSWD: ALL\n", root, 0o440)
         self.write("home/pi/.ssh/authorized_keys", key.with_name(f"{key.name}.pub").read_text(), root)
         root.run("chown", "--recursive", "pi:pi", "/home/pi/.ssh")
@@ -82,12 +85,6 @@ class SshBoard:
                 return there.recv(4) == b"SSH-"
         except OSError:
             return False
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def insert(image: Path, board: Root) -> Path:
