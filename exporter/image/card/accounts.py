@@ -69,7 +69,7 @@ def _verified(line: str) -> str:
     except binascii.Error as error:
         raise CardError(f"SSH key {shown}: its second word is not base64") from error
     # RFC 4253, 6.6: the name of the kind comes first, with its length.
-    if blob[4 : 4 + len(kind)] != kind.encode() or int.from_bytes(blob[:4], "big") != len(kind):
+    if blob[4 : 4 + len(kind)] != kind.encode():
         raise CardError(f"SSH key {shown}: does not hold a key of the kind that it names")
     if not _is_whole(blob):
         raise CardError(f"SSH key {shown}: it is cut off")

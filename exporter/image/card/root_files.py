@@ -130,6 +130,7 @@ def root_files(system: System) -> Iterator[CardFile]:
     # Each saving is a write to the card.
     yield _file("/etc/systemd/timesyncd.conf.d/10-fieldloop.conf", "[Time]\nSaveIntervalSec=10min\n")
     yield _file(f"{UNITS}/fieldloop-agent.service.d/card.conf", _requires("/etc/fieldloop /var/lib/fieldloop"))
+    yield _file(f"{UNITS}/systemd-resolved.service", _device("systemd-resolved.service"))
     yield from _device_files("fieldloop-grow-data", "fieldloop-machine-id")
     if system.has_wifi:
         yield from _wifi_files()

@@ -39,6 +39,8 @@ _STARTED: Final = {
     "fieldloop-grow-data.service": "multi-user.target",
     "fieldloop-machine-id.service": "multi-user.target",
 }
+# The others' units lie among a card's files.
+_OF_PACKAGES: Final = frozenset({"systemd-networkd.service", "systemd-timesyncd.service", "fieldloop-agent.service"})
 _STARTED_FOR_SSH: Final = {"fieldloop-ssh.socket": "sockets.target", "fieldloop-ssh-keys.service": "multi-user.target"}
 
 # What a board without screen, keyboard and passwords does not need, each of it time at its start.
@@ -60,6 +62,7 @@ _MASKED: Final = {
     "e2scrub_all.timer": "for volumes of LVM",
     "e2scrub_reap.service": "the same",
     "dpkg-db-backup.timer": "the root is read only",
+    "systemd-repart.service": "loads modules for disks that are none of these; the data partition grows by itself",
     "systemd-remount-fs.service": "the kernel mounts the root as it stays",
     "wpa_supplicant.service": "the one for D-Bus; ours is started by its interface",
 }
@@ -100,9 +103,8 @@ def masked_units(system: System) -> tuple[str, ...]:
 
 def root_links(system: System) -> Iterator[CardLink]:
     """Yield the links of the root partition."""
-    ours = {unit for unit in _started(system) if unit.startswith("fieldloop-") and unit != "fieldloop-agent.service"}
     for unit, target in _started(system).items():
-        folder = UNITS if unit in ours else PurePosixPath("/usr/lib/systemd/system")
+        folder = PurePosixPath("/usr/lib/systemd/system") if unit in _OF_PACKAGES else UNITS
         yield CardLink(UNITS / f"{target}.wants" / unit, str(folder / unit))
     for unit in masked_units(system):
         yield CardLink(UNITS / unit, "/dev/null")

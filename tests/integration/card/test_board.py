@@ -54,6 +54,14 @@ def test_nothing_has_failed(machine: Machine):
     assert machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout == ""
 
 
+def test_names_are_resolved_by_a_service_that_no_start_waits_for(machine: Machine):
+    assert machine.run("systemctl", "is-active", "systemd-resolved").stdout == "active\n"
+    before = machine.run("systemctl", "show", "--value", "--property", "After", "sysinit.target").stdout.split()
+    assert "systemd-timesyncd.service" in before
+    assert "systemd-resolved.service" not in before
+    assert machine.run("cat", "/etc/resolv.conf").stdout.count("nameserver 127.0.0.53") == 1
+
+
 def test_its_root_cannot_be_written_and_its_settings_neither(machine: Machine):
     for path in ("/etc/x", "/usr/lib/fieldloop/x", "/var/lib/x", "/etc/fieldloop/x"):
         done = machine.run("touch", path, check=False)
