@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -67,9 +68,8 @@ class Board:
         """Have it stop as a system does; return whether it did."""
         process = self._process
         assert process is not None
-        self._type("systemctl poweroff")
         try:
-            wait_until(lambda: not process.is_running, STOP_S, "the board stops")
+            self._type("systemctl poweroff", lambda: not process.is_running, STOP_S)
         except AssertionError:
             return False
         return True
@@ -79,16 +79,18 @@ class Board:
         self._commands += 1
         mark = f"{self.starts}-{self._commands}"
         # Typed in two pieces: the console also shows what was typed.
-        self._type(f"echo BE''GIN-{mark}; {command}; echo E''ND-{mark}")
         pattern = re.compile(rf"BEGIN-{mark}\r?\n(.*)END-{mark}", re.DOTALL)
-        wait_until(lambda: pattern.search(self.console), timeout_s, f"{command} is done")
+        line = f"echo BE''GIN-{mark}; {command}; echo E''ND-{mark}"
+        self._type(line, lambda: pattern.search(self.console), timeout_s)
         found = pattern.search(self.console)
         assert found is not None
         return found[1].replace("\r\n", "\n")
 
-    def _type(self, line: str) -> None:
+    def _type(self, line: str, is_done: Callable[[], object], timeout_s: float) -> None:
+        """Type a line, and hold the terminal until it is done: QEMU forgets what its guest has not read by then."""
         with connected(self.folder, CONSOLE_SOCKET) as link:
-            link.sendall(f"{line}\n".encode())
+            link.sendall(f"{line}\r".encode())
+            wait_until(is_done, timeout_s, f"{line} is done; {self.console[-500:]}")
 
     def remove(self) -> None:
         """Throw it away."""
