@@ -16,8 +16,8 @@ from tests.integration.deb.conftest import BuildPackage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 _DEADLINE_S: Final = 1500
 _UNITS: Final = "tests/unit/edge_agent"
-# What is decided by the processor, its C compiler, its libraries, or the kernel's answers to them: msgspec of 32 bits is
-# compiled by us. The rest is Python that takes the same way everywhere, and under emulation ten times as long.
+# What is decided by the processor, its C compiler, its libraries, or the kernel's answers to them (msgspec for 32 bits
+# is compiled by us). The rest is Python that takes the same way everywhere, and under emulation ten times as long.
 _EVERYWHERE: Final = (
     "tests/contracts/edge_agent/test_runtimes.py",
     "tests/unit/broker/test_messages.py",
@@ -25,6 +25,7 @@ _EVERYWHERE: Final = (
     "tests/unit/broker/test_packs.py",
     f"{_UNITS}/scoring/test_native_runtime.py",
     f"{_UNITS}/scoring/test_schema.py",
+    f"{_UNITS}/scoring/test_window_bits.py",
     f"{_UNITS}/sensing/test_csv_replay.py",
     f"{_UNITS}/sensing/test_journal.py",
     f"{_UNITS}/telemetry/test_sketches.py",
