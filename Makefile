@@ -13,12 +13,13 @@ ALONE := tests/e2e/test_drift.py
 EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test properties check bench crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test test-arm properties check bench crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo      the whole loop on this machine: DEVICES=5 SEED=1 DATA=digits ARGS=--keep'
 	@echo 'make test      every test: TESTS="tests/unit -k spool" runs a part'
+	@echo 'make test-arm  the tests on emulated ARM, with a Debian for each architecture made from nothing'
 	@echo 'make properties  the property tests with new examples, again and again until one fails: RUNS=10'
 	@echo 'make check     ruff, mypy, import-linter'
 	@echo 'make bench     every benchmark, results in build/bench; make bench-AREA runs one'
@@ -44,6 +45,14 @@ test: packages venv-dev venv-tflite venv-triton
 	fi; \
 	PATH="$$PATH:/usr/local/sbin:/usr/sbin"; export PATH; \
 	$(if $(TESTS),$(BIN)/pytest $(TESTS),$(BIN)/pytest $(EVERYTHING_ELSE) && $(BIN)/pytest $(ALONE))
+
+# `make test` keeps what is emulated in ~/.cache/fieldloop: here it is made anew. What pip and the compiler fetched stays.
+ARM_CACHE := $(abspath build)/test-arm
+test-arm:
+	@rm -rf $(ARM_CACHE)
+	@export PIP_CACHE_DIR="$${PIP_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pip}"; \
+	export ZIG_GLOBAL_CACHE_DIR="$${ZIG_GLOBAL_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/zig}"; \
+	XDG_CACHE_HOME=$(ARM_CACHE) $(MAKE) --no-print-directory test TESTS="$(or $(TESTS),tests/arm)"
 
 properties: venv-dev
 	@for run in $$(seq $(or $(RUNS),10)); do \

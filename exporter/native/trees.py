@@ -227,8 +227,10 @@ def _stream(ensemble: TreeEnsemble, order: Ints, columns: _Columns, missing: int
 def pack_bits(values: Ints, widths: Ints) -> bytes:
     """Return each value in as many bits as its width says, the lowest first, one value behind the other."""
     ends = np.cumsum(widths)
-    within = np.arange(int(ends[-1]), dtype=np.int64) - np.repeat(ends - widths, widths)
-    bits = (np.repeat(values, widths) >> within) & 1
+    # On a machine of 32 bits numpy takes no counts of 64.
+    counts = widths.astype(np.intp)
+    within = np.arange(int(ends[-1]), dtype=np.int64) - np.repeat(ends - widths, counts)
+    bits = (np.repeat(values, counts) >> within) & 1
     return np.packbits(bits.astype(np.uint8), bitorder="little").tobytes()
 
 

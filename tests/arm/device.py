@@ -20,7 +20,7 @@ from tests.conftest import REPOSITORY
 _OURS: Final = Path("usr") / "lib" / "fieldloop"
 _PYTHON: Final = (3, 11)
 # What the package has not, and tests need: the exporter writes models for them.
-_PARTS: Final = ("exporter", "tests", "docs/guides/sensors")
+_PARTS: Final = ("benchmarks", "exporter", "tests", "docs/guides/sensors")
 _TOOLS: Final = ("pytest", "pluggy", "iniconfig", "packaging", "pygments", "pytest-timeout", "hypothesis",
                  "sortedcontainers")  # fmt: skip
 # Of armhf there are no wheels of the others, and numpy is Debian's.

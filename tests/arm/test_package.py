@@ -95,6 +95,7 @@ def update_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lives(
+    emulation: None,  # noqa: ARG001 - or a reason why there is none
     package_of: BuildPackage,
     update_file: Path,
     two_at_a_time: ThreadPoolExecutor,
