@@ -162,15 +162,19 @@ def _read_payload(file: Path, most_bytes: int) -> bytes:
         return opened.read(most_bytes)
 
 
-def _verify_tls_options(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+def _verify_tls_options(broker: str, ca: Path | None, certificate: Path | None, key: Path | None) -> None:
     """Refuse a certificate without a root: it would be shown to nobody, over a link that hides nothing."""
     if ca is None and (certificate is not None or key is not None):
         raise LinkError("--cert and --key belong to a link by TLS: name the fleet's root, too, by --ca")
+    if ca is None and broker.startswith("mqtts:"):
+        raise LinkError(f"{broker}: TLS needs the fleet's root, by which the broker is known: --ca")
+    if ca is not None and broker.startswith("mqtt:"):
+        raise LinkError(f"{broker}: --ca is for a link by TLS: write mqtts://")
 
 
 @wire_app.command("watch")
 def watch(  # noqa: PLR0913, PLR0917 - options of a command
-    broker: Annotated[str, typer.Argument(help="HOST:PORT of the broker.")],
+    broker: Annotated[str, typer.Argument(help="HOST:PORT of the broker; mqtts://HOST:PORT is understood, too.")],
     fleet: Annotated[str, typer.Option(help="The fleet whose traffic is shown.")] = "main",
     channel: Annotated[list[Channel] | None, typer.Option(help="Only this channel; may be given again.")] = None,
     device: Annotated[str, typer.Option(help="Only devices whose name fits; * and ? as in a shell.")] = "*",
@@ -190,7 +194,7 @@ def watch(  # noqa: PLR0913, PLR0917 - options of a command
     from broker.watching import watch as watch_fleet
 
     try:
-        _verify_tls_options(ca, certificate, key)
+        _verify_tls_options(broker, ca, certificate, key)
         lines = watch_fleet(
             parse_endpoint(broker),
             parse_fleet(fleet),

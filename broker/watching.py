@@ -70,13 +70,13 @@ class Wanted:
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Read ``HOST:PORT``.
+    """Read ``HOST:PORT``, also as other commands take it: ``mqtt://HOST:PORT``, ``mqtts://HOST:PORT``.
 
     Raises:
         WatchError: it is none.
     """
-    host, colon, port = text.rpartition(":")
-    if not host or not colon or not port.isdecimal() or not 0 < int(port) <= _LAST_PORT:
+    host, colon, port = text.removeprefix("mqtts://").removeprefix("mqtt://").rpartition(":")
+    if not host or "/" in host or not colon or not port.isdecimal() or not 0 < int(port) <= _LAST_PORT:
         raise WatchError(f"broker {text!r}: expected HOST:PORT, for example 127.0.0.1:1883")
     return Endpoint(host.removeprefix("[").removesuffix("]"), int(port))
 

@@ -222,6 +222,7 @@ class Housekeeping:
             self._do(duty, act)
         self._do("updating", self._updater.stop)
         self._do("events", self._record_events)
+        self._do("sending", self._send_the_last)
         self._do("live counters", lambda: self._about.keep_live(self._about.live()))
         self._do("goodbye", self._say_goodbye)
 
@@ -295,6 +296,14 @@ class Housekeeping:
             while self._replies:
                 self._link.publish(Channel.REPLY, encode(self._replies[0]))
                 self._replies.popleft()
+        self._send_records()
+
+    def _send_the_last(self) -> None:
+        """Send what became durable after the last round; nobody waits for it, the goodbye goes after it."""
+        self._forwarder.flush()
+        self._send_records()
+
+    def _send_records(self) -> None:
         for _ in range(MAX_SENDS):
             if self._forwarder.step() == 0:
                 return

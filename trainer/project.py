@@ -125,6 +125,8 @@ class MonitoringSection(_Section, frozen=True, kw_only=True):
         confirm_margin: loss that is tolerated before it is called one.
         collapse_loss: a confirmed loss of at least this alerts people as well.
         retrain_labels: labelled rows gathered before a production run mends a confirmed loss.
+        uncertain_share: share of the rows asked for then that devices choose for what they are, the least certain and
+            the least like training; they train and do not judge. Rows asked for to confirm are all chosen at random.
         cooldown_windows: windows of every device without a new ask after a production run.
         max_label_share: never want labels for more than this share of a device's rows.
     """
@@ -140,6 +142,7 @@ class MonitoringSection(_Section, frozen=True, kw_only=True):
     confirm_margin: float = 0.02
     collapse_loss: float = 0.35
     retrain_labels: Positive = 300
+    uncertain_share: Share = 0.0
     cooldown_windows: Annotated[int, Meta(ge=0)] = 3
     max_label_share: Share = 0.3
 

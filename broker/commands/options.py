@@ -126,7 +126,7 @@ def day_of(at_utc_s: float) -> str:
 
 def minute_of(at_utc_s: float) -> str:
     """Write a minute in UTC."""
-    return f"{datetime.fromtimestamp(at_utc_s, UTC):%Y-%m-%d %H:%M}"
+    return f"{datetime.fromtimestamp(at_utc_s, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def give(text: str, out: Path | None, *, is_secret: bool) -> None:

@@ -97,7 +97,8 @@ def parse_identity(name: str) -> Identity:
         role = Role(role_text)
         owner = parse_device(owner)
     except ValueError as error:
-        raise IdentityError(f"{name[:80]!r}: no role {role_text[:40]!r}") from error
+        roles = ", ".join(each.value for each in Role)
+        raise IdentityError(f"{name[:80]!r}: no role {role_text[:40]!r}; there are {roles}") from error
     except TopicError as error:
         raise IdentityError(f"{name[:80]!r} is not the name of an identity: {error}") from error
     if (colon and role is Role.DEVICE) or (dot and _GENERATION.fullmatch(generation_text) is None):

@@ -62,7 +62,9 @@ class Registrar:
             newest = self._register.newest(identity)
             if newest is not None:
                 name, state = newest.identity.name, newest.state
-                raise IdentityError(f"{name} is known already and {state}; to give it a new identity: rotate")
+                raise IdentityError(
+                    f"{name} is known already and {state}; rotate gives it a new identity, and a new token"
+                )
             self._write_down("add", identity, "added")
             self._put(identity, "awaited", "added")
         return identity
@@ -122,8 +124,9 @@ class Registrar:
         token = make_token(self._fleet, now_s)
         name = identity.name if identity is not None else None
         for_whom = "for any new device" if identity is None else f"for {identity.name}"
+        times = "once" if uses == 1 else f"{uses} times"
         with self._register.changing():
-            self._write_down("token", identity, f"{token.label} {for_whom}, {uses} uses, good for {expires_s:g} s")
+            self._write_down("token", identity, f"{token.label} {for_whom}, {times}, good for {expires_s:g} s")
             self._register.put_token(
                 TokenRow(token.digest, name, uses, 0, now_s, now_s + expires_s, self._by, withdrawn=False, refused=0)
             )

@@ -115,7 +115,7 @@ def check_broker(probe: Probe) -> tuple[Feature, ...]:
     """Try everything, one after another.
 
     Raises:
-        LinkError: there is no broker, or it does not want this client.
+        LinkError: there is no broker, it does not want this client, or it went away while it was tried.
     """
     with probe.link() as client:
         client.ping()
@@ -140,7 +140,11 @@ def check_broker(probe: Probe) -> tuple[Feature, ...]:
         ("certificate needed", identity_need, _certificate_needed, "anybody who reaches the port is in"),
         ("access rules", identity_need, _access_rules, "whoever is in can speak as any device, and give orders"),
     )
-    return tuple(Feature(name, need, *_tried(how, probe), without) for name, need, how, without in tried)
+    features = tuple(Feature(name, need, *_tried(how, probe), without) for name, need, how, without in tried)
+    # Of a broker that is gone by now some of them tell what is not so: it refuses whoever comes without a certificate.
+    with probe.link() as client:
+        client.ping()
+    return features
 
 
 def _tried(how: Callable[[Probe], Finding], probe: Probe) -> Finding:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as pybind_state
@@ -108,7 +107,7 @@ class OnnxRuntime:
             rows.data, answers.data, self._row.data, self._answer.data, run, (one, None), run_many, _ORT_ERRORS
         )
         is_many = len(shape) > 1 and shape[0] == 1 and capacity > 1 and _takes_many(bound, run_many)
-        return bound if is_many else msgspec.structs.replace(bound, run_many=None)
+        return bound if is_many else bound._replace(run_many=None)
 
     def close(self) -> None:
         """Give back the session's memory."""

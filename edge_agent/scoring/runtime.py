@@ -1,9 +1,7 @@
 """The protocols behind which the runtimes stand."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -38,8 +36,11 @@ class Runtime(Protocol):
         ...
 
 
-class Bound(Struct, frozen=True):
+class Bound(NamedTuple):
     """A runtime that scores between buffers of float32 which stay where they are.
+
+    Of Python's own library: an emulated board runs a variant by this module and the adapter alone, and for 32 bits
+    there is no wheel of msgspec.
 
     Attributes:
         rows, answers: ``(capacity, n_features)`` and ``(capacity, n_outputs)``.

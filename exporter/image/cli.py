@@ -9,6 +9,7 @@ import typer
 
 from exporter.failures import exit_codes
 from exporter.image.build.cli import boards_command, build_command
+from exporter.image.card.card_cli import card_command
 from exporter.image.customise.cli import customise_command
 from exporter.image.emulation.boot_cli import boot_command
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("build")(build_command)
 app.command("boards")(boards_command)
 app.command("boot")(boot_command)
+app.command("card")(card_command)
 app.command("customise")(customise_command)
 
 Image = Annotated[Path, typer.Argument(help="Image of a whole disk: raw, .zst or .xz.")]

@@ -3,9 +3,8 @@
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,15 +18,13 @@ from exporter.proof.debian_root import RECIPES, Architecture
 from exporter.proof.emulated import roots_folder
 from exporter.repository.carrying import export_update
 from exporter.repository.repository import init_repository, publish_bundle
-from tests.bundles import write_rows
 from tests.integration.deb.conftest import BuildPackage
-from tests.integration.deb.machine import Root, base_archive, bytecode_of
+from tests.integration.deb.machine import BARE, Root, base_archive
 from tests.unit.edge_agent.examples import classification_manifest, variant_of, write_native_classifier
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-_FEATURES: Final = ("temperature", "wind")
-_N_ROWS: Final = 200
+_N_ROWS, _N_MORE = 200, 100
 _SCORES_WITHIN_S: Final = 300
 _AS_ITS_USER: Final = ("setpriv", "--reuid=fieldloop", "--regid=fieldloop", "--init-groups")
 _SETTINGS: Final = "/etc/fieldloop/agent.toml"
@@ -60,22 +57,23 @@ class Life:
     """What a root told of a package's life in it.
 
     Attributes:
-        version: by architecture of the machine, as the agent prints it.
-        installed: the answer to an update file, as JSON.
-        answers: how many rows were answered before and after the upgrade.
-        states: the status before and after the upgrade, as JSON.
-        kept: settings after the upgrade, and after a removal.
-        left: paths that were not there before, after the purge; and those that are gone.
+        machine: its processor.
+        versions: of the agent, before and after the upgrade.
+        installed: the answer to an update file.
+        answered: numbers of the rows in its sink, in their order: before the upgrade, and at the end.
+        statuses: before and after the upgrade.
+        settings: after the upgrade, and after a removal.
+        changed: paths that are there after the purge and were not before, or the other way round.
+        user: the agent's entry among the users, after the purge.
     """
 
     machine: str
     versions: tuple[str, str]
     installed: Mapping[str, Any]
-    answers: tuple[int, int]
-    states: tuple[Mapping[str, Any], Mapping[str, Any]]
-    upgraded: str
-    kept: str
-    left: frozenset[str]
+    answered: tuple[Sequence[int], Sequence[int]]
+    statuses: tuple[Mapping[str, Any], Mapping[str, Any]]
+    settings: tuple[str, str]
+    changed: frozenset[str]
     user: str
 
 
@@ -121,19 +119,19 @@ def test_installed_it_proves_a_bundle_from_a_file_and_scores_with_its_own_engine
     assert life.machine in {"aarch64", "armv7l"}
     assert life.versions[0] == "fieldloop-agent 0.1.0\n"
     assert (life.installed["outcome"], life.installed["bundle"]) == ("staged", "rain/3")
-    assert life.answers[0] == _N_ROWS
-    assert life.states[0]["bundle"] == "rain/3"
+    assert life.answered[0] == list(range(_N_ROWS))
+    assert life.statuses[0]["bundle"] == "rain/3"
 
 
-def test_an_upgrade_keeps_settings_and_state(life: Life):
-    assert life.upgraded == _TOML
-    assert life.states[1]["bundle"] == "rain/3"
-    assert life.answers[1] >= life.answers[0]
+def test_an_upgrade_keeps_settings_and_state_and_scoring_goes_on_where_it_was(life: Life):
+    assert life.settings[0] == _TOML
+    assert life.statuses[1] == life.statuses[0]
+    assert life.answered[1] == list(range(_N_ROWS + _N_MORE))
 
 
 def test_removed_it_keeps_settings_and_purged_it_leaves_nothing(life: Life):
-    assert life.kept == _TOML
-    assert life.left == set()
+    assert life.settings[1] == _TOML
+    assert life.changed == frozenset()
     assert life.user == ""
 
 
@@ -142,37 +140,42 @@ def _live(architecture: Architecture, folder: Path, packages: tuple[Path, Path],
     before = root.files()
     first, second = packages
     root.installs(first)
-    assert bytecode_of(root, "usr/lib/fieldloop/edge_agent/agent")
+    versions = [root.run("fieldloop-agent", "--version").stdout]
     settings = folder / _SETTINGS.lstrip("/")
     settings.write_text(_TOML, encoding="utf-8")
     (settings.parent / "root.json").write_bytes((update.parent / "root.json").read_bytes())
-    write_rows(settings.parent / "rows.csv", _N_ROWS, _FEATURES)
-    (folder / "opt" / update.name).write_bytes(update.read_bytes())
-    version = root.run("fieldloop-agent", "--version").stdout
-    machine = root.run("uname", "--machine").stdout.strip()
+    _write_rows(settings.parent / "rows.csv", _N_ROWS)
+    carried = folder / "opt" / update.name
+    carried.write_bytes(update.read_bytes())
     installed = _told(root, "install", f"/opt/{update.name}")
-    with _running(root):
-        wait_until(lambda: _lines(folder) >= _N_ROWS, _SCORES_WITHIN_S, "it scores")
-    answers, state = _lines(folder), _told(root, "status")
+    _score(root, _N_ROWS)
+    answered, statuses = [_answered(folder)], [_told(root, "status")]
     root.installs(second)
-    upgraded = settings.read_text(encoding="utf-8")
-    later = _told(root, "status")
-    answers_later = _lines(folder)
+    settings_after = [settings.read_text(encoding="utf-8")]
+    statuses.append(_told(root, "status"))
+    _write_rows(settings.parent / "rows.csv", _N_ROWS + _N_MORE)
+    _score(root, _N_ROWS + _N_MORE)
+    answered.append(_answered(folder))
+    versions.append(root.run("fieldloop-agent", "--version").stdout)
     root.run("dpkg", "--remove", "fieldloop-agent")
-    kept = settings.read_text(encoding="utf-8")
+    settings_after.append(settings.read_text(encoding="utf-8"))
     root.run("dpkg", "--purge", "fieldloop-agent")
-    (folder / "opt" / update.name).unlink()
+    carried.unlink()
     return Life(
-        machine=machine,
-        versions=(version, ""),
+        machine=root.run("uname", "--machine").stdout.strip(),
+        versions=(versions[0], versions[1]),
         installed=installed,
-        answers=(answers, answers_later),
-        states=(state, later),
-        upgraded=upgraded,
-        kept=kept,
-        left=frozenset(root.files() ^ before),
+        answered=(answered[0], answered[1]),
+        statuses=(statuses[0], statuses[1]),
+        settings=(settings_after[0], settings_after[1]),
+        changed=frozenset(root.files() ^ before),
         user=root.run("getent", "passwd", "fieldloop", check=False).stdout,
     )
+
+
+def _write_rows(path: Path, n_rows: int) -> None:
+    lines = ["temperature,wind", *(f"{row % 30},3.0" for row in range(n_rows))]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def _told(root: Root, *command: str) -> Mapping[str, Any]:
@@ -181,17 +184,19 @@ def _told(root: Root, *command: str) -> Mapping[str, Any]:
     return told
 
 
-@contextmanager
-def _running(root: Root) -> Iterator[None]:
+def _score(root: Root, n_rows: int) -> None:
+    """Run the agent until so many rows are answered, and end it as the manager of services does."""
     command = root.command(*_AS_ITS_USER, "fieldloop-agent", "run", "--settings", _SETTINGS)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as agent:
+    with subprocess.Popen(command, env=BARE, stdin=subprocess.DEVNULL, start_new_session=True) as agent:
         try:
-            yield
+            wait_until(lambda: len(_answered(root.folder)) >= n_rows, _SCORES_WITHIN_S, f"{n_rows} rows are answered")
         finally:
             agent.terminate()
-            agent.wait(_SCORES_WITHIN_S)
+            code = agent.wait(_SCORES_WITHIN_S)
+    assert code == 0
 
 
-def _lines(folder: Path) -> int:
+def _answered(folder: Path) -> list[int]:
     path = folder / _ANSWERS
-    return len(path.read_bytes().splitlines()) if path.exists() else 0
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line)["row"] for line in lines if line.endswith(b"\n")]

@@ -285,7 +285,7 @@ def _endpoint(text: str) -> "Endpoint":
     from broker.client import Endpoint
 
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 - ports have 16 bits
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:  # noqa: PLR2004 - ports have 16 bits
         raise typer.BadParameter(f"{text!r}: expected HOST:PORT, for example 127.0.0.1:1883", param_hint="--broker")
     return Endpoint(host.strip("[]"), int(port))
 

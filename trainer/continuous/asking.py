@@ -31,13 +31,26 @@ class Asking:
         self._publish = publish
         self._clock = clock
 
-    def ensure(self, ask_id: str, rows: int, devices: frozenset[DeviceId], manifest: Manifest) -> None:
-        """Ask devices for ``rows`` rows together; an ask of this id that was written down before stands as it is."""
+    def ensure(
+        self, ask_id: str, rows: int, devices: frozenset[DeviceId], manifest: Manifest, uncertain_share: float = 0.0
+    ) -> None:
+        """Ask devices for rows; an ask of this id that was written down before stands as it is.
+
+        Args:
+            ask_id: name of the ask.
+            rows: of all devices together.
+            devices: who is asked.
+            manifest: of the bundle that they run.
+            uncertain_share: of the rows that are chosen for what they are: those can teach and never judge.
+        """
         if not devices or list_orders(self._store, order_id=ask_id):
             return
         parts = split_ask(rows, devices)
         # All parts or none: an ask that was cut off half-way would stand as it is, and some devices never be asked.
-        record_orders(self._store, [self._order(ask_id, part, device, manifest) for device, part in parts.items()])
+        record_orders(
+            self._store,
+            [self._order(ask_id, part, device, manifest, uncertain_share) for device, part in parts.items()],
+        )
         self.send_unsent()
 
     def send_unsent(self) -> None:
@@ -52,11 +65,11 @@ class Asking:
                 return
             mark_order_sent(self._store, order, self._clock.utc_s())
 
-    def _order(self, ask_id: str, part: int, device: DeviceId, manifest: Manifest) -> Order:
+    def _order(self, ask_id: str, part: int, device: DeviceId, manifest: Manifest, uncertain_share: float) -> Order:
         now = self._clock.utc_s()
         wanted = min(part, _MAX_ROWS)
         size_bytes = wanted * (_BYTES_A_ROW + _BYTES_A_VALUE * len(manifest.features))
-        ask = AskLabels(ask_id, wanted, min(max(size_bytes, _LEAST_BYTES), _MOST_BYTES))
+        ask = AskLabels(ask_id, wanted, min(max(size_bytes, _LEAST_BYTES), _MOST_BYTES), uncertain_share)
         command = Command(f"{ask_id}.{device}", now + _EXPIRES_S, BY, ask)
         reason = f"{wanted} rows for labels"
         return Order(ask_id, device, "command", manifest.ref, None, BY, reason, now, None, encode(command))

@@ -286,7 +286,13 @@ class Loop:
             story = replace(story, round=story.round + 1, round_window=last_window_number(self._store))
             self._books.save(story)
         # Devices hold back whatever is over their share of labels, and send it when further rows allow it.
-        self._asking.ensure(story.ask_id, wanted - len(found.rows), self._online(manifest.ref), manifest)
+        self._asking.ensure(
+            story.ask_id,
+            wanted - len(found.rows),
+            self._online(manifest.ref),
+            manifest,
+            self._monitoring.uncertain_share,
+        )
 
     def _start_run(self, story: Story, found: LabelledRows) -> None:
         try:

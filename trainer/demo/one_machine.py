@@ -35,8 +35,8 @@ from trainer.project import LoadedProject
 from trainer.rollout.steps import RolloutRules
 
 _TICK_S: Final = 0.25
-# When the devices' rows are over: how long the last records, a run and a rollout may still take.
-_SETTLE_S: Final = 90.0
+# When the devices' rows are over: how long a run that is under way may still take, on a busy machine.
+_SETTLE_S: Final = 300.0
 _CONNECT_S: Final = 30.0
 _FIRST_ORDER: Final = "first"
 # A rollout is not waited for: a trial needs rows, and there are none left.

@@ -1,4 +1,4 @@
-"""What lies on the boot partition: firmware, kernel, initrd, device trees, and what the firmware and the kernel are told."""
+"""What lies on the boot partition: firmware, kernel, initrd, device trees, and what firmware and kernel are told."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +79,8 @@ def boot_files(
 
     Args:
         parts: of its architecture and suite.
+        board: which.
+        architecture: of its programs.
         arguments: for the kernel, beside its consoles.
 
     Raises:

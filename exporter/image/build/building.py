@@ -1,18 +1,17 @@
 """Builds an image from what a user says: finds board, runtime, agent and card, and says what each step took."""
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
+from edge_agent.clock import Clock
 from edge_agent.durable import replace_file
 from edge_agent.scoring.selection import Device
 from exporter.image.build.boards import Architecture, Suite, find_board
 from exporter.image.build.debian import Debian, mirrors_here
-from exporter.image.build.fleet_token import device_token
 from exporter.image.build.image import write_image
 from exporter.image.build.root_partition import OnStep, RootWanted, make_root_partition
 from exporter.image.build.runtimes import Runtime, find_runtime
@@ -44,7 +43,6 @@ class BuildOptions(Struct, frozen=True):
         card: ``card.toml``.
         device: in place of what the card's files say.
         claim: file of a claim token, in place of what the card's files say.
-        fleet: folder of the fleet, which makes `device` a token of its own.
         runtime: beside the native engine.
         package: the Debian package of the agent; None: the one that `make deb` made here.
         mirror: of Debian; None: that of this machine's apt.
@@ -57,7 +55,6 @@ class BuildOptions(Struct, frozen=True):
     image: Path
     device: str | None = None
     claim: Path | None = None
-    fleet: Path | None = None
     architecture: Architecture = "arm64"
     suite: Suite = "bookworm"
     runtime: str | None = None
@@ -102,14 +99,12 @@ class Surroundings:
 
     Attributes:
         environment: variables.
-        now_s: UTC seconds since 1970.
-        monotonic_s: the clock that measures.
+        clock: tells the time, and measures.
         on_step: told of every step.
     """
 
     environment: Mapping[str, str]
-    now_s: float
-    monotonic_s: Callable[[], float]
+    clock: Clock
     on_step: OnStep
 
 
@@ -120,7 +115,7 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
         BuildError: a tool, a package or a file is missing, or a step failed.
         CardError: something cannot be on a card.
     """
-    began_s = around.monotonic_s()
+    began_s = around.clock.monotonic_s()
     board = find_board(options.board, options.architecture, options.suite)
     runtime = None
     if options.runtime is not None:
@@ -132,7 +127,7 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
     card = _card(options, runtime)
     wanted = root_wanted(card.system, options, runtime, package, epoch_of(around.environment))
     cache = roots_folder(around.environment) / "image"
-    root = make_root_partition(wanted, cache, around.now_s, around.on_step, anew=options.anew)
+    root = make_root_partition(wanted, cache, around.clock.utc_s(), around.on_step, anew=options.anew)
     written = write_image(
         card, board, options.architecture, root, options.image, around.on_step, is_packed=options.is_packed
     )
@@ -155,7 +150,7 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
         mapped_bytes=written.mapped_bytes,
         packed_bytes=None if written.packed is None else written.packed.stat().st_size,
         root_was_kept=not root.is_new,
-        seconds=round(around.monotonic_s() - began_s, 1),
+        seconds=round(around.clock.monotonic_s() - began_s, 1),
     )
 
 
@@ -165,6 +160,10 @@ def root_wanted(
     """Return the root partition that a system needs.
 
     Args:
+        system: which.
+        options: say which Debian, and whence.
+        runtime: beside the native engine.
+        package: the Debian package of the agent.
         time_s: of ``SOURCE_DATE_EPOCH``.
     """
     main, security = options.mirror, options.security_mirror
@@ -222,14 +221,4 @@ def epoch_of(environment: Mapping[str, str]) -> int | None:
 def _card(options: BuildOptions, runtime: Runtime | None) -> Card:
     runtimes = ("native",) if runtime is None else ("native", runtime.runs)
     board = Device(_MACHINES[options.architecture], runtimes)
-    if options.fleet is None or options.device is None:
-        return load_card(options.card, board, device=options.device, token=options.claim)
-    if options.claim is not None:
-        raise BuildError("--fleet makes the device a token of its own; --claim names another: give one of them")
-    # The card first: a token is made for a device whose card can be made.
-    load_card(options.card, board, device=options.device)
-    with tempfile.TemporaryDirectory() as folder:
-        token = Path(folder) / "token"
-        token.touch(0o600)
-        token.write_text(device_token(options.fleet, options.device), encoding="ascii")
-        return load_card(options.card, board, device=options.device, token=token)
+    return load_card(options.card, board, device=options.device, token=options.claim)

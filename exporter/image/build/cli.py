@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def build_command(  # noqa: PLR0913 - options of a command
+def build_command(  # noqa: PLR0913, PLR0917 - options of a command
     board: Annotated[str, typer.Option(help="The board, as fieldloop image boards lists them.")],
     card: Annotated[Path, typer.Option(help="What the card carries.")] = Path("card.toml"),
     device: Annotated[str | None, typer.Option(metavar="ID", help="Device, in place of what the card says.")] = None,
     claim: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Claim token, in place of what the card says.")
-    ] = None,
-    fleet: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", help="Fleet in which --device is put down, with a token of its own."),
+        Path | None, typer.Option(metavar="FILE", help="File of its claim token, in place of what the card says.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The image; default: BOARD-ID.img.")] = None,
     arch: Annotated[Literal["arm64", "armhf"], typer.Option(help="Of the programs on it.")] = "arm64",
@@ -52,10 +48,10 @@ def build_command(  # noqa: PLR0913 - options of a command
     """Build the image of a card: a Debian for the board, the agent, and all that makes it this device's."""
     with exit_codes():
         import os
-        import time
 
         import msgspec
 
+        from edge_agent.clock import SystemClock
         from exporter.image.build.building import BuildOptions, Surroundings, build_image
 
         options = BuildOptions(
@@ -64,7 +60,6 @@ def build_command(  # noqa: PLR0913 - options of a command
             image=out or Path(f"{board}-{device or 'claim'}.img"),
             device=device,
             claim=claim,
-            fleet=fleet,
             architecture=arch,
             suite=suite,
             runtime=runtime,
@@ -75,8 +70,7 @@ def build_command(  # noqa: PLR0913 - options of a command
             anew=anew,
         )
         with _steps(quiet=as_json) as on_step:
-            clock = time.time()  # noqa: TID251 - the command is where clocks are read
-            built = build_image(options, Surroundings(os.environ, clock, time.monotonic, on_step))
+            built = build_image(options, Surroundings(os.environ, SystemClock(), on_step))
         typer.echo(msgspec.json.encode(built).decode() if as_json else _told(built))
 
 

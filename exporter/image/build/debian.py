@@ -22,8 +22,8 @@ OnLine = Callable[[str], None]
 
 # Installed as any other package. kmod: for depmod and for udev.
 _BASE_PACKAGES: Final = ("kmod", "python3")
-# Unpacked beside the root, not installed: their scripts would make an initrd and fill a boot partition, emulated, for ten
-# minutes, and initramfs-tools would come with them.
+# Unpacked beside the root, not installed: their scripts would make an initrd and fill a boot partition, emulated, for
+# ten minutes, and initramfs-tools would come with them.
 _KERNELS: Final = {"arm64": "linux-image-arm64", "armhf": "linux-image-armmp"}
 _UNPACKED: Final = ("busybox-static", "raspi-firmware")
 # Of sixty radios; the boards' own are taken out of it.

@@ -30,7 +30,7 @@ class FileSystem:
     Attributes:
         label: at most 16 bytes.
         has_journal: it is written to.
-        options: more of mke2fs's.
+        options: of mke2fs: kind, size of a block, and more.
         seed: whence its identifiers come, so that the same one has the same.
         time_s: of its making, UTC seconds since 1970.
     """
@@ -48,6 +48,7 @@ def make_ext4(tree: Path, wanted: FileSystem, into: Path) -> None:
 
     Args:
         tree: the folder; no time in it is later than `wanted.time_s`.
+        wanted: which file system.
         into: the file; it is sparse.
 
     Raises:
@@ -56,11 +57,9 @@ def make_ext4(tree: Path, wanted: FileSystem, into: Path) -> None:
     with into.open("xb") as file:
         file.truncate(wanted.size_bytes)
     features = f"{_FEATURES},has_journal" if wanted.has_journal else _FEATURES
-    command = [
-        "mke2fs", "-q", "-t", "ext4", "-b", str(_BLOCK_BYTES), "-I", "256", "-O", features, "-F", "-d", str(tree), "-L", wanted.label, "-U", _uuid(wanted.seed),
-        "-E", f"hash_seed={_uuid(wanted.seed + ' hashes')},lazy_itable_init=0,root_owner=0:0",
-        *wanted.options, str(into),
-    ]  # fmt: skip
+    extended = f"hash_seed={_uuid(wanted.seed + ' hashes')},lazy_itable_init=0,root_owner=0:0"
+    command = ["mke2fs", "-q", "-F", "-I", "256", "-O", features, "-E", extended]
+    command += ["-d", str(tree), "-L", wanted.label, "-U", _uuid(wanted.seed), *wanted.options, str(into)]
     run_tool(as_root('exec "$@"', *command), time_s=wanted.time_s)
     _set_times(into, wanted.time_s)
 

@@ -21,6 +21,7 @@ def make_fat(files: Mapping[str, bytes], label: str, size_bytes: int, time_s: in
     Args:
         files: content by path.
         label: at most 11 capital letters and digits.
+        size_bytes: of the file system.
         time_s: of every file, UTC seconds since 1970.
         into: the file; it is sparse.
 

@@ -61,8 +61,11 @@ def write_image(
 
     Args:
         card: what it carries.
+        board: that it starts.
+        architecture: of its programs.
         root: of its architecture and `Card.system`.
         image: the file; the others lie beside it.
+        on_step: told of every step.
         is_packed: write it as ``.zst`` too.
 
     Raises:

@@ -58,9 +58,7 @@ def make_initrd(busybox: bytes, modules: Sequence[tuple[str, bytes]], time_s: in
         time_s: the time of its files, UTC seconds since 1970.
     """
     names = [(name.removesuffix(".xz"), _unpacked(name, data)) for name, data in modules]
-    entries: dict[str, tuple[int, bytes]] = {
-        folder: (_FOLDER, b"") for folder in ("bin", "dev", "modules", "proc", "root", "sys")
-    }
+    entries = dict.fromkeys(("bin", "dev", "modules", "proc", "root", "sys"), (_FOLDER, b""))
     entries |= {f"bin/{applet}": (_LINK, b"busybox") for applet in _APPLETS}
     entries["bin/busybox"] = (_PROGRAM, busybox)
     entries |= {f"modules/{name}": (_PLAIN, data) for name, data in names}

@@ -59,6 +59,7 @@ def table_script(layout: Layout, seed: str) -> bytes:
     """Return what sfdisk is told.
 
     Args:
+        layout: of the partitions.
         seed: whence the disk's identifier comes, so that the same image has the same.
     """
     identifier = hashlib.sha256(seed.encode()).hexdigest()[:8]

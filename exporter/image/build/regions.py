@@ -1,4 +1,4 @@
-"""Parts of an image: a file, which bytes of it are used, and their digests; and how an image is put together of them."""
+"""The parts that an image is put together of: files, which bytes of them are used, and their digests."""
 
 import hashlib
 import os
@@ -46,6 +46,8 @@ def copy_region(source: Path, region: Region, image: int, offset: int) -> None:
     """Copy the used ranges of a file into an image.
 
     Args:
+        source: the file.
+        region: its used ranges.
         image: descriptor of the open image.
         offset: byte of the image at which the file begins.
     """
@@ -60,6 +62,7 @@ def map_of(image_bytes: int, table: bytes, placed: Sequence[tuple[Region, int]])
     """Return the block map of an image.
 
     Args:
+        image_bytes: its size.
         table: its first block.
         placed: regions, each with the byte at which it begins, in their order.
     """
@@ -76,14 +79,19 @@ def pack(source: Path, start: int, end: int, into: Path, level: int) -> None:
     """Append a range of a file to a packed file, as a Zstandard frame of its own; frames in a row unpack as one.
 
     Args:
+        source: the file.
+        start: its first byte that is taken.
+        end: the byte behind the last.
+        into: the packed file.
         level: of Zstandard, 1 to 19.
     """
-    threads = {
+    options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: level,
+        # Any number of threads, one as well, gives the same bytes; none gives others.
         zstd.CompressionParameter.nb_workers: os.cpu_count() or 1,
         zstd.CompressionParameter.checksum_flag: 1,
     }
-    with source.open("rb") as file, into.open("ab") as packed, zstd.open(packed, "wb", options=threads) as out:
+    with source.open("rb") as file, into.open("ab") as packed, zstd.open(packed, "wb", options=options) as out:
         file.seek(start)
         while start < end:
             data = file.read(min(_READ_BYTES, end - start))

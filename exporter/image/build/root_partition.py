@@ -1,4 +1,4 @@
-"""Makes the root partition that alike cards share, with the parts of their boot partitions; each is made once, and kept.
+"""Makes the root partition that alike cards share, with the parts of their boot partitions: once, and keeps them.
 
 What a card of its own has lies elsewhere, so that another identity costs seconds.
 """
@@ -172,7 +172,14 @@ def _make(wanted: RootWanted, made: Made, key: str, scratch: Path, folder: Path,
         installed = parse_components((tree.folder / "var/lib/dpkg/status").read_text(encoding="utf-8"))
         on_step("making the root's file system")
         size_bytes = _size_of(tree, _GROWTH_BYTES if wanted.is_updated else 0)
-        label = FileSystem(ROOT_LABEL, size_bytes, ("-m", "0"), key, time_s, has_journal=wanted.is_updated)
+        label = FileSystem(
+            ROOT_LABEL,
+            size_bytes,
+            ("-t", "ext4", "-b", str(_BLOCK_BYTES), "-m", "0"),
+            key,
+            time_s,
+            has_journal=wanted.is_updated,
+        )
         make_ext4(tree.folder, label, folder / "root.ext4")
     finally:
         tree.remove()

@@ -1,4 +1,4 @@
-"""Makes the tree of a root partition in a folder: Debian, the modules that are kept, runtimes, the agent, a card's files.
+"""Makes the tree of a root partition in a folder: Debian, its modules, runtimes, the agent, a card's files.
 
 What the kernel and the firmware need is taken out of it: that lies on the boot partition.
 """
@@ -36,6 +36,11 @@ cp {BESIDE}/packages var/lib/fieldloop-image/packages
 rm -rf {BESIDE} opt/* var/log/* var/cache/ldconfig var/lib/dpkg/*-old var/cache/debconf/*-old etc/*-
 """
 _CLAMP: Final = 'find "$1" -newermt "@$2" -exec touch --no-dereference --date "@$2" {} +'
+# mmdebstrap leaves out all of /dev, the folder too.
+_UNPACK: Final = """\
+tar -C "$1" --extract --numeric-owner --same-permissions --xattrs --xattrs-include="*" --file="$2"
+mkdir -p "$1/dev"
+"""
 # In a namespace of its own, which takes its mounts away when the script ends. `$1` is the root.
 _ENTER: Final = """\
 mount --rbind /dev "$1/dev"
@@ -142,10 +147,7 @@ def unpack(archive: Path, folder: Path, time_s: int) -> RootTree:
     """Unpack a Debian into a folder that is not there yet."""
     tree = RootTree(folder, time_s)
     folder.mkdir()
-    tree.run(
-        'tar -C "$1" --extract --numeric-owner --same-permissions --xattrs --xattrs-include="*" --file="$2"',
-        str(archive),
-    )
+    tree.run(_UNPACK, str(archive))
     return tree
 
 

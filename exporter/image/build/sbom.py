@@ -45,7 +45,7 @@ class Component(Struct, frozen=True, order=True):
 
 
 def parse_components(text: str) -> tuple[Component, ...]:
-    """Read the packages of dpkg's ``status``, or of the same fields without a state: those that are installed, sorted."""
+    """Return the installed packages of dpkg's ``status``, sorted; a paragraph without a state counts as installed."""
     found = []
     for paragraph in text.split("\n\n"):
         fields = _fields(paragraph)
@@ -80,6 +80,7 @@ def spdx_document(
     Args:
         name: of the image.
         suite: of Debian.
+        components: all that is in it.
         snapshot: lines that say as of when Debian's archive was.
         time_s: of its making, UTC seconds since 1970.
     """

@@ -97,7 +97,8 @@ def as_root(script: str, *arguments: str) -> list[str]:
     every call, so that what one made belongs to the next.
 
     Args:
-        script: for sh; its arguments are ``$1`` and so on.
+        script: for sh.
+        *arguments: its ``$1`` and so on.
     """
     mapped: list[str] = []
     if os.geteuid() != 0:

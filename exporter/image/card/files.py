@@ -79,7 +79,6 @@ def kernel_arguments(card: Card) -> tuple[str, ...]:
     arguments = [
         f"root=LABEL={ROOT_LABEL}",
         "rootfstype=ext4",
-        "rootflags=noatime",
         "ro",
         "rootwait",
         # Interfaces are eth0 and wlan0 on every board.

@@ -102,9 +102,10 @@ Unattended-Upgrade::Automatic-Reboot "true";
 Unattended-Upgrade::Automatic-Reboot-Time "03:30";
 """
 
+# What apt itself makes, but for the folders above, which are not where they were when it was installed.
 _APT_FOLDERS: Final = """\
-d /data/apt/state/lists/partial 0755
-d /data/apt/cache/archives/partial 0755
+[Service]
+ExecStartPre=/bin/mkdir -p /data/apt/state/lists/partial /data/apt/cache/archives/partial
 """
 
 
@@ -136,10 +137,8 @@ def root_files(system: System) -> Iterator[CardFile]:
         yield from _ssh_files(system.ssh_user)
     if system.security_updates:
         yield _file("/etc/apt/apt.conf.d/90fieldloop", _UPDATES)
-        for timer in ("apt-daily", "apt-daily-upgrade"):
-            yield _file(f"{UNITS}/{timer}.service.d/card.conf", _requires("/data"))
-        # What apt itself would make, but for the folder that is not there.
-        yield _file("/usr/lib/tmpfiles.d/fieldloop-apt.conf", _APT_FOLDERS)
+        for name in ("apt-daily", "apt-daily-upgrade"):
+            yield _file(f"{UNITS}/{name}.service.d/card.conf", _requires("/data") + _APT_FOLDERS)
 
 
 def _fstab(system: System) -> str:

@@ -12,6 +12,8 @@ from exporter.image.emulation.tools import run_program
 
 _CONFIG: Final = "config.txt"
 _COMMAND_LINE: Final = "cmdline.txt"
+_MAGIC_OFFSET: Final = 0x24
+_MAGIC: Final = b"\x18\x28\x6f\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,14 @@ class BootFiles:
 
     Attributes:
         arguments: the kernel's command line.
+        is_32bit: the kernel is one of 32-bit ARM.
     """
 
     kernel: Path
     initrd: Path | None
     device_tree: Path | None
     arguments: str
+    is_32bit: bool = False
 
 
 def extract_boot_files(image: Path, machine: Machine, folder: Path, more: str = "") -> BootFiles:
@@ -49,13 +53,15 @@ def extract_boot_files(image: Path, machine: Machine, folder: Path, more: str = 
     if _COMMAND_LINE not in files:
         raise EmulationError(f"{image} has no {_COMMAND_LINE} on its boot partition: is it the image of a Pi?")
     names = choose_boot_names(parse_config(config, machine.sections), files, machine, image)
+    kernel = _copy(source, names.kernel, folder / "kernel", image)
     return BootFiles(
-        kernel=_copy(source, names.kernel, folder / "kernel", image),
+        kernel=kernel,
         initrd=None if names.initrd is None else _copy(source, names.initrd, folder / "initrd", image),
         device_tree=None
         if names.device_tree is None
         else _copy(source, names.device_tree, folder / "device-tree.dtb", image),
         arguments=kernel_arguments(_text(source, _COMMAND_LINE, image), machine, more),
+        is_32bit=_is_32bit(kernel),
     )
 
 
@@ -64,6 +70,13 @@ def _boot_partition(image: Path) -> Partition:
     if boot is None:
         raise EmulationError(f"{image} has no boot partition (FAT): is it the image of a Raspberry Pi?")
     return boot
+
+
+def _is_32bit(kernel: Path) -> bool:
+    """Tell by the magic number of a zImage (Linux, Documentation/arch/arm/booting.rst)."""
+    with kernel.open("rb") as file:
+        file.seek(_MAGIC_OFFSET)
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def _text(source: str, name: str, image: Path) -> str:

@@ -87,10 +87,13 @@ def qemu_arguments(start: Start) -> list[str]:
     """Return the arguments of `PROGRAM`.
 
     Raises:
-        EmulationError: the machine cannot have so much memory, or so many processors.
+        EmulationError: the machine cannot have so much memory, or so many processors; or does not run this kernel.
     """
     machine, files = start.machine, start.files
-    arguments = ["-machine", machine.name, "-display", "none"]
+    if files.is_32bit and machine.name == "raspi3b":
+        raise EmulationError("raspi3b starts with 64 bits only, and this kernel has 32: take --machine virt")
+    # Debian's kernel for 32 bits cannot reach what lies above 4 GiB.
+    arguments = ["-machine", "virt,highmem=off" if files.is_32bit else machine.name, "-display", "none"]
     arguments += ["-m", str(_fixed(machine, "memory", "MiB", machine.memory_mib, start.memory_mib, DEFAULT_MEMORY_MIB))]
     arguments += ["-smp", str(_fixed(machine, "processors", "", machine.cpus, start.cpus, DEFAULT_CPUS))]
     arguments += ["-kernel", str(files.kernel), "-append", files.arguments]
@@ -114,7 +117,7 @@ def _devices(start: Start) -> list[str]:
         return ["-drive", f"if=sd,{drive}", "-netdev", network, "-device", "usb-net,netdev=net"]
     # Without a ROM to start from the network, which would be one package more.
     return [
-        *("-cpu", "cortex-a53"),
+        *("-cpu", "cortex-a15" if start.files.is_32bit else "cortex-a53"),
         *("-drive", f"if=none,id=card,{drive}", "-device", "virtio-blk-pci,drive=card"),
         *("-netdev", network, "-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),

@@ -110,5 +110,4 @@ def console(name: Name, folder: Folder = FARM) -> None:
         from exporter.image.emulation.terminal import join_console
 
         load_board(folder / name)
-        typer.echo(f"{name}: Ctrl-] leaves", err=True)
         join_console(folder / name, sys.stdin.fileno(), sys.stdout.fileno())

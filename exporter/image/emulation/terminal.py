@@ -34,6 +34,8 @@ def join_console(folder: Path, given: int, shown: int) -> None:
     try:
         with connected(folder, CONSOLE_SOCKET) as link, _raw(given):
             link.settimeout(None)
+            # Not before every key goes through: what is typed until then is lost.
+            os.write(shown, f"{folder.name}: Ctrl-] leaves\r\n".encode())
             _hand_on(link, given, shown)
     except OSError as error:
         raise EmulationError(f"{folder.name} has no console to join: it does not run ({error.strerror})") from error

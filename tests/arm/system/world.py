@@ -22,12 +22,12 @@ from tests.crash.witness import DEVICE, Witness
 from tests.fleet_server import (
     FLEET,
     SecureBroker,
-    free_port,
     make_fleet,
     registrar_of,
     running_broker,
     running_endpoint,
 )
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 # What QEMU calls the machine that it runs on.

@@ -93,7 +93,7 @@ FRAMES: dict[str, Callable[[], bytes]] = {
     "bomb": lambda: compress(bytes(200 << 20)),
     "too short": lambda: compress(DATA[:-1]),
     "other content": lambda: compress(DATA[:-1] + b"?"),
-    "other base": lambda: make_delta(DATA, DATA),
+    "other base": lambda: make_delta(DATA, DATA) or b"",
     "no frame": lambda: b"no frame",
 }
 

@@ -144,3 +144,20 @@ def test_where_nobody_listens_it_says_so():
     result = RUN.invoke(app, ["broker", "check", f"mqtt://127.0.0.1:{free_port()}"])
     assert result.exit_code == 1
     assert "Connection refused" in result.stderr
+
+
+@pytest.mark.mosquitto
+@NEEDS_MOSQUITTO
+def test_a_broker_that_goes_away_while_it_is_tried_suits_nobody(tmp_path, monkeypatch):
+    """One that is gone refuses everybody who has no certificate."""
+    broker = start_local_broker(tmp_path, kind="mosquitto")
+
+    def ends(_probe):
+        broker.stop()
+        return True, "it ended"
+
+    monkeypatch.setattr("broker.servers.probes._long_keepalive", ends)
+    result = RUN.invoke(app, ["broker", "check", f"mqtt://{broker.endpoint}"])
+    assert result.exit_code == 1
+    assert "Connection refused" in result.stderr
+    assert "suits" not in result.output

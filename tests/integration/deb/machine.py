@@ -22,6 +22,7 @@ HERE: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf"}.get(pla
 # An emulated one is not booted.
 _PACKAGES: Final = ("openssl", "passwd", "python3")
 _BOOTED_PACKAGES: Final = (*_PACKAGES, "systemd-sysv")
+BARE: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 MAKE_BYTECODE: Final = "/usr/lib/fieldloop/make-bytecode"
 _MAKE_S: Final = 1500
 _RUN_S: Final = 60
@@ -129,7 +130,17 @@ class Machine(Root):
         name = f"fieldloop-{os.getpid()}-{os.urandom(3).hex()}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", "--directory", str(self.folder), "--machine", name, *options, *NSPAWN, *arguments],
+            [
+                "systemd-nspawn",
+                "--quiet",
+                "--directory",
+                str(self.folder),
+                "--machine",
+                name,
+                *options,
+                *NSPAWN,
+                *arguments,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -184,7 +195,6 @@ def bytecode_of(root: Root, module: str) -> list[Path]:
 
 
 def _run(command: Sequence[str], deadline_s: float, *, check: bool) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     # In a session of its own: what goes wrong inside must not reach the group of processes that the tests are in.
     done = subprocess.run(
         command,
@@ -192,7 +202,7 @@ def _run(command: Sequence[str], deadline_s: float, *, check: bool) -> subproces
         text=True,
         check=False,
         timeout=deadline_s,
-        env=environment,
+        env=BARE,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )

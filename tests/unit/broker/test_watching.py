@@ -4,7 +4,9 @@ import json
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from broker.cli import app
 from broker.client import Delivery, Endpoint
 from broker.messages import (
     BundleRef,
@@ -101,6 +103,23 @@ def test_only_what_is_wanted_is_taken_and_subscribed_to():
 def test_a_broker_is_a_host_and_a_port():
     assert parse_endpoint("broker.servers.local:8883") == Endpoint("broker.servers.local", 8883)
     assert parse_endpoint("[::1]:1883") == Endpoint("::1", 1883)
-    for wrong in ("broker", ":1", "a:", "a:x", "a:0", "a:65536", "a:²"):
+    assert (
+        parse_endpoint("mqtts://10.0.0.5:8883") == parse_endpoint("mqtt://10.0.0.5:8883") == Endpoint("10.0.0.5", 8883)
+    )
+    for wrong in ("https://a:1", "a/b:1", "broker", ":1", "a:", "a:x", "a:0", "a:65536", "a:²"):
         with pytest.raises(WatchError, match="expected HOST:PORT"):
             parse_endpoint(wrong)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("mqtts://127.0.0.1:1",), "TLS needs the fleet's root"),
+        (("mqtt://127.0.0.1:1", "--ca", "ca.pem"), "write mqtts://"),
+        (("127.0.0.1:1", "--cert", "me.pem"), "belong to a link by TLS"),
+    ],
+)
+def test_what_the_address_says_and_what_the_options_say_must_agree(arguments, why):
+    result = CliRunner().invoke(app, ["wire", "watch", *arguments])
+    assert result.exit_code == 1
+    assert why in result.stderr

@@ -341,6 +341,16 @@ def test_at_the_end_what_was_handed_over_is_durable_and_goodbye_is_said(bench: B
     assert not last.online
 
 
+def test_what_becomes_durable_at_the_end_is_sent_before_the_goodbye(bench: Bench):
+    event = Event("error", CLOCK.utc_s(), "error", "told last")
+    bench.housekeeping.also("telling", lambda: None, at_end=lambda: bench.housekeeping.tell(event))
+    bench.start()
+    bench.connect()
+    wait_until(lambda: bench.link.of(Channel.STATUS))
+    assert bench.housekeeping.stop(5.0)
+    assert [channel for channel, _ in bench.link.published][-2:] == [Channel.EVENTS, Channel.STATUS]
+
+
 def test_live_counters_are_written_when_they_change_and_at_the_end(bench: Bench):
     bench.start()
     wait_until(lambda: len(bench.about.kept) == 1)

@@ -60,6 +60,7 @@ def test_boards_of_one_image_have_cards_of_their_own_and_go_on_after_a_stop(farm
     pids = {name: board["process"]["pid"] for name, board in farm.boards().items()}
     farm("up", "-n", "2", "--board", "virt")
     assert {name: board["process"]["pid"] for name, board in farm.boards().items()} == pids
+    join_and_leave_the_console(farm, "virt-1")
 
     assert farm("down", "virt-2") == "virt-2 stopped\n"
     assert [board["running"] for board in farm.boards().values()] == [True, False]
@@ -79,12 +80,10 @@ def test_boards_of_one_image_have_cards_of_their_own_and_go_on_after_a_stop(farm
         assert not Path(f"/proc/{pid}").exists()
 
 
-def test_a_console_is_joined_and_left(farm: Farm):
-    farm("up", "--image", str(tiny_card()), "--board", "virt", "--memory", "256", "--cpus", "1")
-    farm.wait_for("virt-1", "tiny: serves")
+def join_and_leave_the_console(farm: Farm, name: str) -> None:
     ours, theirs = pty.openpty()
     joined = subprocess.Popen(
-        [sys.executable, "-P", "-m", "trainer.cli", "farm", "console", "virt-1"],
+        [sys.executable, "-P", "-m", "trainer.cli", "farm", "console", name],
         cwd=farm.folder,
         stdin=theirs,
         stdout=theirs,
@@ -104,12 +103,12 @@ def test_a_console_is_joined_and_left(farm: Farm):
     os.write(ours, b"\x1d")
     assert joined.wait(30) == 0
     os.close(ours)
-    assert farm.boards()["virt-1"]["running"]
+    assert farm.boards()[name]["running"]
 
 
-def test_an_emulated_raspberry_pi_is_the_default(farm: Farm):
-    farm("up", "--image", str(tiny_card()), "--port", "80")
-    farm.wait_for("pi3-1", "start 1 from /dev/mmcblk0p2")
+def test_an_emulated_raspberry_pi_is_the_default_and_has_no_power_button(farm: Farm):
+    farm("up", "--image", str(tiny_card()))
+    assert farm.boards()["pi3-1"]["machine"] == "raspi3b"
     assert farm("down") == "pi3-1 stopped: its power was cut\n"
 
 

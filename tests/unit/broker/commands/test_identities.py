@@ -75,7 +75,7 @@ def test_status_names_a_key_that_is_carried_away_and_lies_open(fleet: FleetFolde
         (("device", "add", "press-1", "--expires", "soon"), "is no time"),
         (("device", "token", "--uses", "1000000"), "100000 uses"),
         (("person", "add", "press-1", "--out", "x"), "write ROLE:NAME"),
-        (("person", "add", "king:anna", "--out", "x"), "no role 'king'"),
+        (("person", "add", "king:anna", "--out", "x"), "no role 'king'; there are device, operator"),
         (("person", "revoke", "operator:anna"), "not known"),
     ],
 )
@@ -168,7 +168,7 @@ def test_every_order_about_identities_is_in_the_audit_log_and_no_secret_is(fleet
         "press-1: copied",
         "press-1.1: lost",
     ]
-    assert "for any new device, 3 uses" in orders[2][2]
+    assert "for any new device, 3 times" in orders[2][2]
     log = (fleet.path / AUDIT_NAME).read_text()
     assert not [token for token in tokens if token.rsplit(".", 1)[1] in log]
     assert verify_log(fleet.path / AUDIT_NAME) is not None

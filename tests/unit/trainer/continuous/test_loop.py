@@ -4,7 +4,8 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec import msgpack, structs
 
-from broker.topics import DeviceId
+from broker.messages import AskLabels, Command, parse_as
+from broker.topics import Channel, DeviceId
 from exporter.errors import ExporterError
 from tests.unit.trainer.continuous.conftest import HALF_WRONG
 from tests.unit.trainer.simulated_fleet import LOSING, RIGHT
@@ -135,6 +136,20 @@ def test_gathering_asks_again_when_devices_did_not_answer_in_full(make_stage):
     first, second = (list_orders(stage.store, order_id=ask_id) for ask_id in (second_id[:-1] + "1", second_id))
     assert len(first) == len(second) == 5
     assert second[0].reason < first[0].reason
+
+
+def test_rows_to_learn_from_may_be_chosen_for_what_they_are_and_rows_to_judge_by_never(make_stage):
+    stage = make_stage(uncertain_share=0.5)
+    lose_until(stage, State.COLLECTING)
+    to_confirm = stage.loop.story.ask_id
+    lose_until(stage, State.RUNNING)
+    shares = {}
+    for kept in list_orders(stage.store):
+        ask = parse_as(Command, Channel.COMMAND, kept.body).order
+        assert isinstance(ask, AskLabels)
+        shares[kept.order_id] = ask.uncertain_share
+    assert shares.pop(to_confirm) == 0.0
+    assert set(shares.values()) == {0.5}
 
 
 def test_a_refusing_gate_is_told_to_people_with_the_evidence(make_stage):

@@ -1,3 +1,6 @@
+import os
+import shutil
+import subprocess
 from pathlib import PurePosixPath
 
 import msgspec
@@ -80,3 +83,15 @@ def test_a_user_without_a_key_and_a_key_without_a_user_are_refused(user, keys):
 def test_nothing_is_put_where_no_card_has_it():
     with pytest.raises(CardError, match="a card's files lie in"):
         files_of(System(), placed=(Placed(PurePosixPath("/etc/passwd"), b""),))
+
+
+@pytest.mark.skipif(shutil.which("apt-config") is None, reason="no apt here")
+def test_apt_understands_what_it_is_told_of_security_updates(tmp_path):
+    text = files_of(System(security_updates=True))["/etc/apt/apt.conf.d/90fieldloop"].content
+    (tmp_path / "apt.conf").write_bytes(text)
+    environment = {"APT_CONFIG": str(tmp_path / "apt.conf"), "PATH": os.environ["PATH"]}
+    told = subprocess.run(["apt-config", "dump"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert 'Dir::State::status "/var/lib/dpkg/status";' in told
+    assert 'Dir::State "/data/apt/state";' in told
+    assert 'DPkg::Pre-Invoke:: "mount -o remount,rw /";' in told
+    assert 'Unattended-Upgrade::Origins-Pattern:: "origin=Debian,codename=${distro_codename}-security";' in told

@@ -1,5 +1,6 @@
 """How QEMU is called."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def test_a_board_in_the_background_has_its_console_and_its_monitor_on_sockets():
     assert "mon:stdio" not in arguments
 
 
+def test_a_kernel_of_32_bits_gets_a_processor_of_32_bits_which_a_raspi3b_is_not():
+    files = replace(FILES, is_32bit=True)
+    arguments = qemu_arguments(Start(MACHINES["virt"], files, CARD))
+    assert value_of(arguments, "-cpu") == ["cortex-a15"]
+    assert value_of(arguments, "-machine") == ["virt,highmem=off"]
+    assert value_of(qemu_arguments(Start(MACHINES["virt"], FILES, CARD)), "-cpu") == ["cortex-a53"]
+    with pytest.raises(EmulationError, match="take --machine virt"):
+        qemu_arguments(Start(MACHINES["raspi3b"], files, CARD))
+
+
 def test_a_comma_in_a_files_name_begins_no_option():
     card = Card(Path("/b/a,snapshot=off.img"), "raw", snapshot=True)
     (drive,) = value_of(qemu_arguments(Start(MACHINES["virt"], FILES, card)), "-drive")
@@ -64,7 +75,7 @@ def test_a_board_cannot_have_other_memory_than_it_has():
     assert value_of(arguments, "-smp") == ["1"]
 
 
-@pytest.mark.parametrize("text", ["", "80", "80:", ":80", "0:80", "80:65536", "a:b", "80:80:80", "-1:80", "²:80"])
+@pytest.mark.parametrize("text", ["", "80", "80:", ":80", "0:80", "80:65536", "a:b", "80:80:80", "-1:80", "\u0663:80"])
 def test_what_is_no_pair_of_ports_is_refused(text: str):
     with pytest.raises(EmulationError, match="no pair of ports"):
         parse_forward(text)
