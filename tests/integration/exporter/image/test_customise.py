@@ -104,3 +104,69 @@ def test_nothing_that_is_secret_may_be_read_by_others(started: FirstStart):
     assert found.stdout == ""
     state = started.machine.run("stat", "--format=%U %a", "/var/lib/fieldloop").stdout
     assert state == "fieldloop 750\n"
+
+
+def test_a_power_cut_at_any_step_lets_the_next_start_finish(
+    package_of: BuildPackage, tmp_path_factory: pytest.TempPathFactory
+):
+    folder = tmp_path_factory.mktemp("cuts")
+    user = make_user_files(folder / "user")
+    image = make_image(folder, Layout(architecture="amd64"))
+    customise(image, folder / "card.img", Wanted(user.card, (load_package(package_of("amd64", "0.1.0")),)))
+    (folder / "board").mkdir()
+    board = make_board(folder / "board")
+    write_saw(board)
+    # The second is like all that follow: what they do not forget is there.
+    for _ in range(2):
+        insert(folder / "card.img", board)
+        board.run("sh", "-c", FORGET)
+        saw(board, at=NEVER)
+    n_steps = len((board.folder / COUNT).read_text().splitlines())
+    # The first file, one between, and all of the end, where what was used up is removed.
+    for cut in (1, n_steps // 2, *range(n_steps - 5, n_steps + 1)):
+        firmware = insert(folder / "card.img", board)
+        board.run("sh", "-c", FORGET)
+        saw(board, at=cut)
+        assert "cut" in (board.folder / COUNT).read_text()
+        line = (firmware / "cmdline.txt").read_text()
+        assert line.startswith(LINES["bookworm"])
+        if "systemd.run=" in line:
+            # Or systemd would find nothing to run, and switch the board off for ever.
+            assert (firmware / "firstrun.sh").exists()
+            saw(board, at=NEVER)
+        # Where the cut came when nothing named the script any more, it may be left.
+        names = {path.name for path in firmware.iterdir()} - {"firstrun.sh"}
+        assert names == {"cmdline.txt", "config.txt", "issue.txt", "fieldloop-first-run.log"}
+        assert (firmware / "cmdline.txt").read_text() == LINES["bookworm"] + "\n"
+        told = board.run("cat", "/etc/fieldloop/agent.toml", "/var/lib/fieldloop/update.json").stdout
+        assert told.count("rain") > 1
+        assert board.run("dpkg", "--verify", "fieldloop-agent").stdout == ""
+
+
+NEVER = 0
+# Not the package, whose installation takes longest.
+FORGET = "rm -rf /etc/fieldloop/* /var/lib/fieldloop/*"
+COUNT = "var/tmp/syncs"
+
+
+def write_saw(board: Root) -> None:
+    """Have the power fail as something is synced, which is where each step ends."""
+    program = board.folder / "usr/local/sbin/sync"
+    program.write_text(
+        f"""#!/bin/sh
+echo sync >>/{COUNT}
+if [ "$(wc -l </{COUNT})" = "$(cat /{COUNT}.at)" ]; then
+    echo cut >>/{COUNT}
+    kill -9 0
+fi
+exec /bin/sync "$@"
+"""
+    )
+    program.chmod(0o755)
+
+
+def saw(board: Root, at: int) -> None:
+    """Run what the command line names, as systemd does, and cut the power at a sync."""
+    (board.folder / COUNT).write_text("")
+    (board.folder / f"{COUNT}.at").write_text(f"{at}\n")
+    board.run("/boot/firmware/firstrun.sh", check=False)
