@@ -27,7 +27,7 @@ _TOOLS: Final = ("pytest", "pluggy", "iniconfig", "packaging", "pygments", "pyte
 _RUNTIMES: Final[Mapping[Architecture, tuple[str, ...]]] = {
     "arm64": ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "ml_dtypes", "protobuf", "typing_extensions",
               "flatbuffers", "backports.zstd", "zstandard"),
-    "armhf": ("tflite-runtime==2.14.0",),
+    "armhf": (),
 }  # fmt: skip
 _INI: Final = """[pytest]
 markers =
@@ -85,7 +85,7 @@ def device_with(architecture: Architecture, package: Path) -> Iterator[Device]:
     """
     root = prepare_root(architecture, roots_folder(os.environ))
     names = (*_TOOLS, *_RUNTIMES[architecture])
-    wheels = add_wheels(architecture, root, [_pinned(name) for name in names])
+    wheels = add_wheels(architecture, root, [f"{name}=={version(name)}" for name in names])
     with tempfile.TemporaryDirectory(dir=root / "tmp", prefix="device-") as name:
         folder = Path(name)
         (folder / "tmp").mkdir()
@@ -101,11 +101,6 @@ def device_with(architecture: Architecture, package: Path) -> Iterator[Device]:
             compiled = (sys.executable, "-m", "compileall", "-q", "-s", name, "-p", seen, name)
             subprocess.run(compiled, check=True, env=os.environ | {"PYTHONDONTWRITEBYTECODE": ""})
         yield Device(architecture, root, seen)
-
-
-def _pinned(name: str) -> str:
-    """Return the version of here, unless it says one itself."""
-    return name if "==" in name else f"{name}=={version(name)}"
 
 
 def _unpack(package: Path, folder: Path) -> None:

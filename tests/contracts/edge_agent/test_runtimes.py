@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from edge_agent.errors import BundleError, RowError
 from edge_agent.scoring.native_runtime import NativeRuntime
 from edge_agent.scoring.runtime import BlockRuntime, Runtime
-from edge_agent.scoring.tflite_runtime import TfliteRuntime
 from tests.unit.edge_agent.examples import (
     WEIGHTS,
     softmax,
@@ -43,10 +42,16 @@ def open_onnx(path: Path, n_features: int, n_outputs: int) -> Runtime:
     return OnnxRuntime(path, n_features, n_outputs)
 
 
+def open_tflite(path: Path, n_features: int, n_outputs: int) -> Runtime:
+    from edge_agent.scoring.tflite_runtime import TfliteRuntime
+
+    return TfliteRuntime(path, n_features, n_outputs)
+
+
 KINDS = {
     "onnx": Kind(open_onnx, write_onnx_classifier, 1e-6),
-    "tflite": Kind(TfliteRuntime, write_tflite_classifier, 1e-6),
-    "tflite-int8": Kind(TfliteRuntime, lambda path, w: write_tflite_classifier(path, w, integers=True), 1 / 256),
+    "tflite": Kind(open_tflite, write_tflite_classifier, 1e-6),
+    "tflite-int8": Kind(open_tflite, lambda path, w: write_tflite_classifier(path, w, integers=True), 1 / 256),
     "native": Kind(NativeRuntime, write_native_classifier, 1e-6),
     "native-ctypes": Kind(lambda *where: NativeRuntime(*where, face="ctypes"), write_native_classifier, 1e-6),
     "native-portable": Kind(lambda *where: NativeRuntime(*where, portable=True), write_native_classifier, 1e-6),
