@@ -26,8 +26,9 @@ _TERM_S: Final = 10.0
 _POLL_S: Final = 0.1
 _START_S: Final = 60.0
 _ANSWER_S: Final = 5.0
-# Of /proc/PID/stat after the name, which may hold anything: state, then the start in ticks since this machine's boot.
+# Of /proc/PID/stat after the name, which may hold anything: state, threads, and the start in ticks since this machine's boot.
 _STATE: Final = 0
+_THREADS: Final = 17
 _STARTED: Final = 19
 
 
@@ -168,4 +169,6 @@ def _started(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = told.rpartition(")")[2].split()
-    return None if fields[_STATE] in "ZX" else int(fields[_STARTED])
+    # The first thread may be dead while others still write to the card's file.
+    is_dead = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
+    return None if is_dead else int(fields[_STARTED])
