@@ -129,6 +129,10 @@ def feature_names(signal: Signal) -> tuple[str, ...]:
 
 def signal_problems(signal: Signal) -> list[str]:
     """List what contradicts itself in a signal whose types are right."""
+    # A library may have the process take numbers next to 0 for 0 (tflite-runtime on armhf does), and the bound of the
+    # type, which is the least number above 0, then lets 0 through.
+    if not signal.rate_hz > 0:
+        return [f"rate_hz is {signal.rate_hz:g}; it is above 0"]
     problems = []
     if signal.step > signal.size:
         problems.append(f"a step of {signal.step} leaves out readings between windows of {signal.size}")

@@ -71,6 +71,7 @@ X = SignalChannel("x", ("mean",))
 @pytest.mark.parametrize(
     ("signal", "problem"),
     [
+        (vibration(rate_hz=0.0), "rate_hz is 0"),
         (vibration(step=17), "step of 17"),
         (
             vibration(size=65536, channels=tuple(SignalChannel(f"c{n}", ("mean",)) for n in range(9)), bands=()),
