@@ -26,8 +26,7 @@ _TERM_S: Final = 10.0
 _POLL_S: Final = 0.1
 _START_S: Final = 60.0
 _ANSWER_S: Final = 5.0
-# Of /proc/PID/stat after the name, which may hold anything: state, threads, and the start in ticks since this
-# machine's boot.
+# Of /proc/PID/stat after the name, which may hold anything: state, threads, start in ticks since this machine started.
 _STATE: Final = 0
 _THREADS: Final = 17
 _STARTED: Final = 19

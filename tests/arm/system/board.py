@@ -6,19 +6,18 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from edge_agent.clock import SystemClock
 from exporter.image.emulation.boot_files import extract_boot_files
 from exporter.image.emulation.command_line import CONSOLE_LOG, CONSOLE_SOCKET, Card, Start
 from exporter.image.emulation.machines import MACHINES, MachineName
 from exporter.image.emulation.overlay import prepare_overlay
-from exporter.image.emulation.partitions import Partition, load_partitions
+from exporter.image.emulation.partitions import load_partitions
 from exporter.image.emulation.process import Process, connected, cut_power, start_in_background
 from tests.waiting import wait_until
 
-# Of the partitions of a card.
-ROOT: Final = 2
+# Of the partitions of a card; they begin and end on a boundary of 4 MiB.
 DATA: Final = 3
 STOP_S: Final = 200.0
 AGENT_STATE: Final = "/fieldloop"
@@ -28,6 +27,7 @@ SHELL: Final[dict[MachineName, str]] = {
     "raspi3b": "systemd.debug_shell=ttyS1",
 }
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_BLOCK_BYTES: Final = 1 << 20
 _CLOCK: Final = SystemClock()
 
 
@@ -110,36 +110,50 @@ class Board:
         is checked, and nothing may be left to mend.
         """
         found = []
-        raw = self._copy()
-        for partition in _linux(raw):
-            place = f"{raw}?offset={partition.start_bytes}"
-            replayed = _run("e2fsck", "-p", place)
-            checked = _run("e2fsck", "-f", "-n", place)
+        for number, file in self._copies().items():
+            replayed = _run("e2fsck", "-p", str(file))
+            checked = _run("e2fsck", "-f", "-n", str(file))
             if replayed.returncode not in {0, 1} or checked.returncode:
-                found.append(f"partition {partition.number}: {replayed.stdout}{checked.stdout}")
-        raw.unlink()
+                found.append(f"partition {number}: {replayed.stdout}{replayed.stderr}{checked.stdout}")
+            file.unlink()
         return found
 
     def take_state(self, folder: Path) -> Path:
         """Copy what its agent keeps on the card into a folder, as its next start finds it, and return that."""
-        raw = self._copy()
-        (data,) = (partition for partition in _linux(raw) if partition.number == DATA)
-        place = f"{raw}?offset={data.start_bytes}"
+        copies = self._copies()
+        place = str(copies[DATA])
         _run("e2fsck", "-p", place)
         done = _run("debugfs", "-R", f"rdump {AGENT_STATE} {folder}", place)
-        raw.unlink()
+        for file in copies.values():
+            file.unlink()
         assert done.returncode == 0, done.stderr
         return folder / AGENT_STATE.lstrip("/")
 
-    def _copy(self) -> Path:
+    def _copies(self) -> dict[int, Path]:
+        """Copy its Linux partitions, each into a file of its own: e2fsck replays no journal at an offset."""
         raw = self.folder / "copy.img"
         done = _run("qemu-img", "convert", "-O", "raw", str(self._card), str(raw))
         assert done.returncode == 0, done.stderr
-        return raw
+        files = {}
+        with raw.open("rb") as source:
+            for partition in load_partitions(raw):
+                if not partition.is_fat:
+                    files[partition.number] = file = self.folder / f"partition-{partition.number}"
+                    source.seek(partition.start_bytes)
+                    _copy(source, file, partition.size_bytes)
+        raw.unlink()
+        return files
 
 
-def _linux(raw: Path) -> list[Partition]:
-    return [partition for partition in load_partitions(raw) if not partition.is_fat]
+def _copy(source: BinaryIO, target: Path, size_bytes: int) -> None:
+    with target.open("wb") as file:
+        for _ in range(0, size_bytes, _BLOCK_BYTES):
+            block = source.read(_BLOCK_BYTES)
+            if block.count(0) < len(block):
+                file.write(block)
+            else:
+                file.seek(len(block), os.SEEK_CUR)
+        file.truncate(size_bytes)
 
 
 def _run(tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -90,6 +90,7 @@ def survive_power_cuts(
         ordeal.findings.append(Finding("not back", f"after cut {ordeal.cuts}: {error}; {board.console[-2000:]}"))
     if not board.stop():
         ordeal.findings.append(Finding("not back", f"it does not stop: {board.console[-2000:]}"))
+        board.cut_power()
     _look_at(board, ordeal, world)
     ordeal.findings += [Finding("twice", f"another record came under {key}") for key in world.witness.conflicts]
     ordeal.findings += rows_that_do_not_fit(world.witness)
