@@ -89,8 +89,8 @@ def kernel_arguments(text: str, machine: Machine, more: str = "") -> str:
         more: put at the end.
     """
     kept = [word for word in text.split() if not word.startswith("console=")]
-    # QEMU's board has no VideoCore: the driver waits for its answer for ever.
-    quirks = ["module_blacklist=vchiq"] if machine.name == "raspi3b" else []
+    # QEMU's board has no VideoCore, and the driver waits for its answer for ever; its watchdog resets when it is armed.
+    quirks = ["module_blacklist=vchiq", "systemd.watchdog_sec=0"] if machine.name == "raspi3b" else []
     return " ".join([f"console={machine.kernel_console}", *kept, *quirks, *more.split()])
 
 

@@ -120,7 +120,7 @@ def test_a_snapshot_keeps_nothing_and_an_image_that_may_be_written_to_keeps_all(
 
 def test_a_raspberry_pi_starts_from_the_cards_own_device_tree(card: Path):
     with booted(str(card), "--machine", "raspi3b", "--snapshot", "--append", "tiny.more") as console:
-        console.wait_for(r"console=ttyS1,115200 quiet module_blacklist=vchiq tiny\.more")
+        console.wait_for(r"console=ttyS1,115200 quiet module_blacklist=vchiq systemd\.watchdog_sec=0 tiny\.more")
         console.wait_for("start 1 from /dev/mmcblk0p2")
         console.wait_for("tiny: serves on usb0")
 

@@ -64,5 +64,5 @@ def test_the_console_of_the_machine_takes_the_place_of_those_of_the_image():
     text = "console=tty0 console=ttyS1,115200 root=LABEL=root ro\n"
     assert kernel_arguments(text, VIRT) == "console=ttyAMA0 root=LABEL=root ro"
     assert kernel_arguments(text, PI, "quiet  x") == (
-        "console=ttyS1,115200 root=LABEL=root ro module_blacklist=vchiq quiet x"
+        "console=ttyS1,115200 root=LABEL=root ro module_blacklist=vchiq systemd.watchdog_sec=0 quiet x"
     )
