@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.messages import Desired
+from edge_agent.update.record import Record
 from edge_agent.update.slots import read_record
 from tests.arm.system.board import Board
 from tests.arm.system.world import CardWorld
-from tests.crash.findings import Finding, answers_that_do_not_fit, lower_than_told, rows_that_do_not_fit
+from tests.crash.findings import Finding, answers_that_do_not_fit, rows_that_do_not_fit
 from tests.crash.witness import DEVICE
 from tests.waiting import wait_until
 
@@ -31,6 +32,7 @@ UPDATE_LASTS_S: Final = 20.0
 BOOT_LASTS_S: Final = 20.0
 CUTS_IN_A_START: Final = 0.2
 MORE_ROWS: Final = 40
+RUNS_ALREADY: Final = "it runs already"
 
 
 @dataclass
@@ -115,6 +117,14 @@ def _has_settled(world: CardWorld, order: Desired) -> bool:
     return is_told and status is not None and status.online and status.update_state == "idle"
 
 
+def _forgotten_commits(world: CardWorld, record: Record | None) -> list[Finding]:
+    """Find what the board told as committed and does not know of any more; an order for what ran already is none."""
+    events = world.witness.events(DEVICE, "committed")
+    told = len({event.order_id for event in events if not event.reason.startswith(RUNS_ALREADY)})
+    known = 0 if record is None else record.commits
+    return [Finding("wrong bundle", f"{told} commits were told, the record knows {known}")] if told > known else []
+
+
 def _look_at(board: Board, ordeal: Ordeal, world: CardWorld) -> str:
     """Note what is wrong with a card; return in which state its update is."""
     ordeal.findings += [Finding("damaged", damage) for damage in board.damages()]
@@ -126,6 +136,6 @@ def _look_at(board: Board, ordeal: Ordeal, world: CardWorld) -> str:
         ordeal.findings.append(Finding("damaged", "update.json is torn"))
     if (state / "spool.db.damaged").exists():
         ordeal.findings.append(Finding("damaged", "the spool was put aside"))
-    ordeal.findings += lower_than_told(world.witness, record)
+    ordeal.findings += _forgotten_commits(world, record)
     shutil.rmtree(folder)
     return "none" if record is None else record.state.value
