@@ -1,5 +1,6 @@
 """How a broker is known by TLS, and who we are to it."""
 
+import os
 import ssl
 from pathlib import Path
 
@@ -19,6 +20,10 @@ def open_tls(ca: str | Path | None, certificate: str | Path | None, key: str | P
     """
     if certificate is None and key is not None:
         raise LinkError(f"TLS with the key {key}: its certificate belongs to it, and was not named")
+    # OpenSSL does not say which of its files it misses.
+    for file in (ca, certificate, key):
+        if file is not None and not os.access(file, os.R_OK):
+            raise LinkError(f"TLS: {file} cannot be read; see that it is there, and may be read by this user")
     try:
         # Of this CA alone: the system's list would cost a megabyte, and trust strangers.
         context = ssl.create_default_context(cafile=ca)

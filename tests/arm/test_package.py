@@ -18,8 +18,8 @@ from exporter.proof.debian_root import RECIPES, Architecture
 from exporter.proof.emulated import roots_folder
 from exporter.repository.carrying import export_update
 from exporter.repository.repository import init_repository, publish_bundle
+from tests.debian_machine import BARE, Root, base_archive
 from tests.integration.deb.conftest import BuildPackage
-from tests.integration.deb.machine import BARE, Root, base_archive
 from tests.unit.edge_agent.examples import classification_manifest, variant_of, write_native_classifier
 from tests.waiting import wait_until
 

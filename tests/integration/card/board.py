@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.image.card.files import ROOT_FOLDERS, Card, CardFile, card_files, card_links, root_commands
-from tests.integration.deb.machine import Machine, Root
+from tests.debian_machine import Machine, Root
 
 # What stands for a disk in the table of mounts: a container has none.
 _OF_DISKS: Final = "LABEL="

@@ -7,9 +7,9 @@ import pytest
 
 from edge_agent.update.slots import read_record
 from exporter.image.card.files import enabled_units, masked_units
+from tests.debian_machine import Machine
 from tests.integration.card.board import Board, can_log_in, ssh
 from tests.integration.card.conftest import ALL, MadeCard
-from tests.integration.deb.machine import Machine
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -13,7 +13,7 @@ from scripts.deb.architectures import ARCHITECTURES
 from scripts.deb.build import build_package
 from scripts.deb.compiled import CompileError
 from tests.conftest import REPOSITORY
-from tests.integration.deb.machine import Root, base_archive
+from tests.debian_machine import Root, base_archive
 
 TIME_S: Final = 1_790_000_000
 BuildPackage = Callable[[str, str], Path]

@@ -16,9 +16,9 @@ from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository, publish_bundle
 from exporter.repository.serving import start_repository_server
 from tests.bundles import write_rows
+from tests.debian_machine import MAKE_BYTECODE, Machine, Root, bytecode_of
 from tests.integration.agent.conftest import Fleet, UpdateRepository
 from tests.integration.deb.conftest import BuildPackage
-from tests.integration.deb.machine import MAKE_BYTECODE, Machine, Root, bytecode_of
 from tests.receiver import Receiver
 from tests.unit.edge_agent.examples import classification_manifest, variant_of, write_native_classifier
 from tests.waiting import wait_until

@@ -15,8 +15,8 @@ from exporter.proof.places import NotRunError
 from scripts.deb.architectures import ARCHITECTURES
 from scripts.deb.build import build_package
 from tests.conftest import REPOSITORY
+from tests.debian_machine import MAKE_BYTECODE, Root, bytecode_of
 from tests.integration.deb.conftest import TIME_S, BuildPackage
-from tests.integration.deb.machine import MAKE_BYTECODE, Root, bytecode_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BARE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}

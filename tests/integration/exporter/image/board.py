@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.proof.emulated import roots_folder
-from tests.integration.deb.machine import NSPAWN, Machine, Root, base_archive
+from tests.debian_machine import NSPAWN, Machine, Root, base_archive
 from tests.ports import free_port
 from tests.raspberry_image import boot_partition
 from tests.waiting import wait_until

@@ -14,7 +14,7 @@ from exporter.image.customise.cloud_init import network_config, user_data
 from exporter.proof import debian_root
 from exporter.proof.emulated import roots_folder
 from exporter.proof.places import NotRunError
-from tests.integration.deb.machine import HERE, SUITE
+from tests.debian_machine import HERE, SUITE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # Unpacked, not installed: a machine with cloud-init would be set up by it at its next start.

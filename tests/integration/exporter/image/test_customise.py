@@ -13,8 +13,8 @@ from broker.servers.local import start_local_broker
 from exporter.image.customise.customising import Wanted, customise
 from exporter.image.customise.package import load_package
 from tests.cards import UserFiles, make_user_files
+from tests.debian_machine import Machine, Root
 from tests.integration.deb.conftest import BuildPackage
-from tests.integration.deb.machine import Machine, Root
 from tests.integration.exporter.image.board import insert, make_board, start_first
 from tests.raspberry_image import LINES, Layout, make_image
 from tests.receiver import Receiver
