@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from exporter.image.build.boards import Architecture, Suite
-from exporter.image.build.tools import find_tool, run_tool
+from exporter.image.build.tools import run_tool
 from exporter.image.errors import BuildError
+from exporter.image.programs import find_program
 
 OnLine = Callable[[str], None]
 
@@ -158,7 +159,7 @@ def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, a
         # In a namespace, whoever runs the hook is another user.
         Path(folder).chmod(0o755)
         command = [
-            find_tool("mmdebstrap"),
+            find_program("mmdebstrap", BuildError),
             f"--architectures={debian.architecture}",
             "--variant=minbase",
             f"--include={','.join(debian.all_packages)}",
@@ -204,7 +205,10 @@ def mirrors_here(suite: Suite) -> tuple[str, str]:
 def _verify_emulation(debian: Debian) -> None:
     """Check beforehand what mmdebstrap would say in words of its own."""
     done = subprocess.run(
-        [find_tool("arch-test"), debian.architecture], capture_output=True, check=False, env={**os.environ}
+        [find_program("arch-test", BuildError), debian.architecture],
+        capture_output=True,
+        check=False,
+        env={**os.environ},
     )
     if done.returncode:
         raise BuildError(

@@ -1,40 +1,15 @@
-"""Runs the programs that an image is made with, and says what to install where one is missing."""
+"""Runs the programs that an image is made with, at one time and in one language, whoever calls them."""
 
 import os
-import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from exporter.image.errors import BuildError
+from exporter.image.programs import ADMINISTRATORS, find_program
 
-_PACKAGES: Final[Mapping[str, str]] = {
-    "arch-test": "arch-test",
-    "debugfs": "e2fsprogs",
-    "mcopy": "mtools",
-    "mke2fs": "e2fsprogs",
-    "mkfs.vfat": "dosfstools",
-    "mmd": "mtools",
-    "mmdebstrap": "mmdebstrap",
-    "newuidmap": "uidmap",
-    "sfdisk": "fdisk",
-}
-# Where a user's search path has no folders of the administrator's programs.
-_PATH: Final = ":/usr/local/sbin:/usr/sbin:/sbin"
 _SAID: Final = 600
-
-
-def find_tool(name: str) -> str:
-    """Return a program's path.
-
-    Raises:
-        BuildError: it is missing; the message says what to install.
-    """
-    found = shutil.which(name, path=os.environ.get("PATH", "") + _PATH)
-    if found is None:
-        raise BuildError(f"{name} is missing: sudo apt-get install {_PACKAGES.get(name, name)}")
-    return found
 
 
 def run_tool(
@@ -55,7 +30,7 @@ def run_tool(
     Raises:
         BuildError: it is missing, or failed; the message has its last words.
     """
-    return run_command([find_tool(command[0]), *command[1:]], time_s=time_s, given=given, folder=folder)
+    return run_command([find_program(command[0], BuildError), *command[1:]], time_s=time_s, given=given, folder=folder)
 
 
 def run_command(
@@ -71,7 +46,7 @@ def run_command(
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
         "MTOOLS_SKIP_CHECK": "1",
-        "PATH": os.environ.get("PATH", "") + _PATH,
+        "PATH": os.environ.get("PATH", "") + ADMINISTRATORS,
         "PYTHONHASHSEED": "0",
     }
     if time_s is not None:
@@ -102,6 +77,6 @@ def as_root(script: str, *arguments: str) -> list[str]:
     """
     mapped: list[str] = []
     if os.geteuid() != 0:
-        find_tool("newuidmap")
+        find_program("newuidmap", BuildError)
         mapped = ["--map-root-user", "--map-auto"]
     return ["unshare", "--mount", *mapped, "sh", "-euc", script, "sh", *arguments]

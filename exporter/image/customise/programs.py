@@ -1,22 +1,13 @@
 """Runs the programs that read and write file systems within an image: mtools, and debugfs of e2fsprogs."""
 
 import os
-import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from exporter.image.customise.errors import CustomiseError
+from exporter.image.programs import find_program
 
-_PACKAGES: Final[Mapping[str, str]] = {
-    "debugfs": "e2fsprogs",
-    "mcopy": "mtools",
-    "mdeltree": "mtools",
-    "mdel": "mtools",
-    "mdir": "mtools",
-    "mmd": "mtools",
-    "mren": "mtools",
-}
 _TIMEOUT_S: Final = 300
 
 
@@ -24,15 +15,13 @@ def run_program(command: Sequence[str], given: bytes = b"") -> bytes:
     """Run a program to its end and return what it printed.
 
     Args:
-        command: the program's name, a key of the table above, and its arguments.
+        command: the program's name, and its arguments.
         given: on its standard input.
 
     Raises:
         CustomiseError: it is missing, or failed; the message has its last words.
     """
-    program = shutil.which(command[0], path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    if program is None:
-        raise CustomiseError(f"{command[0]} is missing: sudo apt-get install {_PACKAGES[command[0]]}")
+    program = find_program(command[0], CustomiseError)
     # Geometry, which mtools would compare with the boot sector, is that of another disk since the image was made.
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "MTOOLS_SKIP_CHECK": "1"}
     try:

@@ -16,7 +16,7 @@ from exporter.image.emulation.errors import EmulationError
 from exporter.image.emulation.machines import Machine
 from exporter.image.emulation.overlay import card_bytes, prepare_overlay, remove_overlay
 from exporter.image.emulation.raw_image import raw_image
-from exporter.image.emulation.tools import find_program
+from exporter.image.programs import find_program
 
 Keep = Literal["overlay", "nothing", "image"]
 _TERM_S: Final = 10.0
@@ -54,7 +54,7 @@ def boot_on_terminal(request: BootRequest) -> int:
         ImageError: the image cannot be taken.
         EmulationError: a program is missing, or the image cannot be started on this machine.
     """
-    program = find_program(PROGRAM)
+    program = find_program(PROGRAM, EmulationError)
     with tempfile.TemporaryDirectory(prefix="fieldloop-boot-") as name:
         folder = Path(name)
         image = raw_image(request.image, overlay_folder(request.image), writes=request.keep == "image")

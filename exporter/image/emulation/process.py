@@ -19,7 +19,7 @@ from msgspec import Struct
 from edge_agent.clock import Clock
 from exporter.image.emulation.command_line import MONITOR_SOCKET, PID_FILE, PROGRAM, Start, qemu_arguments
 from exporter.image.emulation.errors import EmulationError
-from exporter.image.emulation.tools import find_program
+from exporter.image.programs import find_program
 
 POWER_DOWN_S: Final = 20.0
 _TERM_S: Final = 10.0
@@ -58,7 +58,7 @@ def start_in_background(start: Start, folder: Path) -> Process:
     Raises:
         EmulationError: QEMU is missing, or refused; the message says what it said.
     """
-    command = [find_program(PROGRAM), *qemu_arguments(start)]
+    command = [find_program(PROGRAM, EmulationError), *qemu_arguments(start)]
     log = folder / "qemu.log"
     with log.open("wb") as output:
         try:
