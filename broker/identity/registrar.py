@@ -69,6 +69,27 @@ class Registrar:
             self._put(identity, "awaited", "added")
         return identity
 
+    def await_card(self, identity: Identity) -> Identity:
+        """Return the identity that a new card is for: one that is put down now, or that has no certificate yet.
+
+        The tokens that were made for it before hold no more: of two cards of one device, the later counts.
+
+        Raises:
+            IdentityError: it has its certificate, or had one.
+        """
+        with self._register.changing():
+            newest = self._register.newest(identity)
+            if newest is None:
+                self._write_down("add", identity, "added")
+                return self._put(identity, "awaited", "added").identity
+            if newest.state != "awaited":
+                raise IdentityError(
+                    f"{newest.identity.name} is known already and {newest.state}; for a card in place of one that was "
+                    f"lost: fieldloop device rotate {identity.name} --out FILE, and its token with --claim FILE"
+                )
+            self._register.withdraw_tokens(newest.identity.name)
+            return newest.identity
+
     def rotate(self, identity: Identity, reason: str) -> Identity:
         """Have all certificates of an identity hold no more, and put down the one that takes over.
 

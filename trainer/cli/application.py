@@ -6,6 +6,8 @@ from typing import Annotated, Any, ClassVar, Final
 
 import typer
 
+from exporter.image.claims import TokenMaker
+from trainer.cli.card_tokens import make_card_token
 from trainer.cli.failures import FOR_PEOPLE, as_missing_package, exit_code_of
 from trainer.cli.lazy import LazyGroup, Part
 from trainer.cli.logs import configure_logging
@@ -76,6 +78,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 
 @app.callback()
 def fieldloop(
+    ctx: typer.Context,
     *,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
@@ -84,6 +87,7 @@ def fieldloop(
 ) -> None:
     """Keep machine-learning models alive on devices: train here, score there, notice a loss, mend it."""
     configure_logging(verbose=verbose)
+    ctx.obj = TokenMaker(make_card_token)
 
 
 def _told(error: Exception, *, verbose: bool) -> typer.Exit:

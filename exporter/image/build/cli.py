@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.claims import FleetOption, claim_of
 
 if TYPE_CHECKING:
     from exporter.image.build.building import Built
@@ -17,12 +18,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def build_command(  # noqa: PLR0913, PLR0917 - options of a command
+    ctx: typer.Context,
     board: Annotated[str, typer.Option(help="The board, as fieldloop image boards lists them.")],
     card: Annotated[Path, typer.Option(help="What the card carries.")] = Path("card.toml"),
     device: Annotated[str | None, typer.Option(metavar="ID", help="Device, in place of what the card says.")] = None,
     claim: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File of its claim token, in place of what the card says.")
     ] = None,
+    fleet: FleetOption = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The image; default: BOARD-ID.img.")] = None,
     arch: Annotated[Literal["arm64", "armhf"], typer.Option(help="Of the programs on it.")] = "arm64",
     suite: Annotated[Literal["bookworm", "trixie"], typer.Option(help="Of Debian.")] = "bookworm",
@@ -54,22 +57,22 @@ def build_command(  # noqa: PLR0913, PLR0917 - options of a command
         from edge_agent.clock import SystemClock
         from exporter.image.build.building import BuildOptions, Surroundings, build_image
 
-        options = BuildOptions(
-            board=board,
-            card=card,
-            image=out or Path(f"{board}-{device or 'claim'}.img"),
-            device=device,
-            claim=claim,
-            architecture=arch,
-            suite=suite,
-            runtime=runtime,
-            package=agent_package,
-            mirror=mirror,
-            security_mirror=security_mirror,
-            is_packed=zst,
-            anew=anew,
-        )
-        with _steps(quiet=as_json) as on_step:
+        with claim_of(ctx, claim, fleet, device) as token, _steps(quiet=as_json) as on_step:
+            options = BuildOptions(
+                board=board,
+                card=card,
+                image=out or Path(f"{board}-{device or 'claim'}.img"),
+                device=device,
+                claim=token,
+                architecture=arch,
+                suite=suite,
+                runtime=runtime,
+                package=agent_package,
+                mirror=mirror,
+                security_mirror=security_mirror,
+                is_packed=zst,
+                anew=anew,
+            )
             built = build_image(options, Surroundings(os.environ, SystemClock(), on_step))
         typer.echo(msgspec.json.encode(built).decode() if as_json else _told(built))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.claims import FleetOption, claim_of
 
 if TYPE_CHECKING:
     from exporter.image.customise.package import AgentPackage
@@ -24,12 +25,14 @@ CardOption = Annotated[Path, typer.Option("--card", help="What the board is give
 PACKAGES: Final = Path("build") / "deb"
 
 
-def customise_command(
+def customise_command(  # noqa: PLR0913 - options of a command
+    ctx: typer.Context,
     image: Annotated[Path, typer.Argument(help="Image of Raspberry Pi OS: raw, .zst or .xz.")],
     *,
     card: CardOption = Path("card.toml"),
     device: DeviceOption = None,
     claim: ClaimOption = None,
+    fleet: FleetOption = None,
     package: PackageOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The copy, raw or .zst; by default IMAGE-fieldloop.img.")
@@ -54,7 +57,8 @@ def customise_command(
             raise CustomiseError(f"{into} is the image itself: name another file, or say --in-place")
         if into.suffix == ".xz":
             raise CustomiseError(f"{into}: the copy is written raw, or as .zst")
-        done = customise(image, into, Wanted(card, load_packages(package), device, claim))
+        with claim_of(ctx, claim, fleet, device) as token:
+            done = customise(image, into, Wanted(card, load_packages(package), device, token))
         if as_json:
             typer.echo(msgspec.json.encode(done).decode())
             return

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from exporter.failures import exit_codes
+from exporter.image.claims import FleetOption, claim_of
 from exporter.image.customise.cli import CardOption, ClaimOption, DeviceOption, PackageOption, load_packages
 
 app = typer.Typer(no_args_is_help=True, help="Put the agent onto boards that run.")
@@ -18,11 +19,13 @@ def _agent() -> None:
 
 @app.command("install")
 def install_command(  # noqa: PLR0913 - typer calls it by name
+    ctx: typer.Context,
     board: Annotated[str, typer.Argument(help="ssh://pi@host, ssh://pi@host:2222, or a name of your ~/.ssh/config.")],
     *,
     card: CardOption = Path("card.toml"),
     device: DeviceOption = None,
     claim: ClaimOption = None,
+    fleet: FleetOption = None,
     package: PackageOption = None,
     wait_s: Annotated[
         int, typer.Option("--wait", min=5, max=3600, help="The agent must be well within so many s.")
@@ -47,7 +50,6 @@ def install_command(  # noqa: PLR0913 - typer calls it by name
 
         target = parse_target(board)
         password = typer.prompt("Password of sudo there", hide_input=True, err=True) if ask_sudo_password else None
-        asked = Asked(card, load_packages(package), device, claim, password, wait_s)
         steps: list[str] = []
 
         def tell(line: str) -> None:
@@ -55,8 +57,12 @@ def install_command(  # noqa: PLR0913 - typer calls it by name
             if not as_json:
                 typer.echo(f"  {line}")
 
-        with connect(target, accepts_new_host_key=accept_new_host_key) as connection:
-            prepared = prepare(connection, asked)
+        # Looking at a board puts nothing down in its fleet.
+        with (
+            claim_of(ctx, claim, None if dry_run else fleet, device) as token,
+            connect(target, accepts_new_host_key=accept_new_host_key) as connection,
+        ):
+            prepared = prepare(connection, Asked(card, load_packages(package), device, token, password, wait_s))
             plan = prepared.plan
             if not as_json:
                 instead = f", instead of {plan.before}" if plan.before else ""

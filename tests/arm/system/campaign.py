@@ -53,7 +53,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="fieldloop-power-cuts-"))
     progress = Progress(SystemClock().monotonic_s())
     with open_card_world(folder / "world") as world:
-        image = build_card(world.describe_card("card"), folder / "card.img")
+        image = build_card(world.describe_card("card"), folder / "card.img", fleet=world.fleet.path)
         board = Board(folder / "board", image, "virt")
         board.start()
         try:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.crash.witness import DEVICE
 
 BUILD_S: Final = 1500.0
 # What a build says where it lacks something of this machine.
@@ -15,19 +16,20 @@ _NOT_HERE: Final = (" is missing: sudo apt-get install", "does not run programs 
 
 
 def build_card(
-    card: Path, image: Path, board: str = "pi3", *, runtime: str | None = None, is_packed: bool = False
+    card: Path, image: Path, *, fleet: Path | None = None, runtime: str | None = None, is_packed: bool = False
 ) -> Path:
     """Build the image of a card; a test that cannot have it is skipped with the reason.
 
     Args:
         card: ``card.toml``.
         image: is written.
-        board: as ``fieldloop image build`` calls it.
+        fleet: folder of the fleet that the witness's device is put down in.
         runtime: beside the native engine.
         is_packed: write it as ``.zst`` too.
     """
     more = ([] if runtime is None else ["--runtime", runtime]) + (["--zst"] if is_packed else [])
-    command = ["-P", "-m", "trainer.cli", "image", "build", "--board", board, "--card", str(card), "--out", str(image)]
+    more += [] if fleet is None else ["--device", DEVICE, "--fleet", str(fleet)]
+    command = ["-P", "-m", "trainer.cli", "image", "build", "--board", "pi3", "--card", str(card), "--out", str(image)]
     _run("-m", "scripts.deb.build", "arm64")
     _run(*command, *more)
     return image

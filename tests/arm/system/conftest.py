@@ -23,4 +23,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CardWorld]:
 @pytest.fixture(scope="module")
 def image(world: CardWorld) -> Path:
     """A card for the one device that the world's witness knows, with a bundle on it."""
-    return build_card(world.describe_card("card"), world.folder / "card.img")
+    return build_card(world.describe_card("card"), world.folder / "card.img", fleet=world.fleet.path)

@@ -9,7 +9,6 @@ from typing import Final
 
 from broker.enrolment.server import EnrolmentServer
 from broker.identity.folder import FleetFolder
-from broker.identity.names import Identity, Role
 from broker.messages import BundleRef, Desired
 from broker.topics import Channel
 from edge_agent.clock import SystemClock
@@ -62,8 +61,9 @@ class CardWorld:
 
         Args:
             name: of the folder.
-            device: name of the board; with a star, every board makes its own.
-            uses: how many boards may enrol with it.
+            device: name of the board, for which the build makes a claim token; with a star, every board makes its own
+                name, and the card brings a token for all of them.
+            uses: how many boards may enrol with that.
             is_preloaded: the first bundle lies on it.
         """
         folder = self.folder / name
@@ -71,14 +71,15 @@ class CardWorld:
         shutil.copy(self.fleet.ca, folder / "ca.pem")
         shutil.copy(self.root, folder / "root.json")
         shutil.copy(self.rows, folder / "rows.csv")
-        with registrar_of(self.fleet) as registrar:
-            identity = None if "*" in device else registrar.add(Identity(Role.DEVICE, device))
-            token = registrar.make_token(TOKEN_S, uses=uses, identity=identity)
-        (folder / "claim-token").write_text(token.text + "\n")
-        (folder / "claim-token").chmod(0o600)
         (folder / "agent.toml").write_text(self._settings(device))
         card = folder / "card.toml"
-        card.write_text('agent = "agent.toml"\ntoken = "claim-token"\n')
+        card.write_text('agent = "agent.toml"\n')
+        if "*" in device:
+            with registrar_of(self.fleet) as registrar:
+                token = registrar.make_token(TOKEN_S, uses=uses)
+            (folder / "claim-token").write_text(token.text + "\n")
+            (folder / "claim-token").chmod(0o600)
+            card.write_text(card.read_text() + 'token = "claim-token"\n')
         if is_preloaded:
             update = export_update(self.repository, self.bundles[0], folder / "first.update").path
             card.write_text(card.read_text() + f'bundle = "{update.name}"\n')
