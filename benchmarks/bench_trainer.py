@@ -28,7 +28,8 @@ from threadpoolctl import threadpool_limits
 from trainer.demo.data import DATA_SETS
 from trainer.pipeline.candidates import FAMILIES, Circumstances, Family, Parameters
 from trainer.pipeline.production import run_production
-from trainer.project import LoadedProject, load_project
+from trainer.project.loading import load_project
+from trainer.project.project import LoadedProject
 
 TRIALS: Final = int(os.environ.get("FIELDLOOP_BENCH_TRIALS", "8"))
 ROUNDS: Final = int(os.environ.get("FIELDLOOP_BENCH_ROUNDS", "3"))

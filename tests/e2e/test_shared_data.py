@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import played, running_children, summary_of, verify_books
 from trainer.features.store import LabelledRow, push_labelled
 from trainer.pipeline.production import run_production
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 def init(folder: Path, *arguments: str, **keys: str) -> None:

@@ -94,7 +94,7 @@ def _export_version(project: Path, reference: str, variants: tuple[str, ...], ou
     from exporter.proof.report_text import report_view
     from trainer.errors import ProjectError
     from trainer.pipeline.reexporting import export_version
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
     from trainer.registry.registry import Registry
 
     try:

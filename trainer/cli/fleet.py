@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.continuous.books import StoryEvent
     from trainer.continuous.station import Places, TlsFiles
     from trainer.monitoring.fleet import DeviceState
-    from trainer.project import LoadedProject
+    from trainer.project.project import LoadedProject
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -262,7 +262,7 @@ def load_places(
     from dataclasses import replace
 
     from trainer.continuous.station import usual_places
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
 
     loaded = load_project(project)
     places = usual_places(loaded, _endpoint(broker))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from trainer.errors import DataError, ProjectError
-from trainer.project import FILE_NAME, load_project
+from trainer.project.loading import FILE_NAME, load_project
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 

@@ -51,7 +51,7 @@ def resume(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_
 def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_json: JsonOption = False) -> None:
     """Show a run: why it was started, its steps with times and facts, and how it ended."""
     from trainer.pipeline.runs import load_run
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
 
     overview = load_run(load_project(project).state, run_id)
     if as_json:
@@ -80,7 +80,7 @@ def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_js
 def list_runs(project: ProjectOption = Path(), *, as_json: JsonOption = False) -> None:
     """List all runs, the earliest first."""
     from trainer.pipeline import runs
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
 
     overviews = runs.list_runs(load_project(project).state)
     if as_json:
@@ -106,7 +106,7 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, a
 
     from trainer.console.steps import StepLines
     from trainer.pipeline.production import run_production
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
 
     loaded = load_project(project)
     # Whoever ends this run by SIGTERM leaves it as Ctrl-C does: recorded as broken off, to be resumed.

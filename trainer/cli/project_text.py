@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from edge_agent.bundle import Feature
 from trainer.features.guess import Guess
-from trainer.project import Project
+from trainer.project.project import Project
 
 _WIDTH: Final = 100
 # TOML has no word for "none": the key is left away.

@@ -54,7 +54,7 @@ def publish(
 def _bundle_of(project: Path, version: str) -> Path:
     """Return the folder of the bundle of a version in the project's registry."""
     from trainer.errors import RegistryError
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
     from trainer.registry.registry import Registry
 
     loaded = load_project(project)
@@ -69,7 +69,7 @@ def _places_of(project: Path, clock: "Clock") -> tuple[Path, list[Path]]:
     from exporter.repository.listing import is_repository
     from exporter.repository.repository import init_repository
     from trainer.continuous.station import KEYS_NAME, REPOSITORY_NAME
-    from trainer.project import FILE_NAME, load_project
+    from trainer.project.loading import FILE_NAME, load_project
 
     try:
         state = load_project(project).state

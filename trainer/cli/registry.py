@@ -15,7 +15,7 @@ from trainer.errors import MissingProgramError, RegistryError
 
 if TYPE_CHECKING:
     from exporter.pinned_environment import PinnedEnvironment
-    from trainer.project import LoadedProject
+    from trainer.project.project import LoadedProject
     from trainer.registry.registry import RegisteredModel, Registry
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ def ui(
     from edge_agent.clock import SystemClock
     from trainer.cli.page_environment import page_environment
     from trainer.cli.registry_page import start_page
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
     from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, tracking_uri
 
     loaded = load_project(project)
@@ -134,7 +134,7 @@ def _provide(environment: "PinnedEnvironment", *, yes: bool) -> None:
 
 
 def _open(project: Path) -> "tuple[LoadedProject, Registry]":
-    from trainer.project import load_project
+    from trainer.project.loading import load_project
     from trainer.registry.registry import Registry
 
     loaded = load_project(project)

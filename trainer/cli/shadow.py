@@ -20,7 +20,7 @@ from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minu
 if TYPE_CHECKING:
     from broker.messages import StartShadow, StopShadow
     from trainer.continuous.station import Places
-    from trainer.project import LoadedProject
+    from trainer.project.project import LoadedProject
 
 app = typer.Typer(
     no_args_is_help=True,

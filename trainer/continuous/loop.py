@@ -34,7 +34,7 @@ from trainer.monitoring.outcomes import AT_RANDOM, errors_of, labelled_samples
 from trainer.monitoring.quality import expectation_of, suits
 from trainer.monitoring.severity import judge_severity, measure_skew
 from trainer.monitoring.store import Store
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 from trainer.rollout.operator import RolloutOperator
 from trainer.rollout.steps import RolloutRules
 

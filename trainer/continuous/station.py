@@ -33,7 +33,7 @@ from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 from trainer.pipeline.runs import RunOverview, list_runs, run_folder
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 logger = logging.getLogger(__name__)
 

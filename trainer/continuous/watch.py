@@ -23,7 +23,7 @@ from trainer.monitoring.severity import Skew, measure_skew
 from trainer.monitoring.significance import greater_error_p
 from trainer.monitoring.signs import AskDecision, decide_ask, judge_background, label_budget
 from trainer.monitoring.store import Store
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 # The estimate looks at two windows of each device, or at more where they hold few rows.
 _WINDOWS, _MOST_WINDOWS, _ENOUGH_ROWS = 2, 8, 200

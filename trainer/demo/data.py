@@ -13,7 +13,7 @@ from pathlib import Path
 
 from trainer.demo.shares import Share, blocks, every_nth
 from trainer.errors import MissingProgramError
-from trainer.project import FILE_NAME
+from trainer.project.loading import FILE_NAME
 
 RAINFALL_COLUMNS = (
     "temperature",

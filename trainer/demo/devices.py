@@ -13,7 +13,7 @@ from broker.servers.orphan_guard import guarded
 from broker.topics import DeviceId, parse_device
 from trainer.demo.shares import Share
 from trainer.errors import RunError
-from trainer.project import Project
+from trainer.project.project import Project
 
 SETTINGS_NAME = "agent.toml"
 PREDICTIONS_NAME = "predictions.jsonl"

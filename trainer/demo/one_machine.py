@@ -31,7 +31,7 @@ from trainer.monitoring.fleet import intake_totals, totals_of_devices
 from trainer.monitoring.store import StoreUnavailableError
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.production import RunResult, run_production
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 from trainer.rollout.steps import RolloutRules
 
 _TICK_S: Final = 0.25

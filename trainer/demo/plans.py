@@ -11,7 +11,8 @@ from trainer.demo.one_machine import Plan
 from trainer.demo.replay import write_replay
 from trainer.demo.shares import Share, every_nth
 from trainer.errors import DataError
-from trainer.project import FILE_NAME, LoadedProject, load_project
+from trainer.project.loading import FILE_NAME, load_project
+from trainer.project.project import LoadedProject
 
 Broker = Literal["auto", "mosquitto", "amqtt"]
 

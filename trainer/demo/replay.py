@@ -16,7 +16,7 @@ from trainer.demo.outcome import Answer
 from trainer.errors import DataError
 from trainer.features.columns import Place, column_of, numbers, texts, times
 from trainer.features.files import read_joined
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 REPLAY_NAME = "replay.csv"
 

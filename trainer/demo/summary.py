@@ -38,7 +38,7 @@ from trainer.monitoring.fleet import DeviceTotals, intake_totals, list_events, t
 from trainer.monitoring.ledger import list_orders
 from trainer.monitoring.store import Store
 from trainer.monitoring.tables import LABELS, WINDOWS
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 JSON_NAME, PNG_NAME, PAGE_NAME = "summary.json", "accuracy.png", "accuracy.html"
 _SPANS = 25

@@ -17,7 +17,7 @@ from trainer.errors import DataError
 from trainer.features.columns import Place, column_of
 from trainer.features.files import read_joined
 from trainer.features.profile import ColumnProfile, profile_column
-from trainer.project import TargetSection
+from trainer.project.learning import TargetSection
 
 _MAX_CATEGORIES: Final = 64
 _MAX_CATEGORY_CHARACTERS: Final = 256

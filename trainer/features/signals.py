@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from edge_agent.scoring.windows import Extractor, breaks_in, windows_of
 from trainer.features.columns import Place, column_of, numbers, texts
-from trainer.project import Project
-from trainer.signal_section import Rule, SignalSection
+from trainer.project.project import Project
+from trainer.project.signal import Rule, SignalSection
 
 logger = logging.getLogger(__name__)
 

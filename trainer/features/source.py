@@ -14,7 +14,7 @@ from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, column_of, label_codes, numbers, texts, times
 from trainer.features.files import read_raw
 from trainer.features.signals import windows_in
-from trainer.project import LoadedProject, Project
+from trainer.project.project import LoadedProject, Project
 
 _NO_WINDOW: Final = "recordings are too short, have gaps or lack readings, or windows have several labels"
 

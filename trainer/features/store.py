@@ -31,7 +31,7 @@ from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, found_labels, label_codes, numbers, text_of
 from trainer.features.source import read_source
 from trainer.features.table import NO_ENTITY, TrainingTable, fingerprint_of
-from trainer.project import LoadedProject, Project
+from trainer.project.project import LoadedProject, Project
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from edge_agent.bundle import Task
 from trainer.monitoring.quality import Expectation
 from trainer.monitoring.significance import greater_error_p
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 
 class Confirmation(Struct, frozen=True):

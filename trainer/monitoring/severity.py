@@ -7,7 +7,7 @@ from msgspec import Struct
 from broker.messages import TelemetryWindow
 from edge_agent.bundle import Manifest
 from trainer.monitoring.confirmation import Confirmation
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 # More than half of the rows without a usable value of a feature is a sensor or a cable, not a change of the world.
 _SKEW_SHARE = 0.5

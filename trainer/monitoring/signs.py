@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from trainer.monitoring.quality import Expectation, QualityEstimate
 from trainer.monitoring.significance import greater_error_p
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 # Fewer background labels than this share of `background_labels` are not tested yet.
 _ENOUGH = 0.5

@@ -24,9 +24,9 @@ from trainer.pipeline.evaluating import Evaluation, Figures
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.runs import RunHead
 from trainer.pipeline.training import Lesson, Trained
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
+from trainer.project.signal import declared_in
 from trainer.registry.registry import Registry
-from trainer.signal_section import declared_in
 
 BUNDLE_NAME: Final = "bundle"
 _VARIANTS_NAME: Final = "variants"

@@ -11,7 +11,7 @@ from trainer.features.store import extract_counted
 from trainer.features.table import TrainingTable, fingerprint_of
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 _SIGNAL_NAME: Final = "signal.json"
 

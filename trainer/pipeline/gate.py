@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from trainer.project import ExportSection, GateSection
+from trainer.project.fleet import ExportSection
+from trainer.project.learning import GateSection
 
 # Where nearly all rows are of one class, "better than always that class" says nothing.
 _ONE_SIDED_SHARE: Final = 0.98

@@ -16,7 +16,7 @@ from trainer.errors import DataError
 from trainer.features.table import TrainingTable
 from trainer.pipeline.artefacts import load_arrays, save_arrays
 from trainer.pipeline.outcome import Outcome
-from trainer.project import TrainingSection
+from trainer.project.learning import TrainingSection
 
 # Fewer fair rows of the fleet than this cannot judge a model; they are trained on, and the files judge.
 MIN_FLEET_ROWS: Final = 60

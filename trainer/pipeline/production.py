@@ -40,10 +40,10 @@ from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.journal import Journal, Progress, code_version
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead, StepRecord, load_run, run_folder
-from trainer.project import LoadedProject, Project
+from trainer.project.project import LoadedProject, Project
+from trainer.project.signal import declared_in
 from trainer.registry.registry import CHAMPION, Registry
 from trainer.registry.tracking import ensure_experiment, open_client
-from trainer.signal_section import declared_in
 
 _MODULES = (
     *(extracting, validating, preparing, training, candidates, fitting, model_bytes),

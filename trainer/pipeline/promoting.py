@@ -7,7 +7,7 @@ from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.gate import GateDecision, GateEvidence, VariantFigures, decide
 from trainer.pipeline.outcome import Outcome
-from trainer.project import Project
+from trainer.project.project import Project
 from trainer.registry.registry import CHAMPION, Registry
 
 _DECISION_NAME = "decision.json"

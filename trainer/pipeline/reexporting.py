@@ -12,9 +12,9 @@ from trainer.errors import ProjectError
 from trainer.pipeline import evaluating, exporting, extracting, preparing, training
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.runs import load_run
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
+from trainer.project.signal import declared_in
 from trainer.registry.registry import RegisteredModel
-from trainer.signal_section import declared_in
 
 
 def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tuple[str, ...], folder: Path) -> Exported:

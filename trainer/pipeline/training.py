@@ -29,7 +29,7 @@ from trainer.pipeline.fitting import fit, outputs_of
 from trainer.pipeline.model_bytes import model_bytes
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.preparing import Splits
-from trainer.project import Project
+from trainer.project.project import Project
 
 MODEL_NAME: Final = "model.skops"
 _SEARCH_NAME: Final = "search.db"

@@ -20,7 +20,7 @@ from trainer.errors import DataError
 from trainer.features.table import TrainingTable
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
-from trainer.project import Project
+from trainer.project.project import Project
 
 logger = logging.getLogger(__name__)
 

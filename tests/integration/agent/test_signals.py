@@ -21,7 +21,7 @@ from trainer.errors import ProjectError
 from trainer.features.store import extract
 from trainer.pipeline.production import run_production
 from trainer.pipeline.reexporting import export_version
-from trainer.project import load_project
+from trainer.project.loading import load_project
 from trainer.registry.registry import Registry
 
 SIZE, STEP = 64, 32

@@ -14,7 +14,7 @@ from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository, publish_bundle
 from tests.bundles import make_bundle
 from tests.waiting import wait_until
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 FLEET_COMMANDS = [sys.executable, "-m", "trainer.cli"]
 

@@ -12,7 +12,7 @@ from trainer.cli.project_text import project_text
 from trainer.errors import DataError
 from trainer.features.guess import guess_project, widened
 from trainer.features.source import read_source
-from trainer.project import FILE_NAME, load_project
+from trainer.project.loading import FILE_NAME, load_project
 
 numbers = st.floats(-(2.0**100), 2.0**100, width=32)
 

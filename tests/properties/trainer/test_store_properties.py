@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.trainer.features.small_project import write_project
 from trainer.features.store import LabelledRow, extract, push_labelled
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 OWN_ROWS = 3
 moments = st.integers(0, 20).map(float)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from trainer.errors import ProjectError
-from trainer.project import FILE_NAME, LoadedProject, load_project
+from trainer.project.loading import FILE_NAME, load_project
+from trainer.project.project import LoadedProject
 
 TOP = {
     "": 'name = "quality"',

@@ -153,9 +153,9 @@ def test_each_error_has_its_exit_code(error: Exception, code: int) -> None:
 
 def test_a_surprise_keeps_its_traceback() -> None:
     code = (
-        "import trainer.project, trainer.cli\n"
+        "import trainer.project.loading, trainer.cli\n"
         "def broken(path): raise ZeroDivisionError('surprise')\n"
-        "trainer.project.load_project = broken\n"
+        "trainer.project.loading.load_project = broken\n"
         "trainer.cli.main(['pipeline', 'list'])"
     )
     done = run_python(code)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 from tests.unit.trainer.cli.projects import write_small_project
 from trainer.cli.application import app
 from trainer.pipeline.production import run_production
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 def export(*arguments: str | Path) -> Result:

@@ -13,7 +13,8 @@ from trainer.cli.application import app
 from trainer.cli.init import name_after, path_from
 from trainer.cli.project_text import NOT_SET
 from trainer.features.source import read_source
-from trainer.project import FILE_NAME, Project, load_project
+from trainer.project.loading import FILE_NAME, load_project
+from trainer.project.project import Project
 
 TOYS = ("iris", "wine", "breast_cancer", "digits", "diabetes", "linnerud")
 

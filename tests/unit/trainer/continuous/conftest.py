@@ -22,7 +22,9 @@ from trainer.continuous.loop import Loop, LoopRules, Surroundings
 from trainer.continuous.runner import RunOutcome
 from trainer.monitoring.intake import Intake
 from trainer.monitoring.store import open_store, store_uri
-from trainer.project import DataSection, LoadedProject, MonitoringSection, Project, TargetSection
+from trainer.project.fleet import MonitoringSection
+from trainer.project.learning import DataSection, TargetSection
+from trainer.project.project import LoadedProject, Project
 
 HALF_WRONG = np.full(20, 0.4)
 

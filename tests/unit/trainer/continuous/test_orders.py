@@ -13,7 +13,7 @@ from tests.unit.trainer.continuous.test_loop import lose_until
 from trainer.continuous.station import Station, usual_places
 from trainer.continuous.story import State
 from trainer.monitoring.ledger import Order, record_orders
-from trainer.project import load_project
+from trainer.project.loading import load_project
 from trainer.rollout.rings import assign_rings
 
 

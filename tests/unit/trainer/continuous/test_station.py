@@ -13,7 +13,7 @@ from trainer.continuous.story import State
 from trainer.monitoring.intake import Intake
 from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 @pytest.fixture

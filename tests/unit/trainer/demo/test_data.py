@@ -3,7 +3,7 @@ import csv
 import pytest
 
 from trainer.demo.data import DATA_SETS
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

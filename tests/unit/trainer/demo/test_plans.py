@@ -4,7 +4,7 @@ from tests.unit.trainer.cli.projects import N_ROWS, write_small_project
 from trainer.demo.data import DATA_SETS
 from trainer.demo.plans import Manner, plan_of_data, plan_of_project
 from trainer.errors import DataError
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 @pytest.fixture

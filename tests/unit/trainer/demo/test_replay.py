@@ -7,7 +7,7 @@ import pytest
 from tests.unit.trainer.signal_project import write_signal_project
 from trainer.demo.replay import write_replay
 from trainer.errors import DataError
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 PROJECT = """
 name = "m"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from trainer.project import LoadedProject, load_project
+from trainer.project.loading import load_project
+from trainer.project.project import LoadedProject
 
 ROWS = "pressure,vibration,quality\n1,10,good\n2,20,scrap\n3,30,good\n"
 

@@ -17,7 +17,7 @@ from tests.unit.trainer.features.small_project import write_project
 from trainer.errors import DataError
 from trainer.features.source import read_source
 from trainer.features.store import extract
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 SIGNAL = """
 [signal]

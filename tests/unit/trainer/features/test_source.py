@@ -9,7 +9,7 @@ import pytest
 from tests.unit.trainer.features.small_project import FEATURES, ROWS, write_project
 from trainer.errors import DataError
 from trainer.features.source import read_source
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 COLOUR = '[[features]]\nname = "colour"\ndtype = "category"\ncategories = ["red", "blue"]\n'
 TIMED = "at,pressure,vibration,quality\n"

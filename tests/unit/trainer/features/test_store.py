@@ -11,7 +11,7 @@ from tests.unit.trainer.features.small_project import FEATURES, ROWS, write_proj
 from trainer.errors import DataError
 from trainer.features.store import LabelledRow, extract, extract_counted, push_labelled
 from trainer.features.table import NO_ENTITY
-from trainer.project import LoadedProject
+from trainer.project.project import LoadedProject
 
 NOW = 1000.0
 REGRESSION = 'task = "regression"'

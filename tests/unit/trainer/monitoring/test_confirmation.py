@@ -3,7 +3,7 @@ import pytest
 
 from trainer.monitoring.confirmation import confirm
 from trainer.monitoring.quality import Expectation
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 RULES = MonitoringSection()
 FIFTH_WRONG = Expectation("classification", 0.2)

@@ -6,7 +6,7 @@ from tests.unit.trainer.simulated_fleet import LOSING, draw_window, make_manifes
 from trainer.monitoring.confirmation import confirm
 from trainer.monitoring.diagnosis import adjusted_psi, diagnose, measure_shift
 from trainer.monitoring.quality import expectation_of
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 
 def test_small_samples_of_the_same_distribution_show_no_shift():

@@ -6,7 +6,7 @@ from broker.messages import BundleRef
 from tests.unit.trainer.simulated_fleet import LOSING, RIGHT, USUAL, draw_window, make_manifest
 from trainer.monitoring.quality import Expectation, estimate_from_counts, estimate_quality, expectation_of, suits
 from trainer.monitoring.signs import decide_ask
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 RULES = MonitoringSection()
 

@@ -5,7 +5,7 @@ from tests.unit.trainer.simulated_fleet import make_manifest, window_of
 from trainer.monitoring.confirmation import confirm
 from trainer.monitoring.quality import Expectation
 from trainer.monitoring.severity import Skew, judge_severity, measure_skew
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 RULES = MonitoringSection()
 USABLE = Skew(500, 0.0, ())

@@ -3,7 +3,7 @@ import pytest
 
 from trainer.monitoring.quality import Expectation, QualityEstimate
 from trainer.monitoring.signs import BackgroundTest, decide_ask, judge_background, label_budget
-from trainer.project import MonitoringSection
+from trainer.project.fleet import MonitoringSection
 
 RULES = MonitoringSection()
 USUAL = QualityEstimate(rows=500, estimated=0.79, expected=0.8, loss=0.01, standard_error=0.01, z=1.0)

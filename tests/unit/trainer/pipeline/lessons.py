@@ -8,7 +8,7 @@ import numpy as np
 from trainer.features.table import NO_ENTITY, TrainingTable
 from trainer.pipeline.preparing import split
 from trainer.pipeline.training import Lesson, lesson_of
-from trainer.project import Project
+from trainer.project.project import Project
 
 NAMES: Final = ("pressure", "vibration")
 LABELS: Final = ("good", "scrap")

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from tests.unit.trainer.cli.projects import write_small_project
 from tests.unit.trainer.signal_project import write_signal_project
 from trainer.pipeline.extracting import extract_rows, load_names, load_rows, load_signal
-from trainer.project import load_project
+from trainer.project.loading import load_project
 
 
 def test_the_windows_of_a_run_are_kept_with_its_rows(tmp_path: Path) -> None:

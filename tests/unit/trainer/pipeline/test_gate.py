@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 
 from trainer.pipeline.gate import GateEvidence, VariantFigures, decide
-from trainer.project import ExportSection, GateSection
+from trainer.project.fleet import ExportSection
+from trainer.project.learning import GateSection
 
 # Limits and qualities are sums of powers of two: exactly at a limit is exactly there.
 GATE = GateSection(min_gain_over_baseline=0.125, max_loss_to_previous=0.25, max_parity_loss=0.125)

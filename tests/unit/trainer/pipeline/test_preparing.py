@@ -6,7 +6,7 @@ import pytest
 from tests.unit.trainer.pipeline.lessons import draw_table, make_table
 from trainer.errors import DataError
 from trainer.pipeline.preparing import ALWAYS_TRAINS, MIN_FLEET_ROWS, load_splits, prepare_splits, split
-from trainer.project import TrainingSection
+from trainer.project.learning import TrainingSection
 
 
 def split_rows(n_own, n_fleet=0, *, hard=(), entity=None, **training):

@@ -28,7 +28,8 @@ from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.production import RunResult, run_production
 from trainer.pipeline.promoting import load_decision
 from trainer.pipeline.runs import RECORD_NAME, RESULT_NAME, STEPS, list_runs, load_run, run_folder
-from trainer.project import LoadedProject, load_project
+from trainer.project.loading import load_project
+from trainer.project.project import LoadedProject
 from trainer.registry.registry import CHAMPION, Registry
 from trainer.registry.tracking import open_client, tracking_uri
 

@@ -1,0 +1,75 @@
+"""What is learnt from what, and how: the sections ``[data]``, ``[target]``, ``[training]`` and ``[gate]``."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from trainer.project.section import Positive, Section
+
+
+class DataSection(Section, frozen=True, kw_only=True):
+    """Where the training rows come from.
+
+    Attributes:
+        path: a CSV or Parquet file, relative to the project file; several are read one after the other.
+        rows: first (inclusive) and last (exclusive) data row to train on, counted over all files; None: all.
+        timestamp: column that orders the rows; None: the order of the file.
+        entity: column that names the device or unit; None: all rows are of one.
+    """
+
+    path: Annotated[tuple[str, ...], Meta(min_length=1)]
+    rows: tuple[Annotated[int, Meta(ge=0)], Positive] | None = None
+    timestamp: str | None = None
+    entity: str | None = None
+
+
+class TargetSection(Section, frozen=True, kw_only=True):
+    """What is learnt.
+
+    Attributes:
+        labels: classes in the order of the outputs; empty: those found in the training rows, sorted.
+        metric: ``accuracy``, ``balanced_accuracy`` or ``macro_f1``; ``r2`` or ``mae`` for regression.
+    """
+
+    column: str
+    task: Literal["classification", "regression"]
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "mae"] | None = None
+
+
+class TrainingSection(Section, frozen=True, kw_only=True):
+    """How models are searched.
+
+    Attributes:
+        candidates: names of families in ``trainer/pipeline/candidates.py``.
+        trials: trials of the search over all families together.
+        split: ``time``: contiguous blocks, the latest rows judge; ``entity``: blocks of whole entities (devices,
+            writers), each judged by models that never saw them: what a new device may expect.
+        blocks: blocks for cross-validation and for the references.
+        holdout: share of rows, the latest, kept for evaluation alone.
+        timeout_s: no new trial is started after that.
+        fleet_weights: weights of one labelled row of the fleet against one old row, tried by the search.
+    """
+
+    candidates: Annotated[tuple[str, ...], Meta(min_length=1)] = ("forest", "mlp")
+    trials: Positive = 12
+    split: Literal["time", "entity"] = "time"
+    blocks: Annotated[int, Meta(ge=2)] = 5
+    holdout: Annotated[float, Meta(gt=0, lt=0.9)] = 0.2
+    timeout_s: float = 600.0
+    fleet_weights: Annotated[tuple[float, ...], Meta(min_length=1)] = (1.0, 3.0, 10.0, 30.0)
+
+
+class GateSection(Section, frozen=True, kw_only=True):
+    """What a candidate must show before it is promoted; gains and margins in units of the metric.
+
+    Attributes:
+        min_gain_over_baseline: better than the majority (or mean) by at least this.
+        max_loss_to_previous: not worse than the champion on the same rows by more than this.
+        max_parity_loss: a variant's quality loss against the original model.
+    """
+
+    min_gain_over_baseline: float = 0.0
+    max_loss_to_previous: float = 0.01
+    max_parity_loss: float = 0.005

@@ -1,0 +1,90 @@
+"""Reads ``fieldloop.toml``, and names what contradicts itself in it."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from broker.topics import TopicError, parse_fleet
+from edge_agent.configuration import ConfigurationError, load_toml
+from trainer.errors import ProjectError
+from trainer.project.project import LoadedProject, Project
+from trainer.project.signal import SignalSection, features_of, problems_of_section
+
+FILE_NAME: Final = "fieldloop.toml"
+
+
+def load_project(path: Path) -> LoadedProject:
+    """Read a project file, or the one in a folder.
+
+    Raises:
+        ProjectError: unreadable, an unknown key (with the nearest known one), a wrong value, or a contradiction.
+    """
+    file = path / FILE_NAME if path.is_dir() else path
+    try:
+        project = load_toml(file, Project)
+    except ConfigurationError as error:
+        raise ProjectError(str(error)) from error
+    for problem in _problems_of(project):
+        msg = f"{file}: {problem}"
+        raise ProjectError(msg)
+    if project.signal is not None:
+        project = msgspec.structs.replace(project, features=features_of(project.signal, project.features))
+    return LoadedProject(project, file.parent.resolve())
+
+
+def _problems_of(project: Project) -> list[str]:
+    problems = []
+    try:
+        parse_fleet(project.fleet)
+    except TopicError as error:
+        problems.append(f"key 'fleet': {error}")
+    problems += _input_problems(project)
+    labels = project.target.labels
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        problems.append(f"key 'target.labels': {twice[0]!r} is listed twice")
+    rows = project.data.rows
+    if rows is not None and rows[0] >= rows[1]:
+        problems.append(f"key 'data.rows': {rows[0]} to {rows[1]} holds no row")
+    classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
+    if (project.metric in classification_metrics) != (project.target.task == "classification"):
+        problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
+    if project.training.split == "entity" and project.data.entity is None:
+        problems.append("key 'training.split': 'entity' needs the key 'data.entity', the column that names the entity")
+    webhook = project.alerts.webhook
+    if webhook is not None and not webhook.startswith(("http://", "https://")):
+        problems.append(f"key 'alerts.webhook': {webhook!r} is no address; it begins with http:// or https://")
+    rings = project.rollout.rings
+    if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
+        problems.append("key 'rollout.rings': shares must grow and end with 1.0")
+    return problems
+
+
+def _input_problems(project: Project) -> list[str]:
+    problems = []
+    names = [feature.name for feature in project.features]
+    if project.signal is not None:
+        problems += _signal_problems(project, project.signal)
+    elif not names:
+        problems.append("missing required field `features`")
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        problems.append(f"key 'features': {duplicates[0]!r} is listed twice")
+    if project.target.column in names:
+        problems.append(f"key 'target.column': {project.target.column!r} is a feature as well; a model must not see it")
+    return problems
+
+
+def _signal_problems(project: Project, section: SignalSection) -> list[str]:
+    data, target = project.data, project.target
+    not_channels = [name for name in (target.column, data.entity) if name is not None]
+    problems = problems_of_section(
+        section, project.features, is_regression=target.task == "regression", not_channels=not_channels
+    )
+    if data.timestamp is not None:
+        problems.append(
+            "key 'data.timestamp': readings of a signal stand in the order in which they were taken; "
+            "'signal.time' names the column that shows gaps"
+        )
+    return problems

@@ -1,0 +1,63 @@
+"""One learning problem as its file says it, and the folder that its paths start from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from edge_agent.bundle import Feature
+from trainer.project.fleet import AlertsSection, ExportSection, MonitoringSection, RolloutSection
+from trainer.project.learning import DataSection, GateSection, TargetSection, TrainingSection
+from trainer.project.section import Section
+from trainer.project.signal import SignalSection
+
+
+class Project(Section, frozen=True, kw_only=True):
+    """One learning problem.
+
+    Attributes:
+        name: of the model in the registry and of its bundles.
+        fleet: name of the fleet on the wire.
+        state: folder for everything that Fieldloop keeps, relative to the project file.
+        features: the model's inputs, in order: columns of the data, or what windows of the signal give.
+        signal: the data are raw readings, and this is how they become rows; None: every row of the data is one.
+    """
+
+    name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,62}$")]
+    fleet: str = "main"
+    seed: int = 0
+    state: str = ".fieldloop"
+    data: DataSection
+    # Without a signal there must be some: `loading`.
+    features: Annotated[tuple[Feature, ...], Meta(min_length=1)] = ()
+    signal: SignalSection | None = None
+    target: TargetSection
+    training: TrainingSection = msgspec.field(default_factory=TrainingSection)
+    gate: GateSection = msgspec.field(default_factory=GateSection)
+    export: ExportSection = msgspec.field(default_factory=ExportSection)
+    monitoring: MonitoringSection = msgspec.field(default_factory=MonitoringSection)
+    rollout: RolloutSection = msgspec.field(default_factory=RolloutSection)
+    alerts: AlertsSection = msgspec.field(default_factory=AlertsSection)
+
+    @property
+    def metric(self) -> str:
+        """The quality metric: the file's, or the task's usual one."""
+        return self.target.metric or ("accuracy" if self.target.task == "classification" else "r2")
+
+
+class LoadedProject(Struct, frozen=True):
+    """A project and the folder its paths start from."""
+
+    project: Project
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        """The folder for everything that Fieldloop keeps of this project."""
+        return self.folder / self.project.state
+
+    @property
+    def data_paths(self) -> tuple[Path, ...]:
+        """The data files."""
+        return tuple(self.folder / path for path in self.project.data.path)
