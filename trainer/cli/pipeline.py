@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trainer.cli.options import JsonOption, ProjectOption, minute_of
+from trainer.cli.schedule import schedule_command
 from trainer.errors import GateRefusedError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Run the production pipeline: train, export, gate, promote."
 )
+
+app.command("schedule")(schedule_command)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]
 

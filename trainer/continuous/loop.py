@@ -22,6 +22,7 @@ from trainer.continuous.asking import Asking
 from trainer.continuous.books import Books, StoryEvent
 from trainer.continuous.runner import ProductionRunner, RunOutcome, RunRequest
 from trainer.continuous.story import Happening, State, Story, is_cooled, is_overdue
+from trainer.continuous.triggers import find_due
 from trainer.continuous.watch import Watch, watch_fleet
 from trainer.errors import DataError
 from trainer.features.store import push_labelled
@@ -30,7 +31,7 @@ from trainer.monitoring.confirmation import Confirmation, confirm
 from trainer.monitoring.diagnosis import Diagnosis, diagnose
 from trainer.monitoring.fleet import StoredWindow, count_windows, last_window_number, latest_windows, list_devices
 from trainer.monitoring.labelled import LabelledRows, labelled_rows
-from trainer.monitoring.outcomes import AT_RANDOM, errors_of, labelled_samples
+from trainer.monitoring.outcomes import AT_RANDOM, count_labels, errors_of, labelled_samples
 from trainer.monitoring.quality import expectation_of, suits
 from trainer.monitoring.severity import judge_severity, measure_skew
 from trainer.monitoring.store import Store
@@ -135,6 +136,11 @@ class Loop:
     # --- watching ----------------------------------------------------------------------------------------------------
 
     def _watch(self, story: Story) -> None:
+        if not story.ran_utc_s:
+            story = replace(story, ran_utc_s=self._around.clock.utc_s())
+            self._books.save(story)
+        if self._run_when_due(story):
+            return
         seen = self._look(story)
         if seen is None or not seen.is_new_round(story.judged_window):
             return
@@ -152,6 +158,33 @@ class Loop:
                 return
         self._books.save(story)
 
+    def _run_when_due(self, story: Story) -> bool:
+        """Begin a run that the project's triggers want; tell whether one began.
+
+        Triggers that came while a story went on are due when it has ended: all of them together, and once.
+        """
+        bundle, triggers = self._bundle_of_fleet(), self._loaded.project.triggers
+        if bundle is None or (triggers.schedule is None and not triggers.new_labels):
+            return False
+        now_s, labels = self._around.clock.utc_s(), 0
+        if triggers.new_labels:
+            labels = count_labels(self._store, bundle.name, since_utc_s=story.ran_utc_s)
+        due = find_due(triggers, since_utc_s=story.ran_utc_s, now_utc_s=now_s, labels=labels)
+        if due is None:
+            return False
+        story = replace(
+            story,
+            number=story.number + 1,
+            began_utc_s=now_s,
+            onset_utc_s=0.0,
+            bundle=bundle,
+            trigger=due.trigger,
+            reason=due.reason,
+        )
+        found = labelled_rows(self._store, bundle.name, self._around.manifest_of, now_utc_s=now_s)
+        self._start_run(story, found, Happening.TRIGGERED)
+        return True
+
     def _ask(self, story: Story, seen: Watch) -> None:
         story = replace(
             story,
@@ -159,6 +192,7 @@ class Loop:
             began_utc_s=self._around.clock.utc_s(),
             onset_utc_s=seen.onset_utc_s,
             round=0,
+            trigger="deterioration",
             reason=seen.decision.reason,
         )
         story = self._books.turn(
@@ -271,7 +305,7 @@ class Loop:
         )
         wanted = self._monitoring.retrain_labels
         if len(found.rows) >= wanted:
-            self._start_run(story, found)
+            self._start_run(story, found, Happening.GATHERED)
             return
         if len(found.rows) > story.gathered:
             story = replace(story, gathered=len(found.rows), gathered_window=last_window_number(self._store))
@@ -294,13 +328,13 @@ class Loop:
             self._monitoring.uncertain_share,
         )
 
-    def _start_run(self, story: Story, found: LabelledRows) -> None:
+    def _start_run(self, story: Story, found: LabelledRows, happening: Happening) -> None:
         try:
             new = push_labelled(self._loaded, found.rows)
         except DataError as error:
-            text = f"A loss is confirmed, and the fleet's rows do not suit the project: {error}"
+            text = f"{_because(story)}, and the fleet's rows do not suit the project: {error}"
             self._books.tell("run_failed", "fleet", text, {"why": story.reason})
-            self._books.turn(story, Happening.BROKE_OFF, text, {"rows": len(found.rows)})
+            self._books.turn(self._ran(story), Happening.BROKE_OFF, text, {"rows": len(found.rows)})
             return
         facts = {
             "rows": len(found.rows),
@@ -310,13 +344,19 @@ class Loop:
             "why": story.reason,
         }
         text = f"Retraining with {len(found.rows)} labelled rows of the fleet."
-        story = self._books.turn(replace(story, new_bundle=""), Happening.GATHERED, text, facts)
+        if happening is Happening.TRIGGERED:
+            text = f"{text[:-1]}: {story.reason}."
+        story = self._books.turn(self._ran(story), happening, text, facts)
         self._run(story)
+
+    def _ran(self, story: Story) -> Story:
+        """Return the story with a run that begins now: what triggers the next one comes after it."""
+        return replace(story, new_bundle="", ran_utc_s=self._around.clock.utc_s())
 
     # --- running -----------------------------------------------------------------------------------------------------
 
     def _run(self, story: Story) -> None:
-        outcome = self._around.runner.ensure(RunRequest(story.token, "deterioration", story.reason))
+        outcome = self._around.runner.ensure(RunRequest(story.token, story.trigger, story.reason))
         if outcome is None:
             return
         self._books.decide("run", "fleet", outcome.kind, outcome.reason, outcome)
@@ -330,11 +370,13 @@ class Loop:
     def _run_ended_badly(self, story: Story, outcome: RunOutcome) -> None:
         if outcome.kind == "refused":
             kind, happening = "gate_refused", Happening.REFUSED
-            text = f"A loss is confirmed, and the gate refused the retrained model: {outcome.reason}. {story.reason}"
+            text = f"{_because(story)}, and the gate refused the retrained model: {outcome.reason}. {story.reason}"
         else:
             kind, happening = "run_failed", Happening.BROKE_OFF
-            text = f"A loss is confirmed, and the run to mend it broke off: {outcome.reason}. {story.reason}"
-        self._books.tell(kind, "fleet", text, {"outcome": outcome, "why": story.reason})
+            text = f"{_because(story)}, and the run for it broke off: {outcome.reason}. {story.reason}"
+        # Where nothing was lost, a model that is no better than the one that runs is nobody's trouble.
+        if story.trigger == "deterioration" or happening is Happening.BROKE_OFF:
+            self._books.tell(kind, "fleet", text, {"outcome": outcome, "why": story.reason})
         self._books.turn(story, happening, text, outcome)
 
     # --- rolling out -------------------------------------------------------------------------------------------------
@@ -412,6 +454,11 @@ class Loop:
     def _online(self, bundle: BundleRef | None) -> frozenset[DeviceId]:
         """Return the devices that are there and run a bundle."""
         return frozenset(d.device for d in list_devices(self._store) if d.online and d.bundle == bundle)
+
+
+def _because(story: Story) -> str:
+    """Say what a run was wanted for."""
+    return "A loss is confirmed" if story.trigger == "deterioration" else "A new model was due"
 
 
 def _told_key(kind: str, scope: str) -> str:

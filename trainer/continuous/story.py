@@ -31,6 +31,7 @@ class Happening(enum.Enum):
     """What moves the story on."""
 
     SIGN = "sign"
+    TRIGGERED = "triggered"
     CONFIRMED = "confirmed"
     CLEARED = "cleared"
     SKEWED = "skewed"
@@ -51,6 +52,7 @@ class ImpossibleHappeningError(TrainerError):
 
 TABLE: Final[Mapping[tuple[State, Happening], State]] = {
     (State.WATCHING, Happening.SIGN): State.ASKED,
+    (State.WATCHING, Happening.TRIGGERED): State.RUNNING,
     (State.ASKED, Happening.CONFIRMED): State.COLLECTING,
     (State.ASKED, Happening.CLEARED): State.COOLING_DOWN,
     (State.ASKED, Happening.SKEWED): State.COOLING_DOWN,
@@ -60,6 +62,7 @@ TABLE: Final[Mapping[tuple[State, Happening], State]] = {
     (State.COLLECTING, Happening.LABELS_MISSING): State.COOLING_DOWN,
     (State.COLLECTING, Happening.BUNDLE_CHANGED): State.COOLING_DOWN,
     (State.COLLECTING, Happening.BROKE_OFF): State.COOLING_DOWN,
+    (State.WATCHING, Happening.BROKE_OFF): State.COOLING_DOWN,
     (State.RUNNING, Happening.PROMOTED): State.ROLLING_OUT,
     (State.RUNNING, Happening.REFUSED): State.COOLING_DOWN,
     (State.RUNNING, Happening.BROKE_OFF): State.COOLING_DOWN,
@@ -83,7 +86,9 @@ class Story(Struct, frozen=True):
         onset_utc_s: rows scored before it show no sign of the loss: a run does not learn from them.
         round: how many asks to gather were sent; `round_window`: number of the last stored window at the last of them.
         gathered: labelled rows at the last look, and `gathered_window`: of the last window when they last grew.
+        trigger: what the run was wanted for: ``deterioration``, ``schedule`` or ``labels``.
         reason: why a run was wanted, in one sentence.
+        ran_utc_s: when the last run began, or when the fleet was first looked at: what triggers a run came since then.
         new_bundle: folder of the bundle that the run made.
         told: what people were told and still holds, so that they are told once.
     """
@@ -101,7 +106,9 @@ class Story(Struct, frozen=True):
     round_window: int = 0
     gathered: int = 0
     gathered_window: int = 0
+    trigger: str = "deterioration"
     reason: str = ""
+    ran_utc_s: float = 0.0
     new_bundle: str = ""
     told: tuple[str, ...] = ()
 

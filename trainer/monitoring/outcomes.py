@@ -84,6 +84,18 @@ def errors_of(samples: Iterable[LabelledSample], manifest: Manifest) -> tuple[fl
     return tuple(error for sample in samples if (error := _error_of(sample, manifest)) is not None)
 
 
+def count_labels(store: Store, bundle: str, *, since_utc_s: float) -> int:
+    """Return how many sampled rows of all versions of a bundle got their label since a moment."""
+    query = (
+        select(func.count())
+        .select_from(SAMPLES)
+        .join(LABELS, (SAMPLES.c.device == LABELS.c.device) & (SAMPLES.c.prediction_id == LABELS.c.prediction_id))
+        .where(SAMPLES.c.bundle == bundle, LABELS.c.received_utc_s > since_utc_s)
+    )
+    with store.reading() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def unknown_labels(samples: Iterable[LabelledSample], manifest: Manifest) -> int:
     """Return how many labels the bundle cannot be judged by: unknown names, or no numbers."""
     return sum(_error_of(sample, manifest) is None for sample in samples)

@@ -10,6 +10,7 @@ from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
 from trainer.project.project import LoadedProject, Project
 from trainer.project.signal import SignalSection, features_of, problems_of_section
+from trainer.project.triggers import trigger_problems
 
 FILE_NAME: Final = "fieldloop.toml"
 
@@ -58,6 +59,7 @@ def _problems_of(project: Project) -> list[str]:
     rings = project.rollout.rings
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")
+    problems += trigger_problems(project.triggers)
     return problems
 
 

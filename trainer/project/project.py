@@ -11,6 +11,7 @@ from trainer.project.fleet import AlertsSection, ExportSection, MonitoringSectio
 from trainer.project.learning import DataSection, GateSection, TargetSection, TrainingSection
 from trainer.project.section import Section
 from trainer.project.signal import SignalSection
+from trainer.project.triggers import TriggersSection
 
 
 class Project(Section, frozen=True, kw_only=True):
@@ -39,6 +40,7 @@ class Project(Section, frozen=True, kw_only=True):
     monitoring: MonitoringSection = msgspec.field(default_factory=MonitoringSection)
     rollout: RolloutSection = msgspec.field(default_factory=RolloutSection)
     alerts: AlertsSection = msgspec.field(default_factory=AlertsSection)
+    triggers: TriggersSection = msgspec.field(default_factory=TriggersSection)
 
     @property
     def metric(self) -> str:

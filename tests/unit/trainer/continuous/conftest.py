@@ -25,6 +25,7 @@ from trainer.monitoring.store import open_store, store_uri
 from trainer.project.fleet import MonitoringSection
 from trainer.project.learning import DataSection, TargetSection
 from trainer.project.project import LoadedProject, Project
+from trainer.project.triggers import TriggersSection
 
 HALF_WRONG = np.full(20, 0.4)
 
@@ -59,7 +60,7 @@ class Alerts:
 class Stage:
     """Everything around one loop; ``play`` lets all devices score one window and the loop step."""
 
-    def __init__(self, folder: Path, *, names="abcde", **monitoring):
+    def __init__(self, folder: Path, *, names="abcde", triggers=None, **monitoring):
         rules = {"retrain_labels": 100, "window_rows": 50} | monitoring
         self.loaded = LoadedProject(
             Project(
@@ -68,6 +69,7 @@ class Stage:
                 features=(Feature("pressure"), Feature("humidity")),
                 target=TargetSection(column="rain", task="classification", labels=LABELS),
                 monitoring=MonitoringSection(**rules),
+                triggers=triggers or TriggersSection(),
             ),
             folder,
         )
