@@ -16,9 +16,17 @@ class RecordRatio(Protocol):
     """Compares two values of one run, and keeps the result for this module's area."""
 
     def __call__(
-        self, name: str, *, ours: float, peer: float, reach: float, unit: str, runs: int, higher_is_better: bool = False
+        self,
+        name: str,
+        *,
+        ours: float,
+        peer: float,
+        reach: float | None,
+        unit: str,
+        runs: int,
+        higher_is_better: bool = False,
     ) -> Ratio:
-        """Record ours / peer, which should be at most `reach`, or at least if `higher_is_better`."""
+        """Record ours / peer, which should be at most `reach`, or at least if `higher_is_better`; None: to be seen."""
         ...
 
 
@@ -37,7 +45,14 @@ def record_ratio(request: pytest.FixtureRequest) -> RecordRatio:
     ratios = request.config.stash[_RATIOS].setdefault(area, [])
 
     def record(
-        name: str, *, ours: float, peer: float, reach: float, unit: str, runs: int, higher_is_better: bool = False
+        name: str,
+        *,
+        ours: float,
+        peer: float,
+        reach: float | None,
+        unit: str,
+        runs: int,
+        higher_is_better: bool = False,
     ) -> Ratio:
         result = compare(
             name, ours=ours, peer=peer, reach=reach, unit=unit, runs=runs, higher_is_better=higher_is_better

@@ -17,6 +17,7 @@ from edge_agent.durable import replace_file
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN: Final = "<!-- figures, written by python -m benchmarks.page -->"
 END: Final = "<!-- end of figures -->"
+_MET: Final = {True: "yes", False: "**no**", None: "–"}
 _HEADING: Final = "### "
 _HEAD: Final = "| what | ours | peer | unit | ratio | reach | met | runs |\n|---|---|---|---|---|---|---|---|"
 
@@ -25,7 +26,7 @@ def render_area(area: str, ratios: Sequence[Ratio], machine: str) -> str:
     """Return one area's part of the generated section: its heading, the machine, its table."""
     rows = [
         f"| {each.name} | {_short(each.ours)} | {_short(each.peer)} | {each.unit} | {each.ratio:.3g} "
-        f"| {each.reach:.3g} | {'yes' if each.met else '**no**'} | {each.runs} |"
+        f"| {'–' if each.reach is None else f'{each.reach:.3g}'} | {_MET[each.met]} | {each.runs} |"
         for each in ratios
     ]
     return "\n".join((f"{_HEADING}{area}", f"Taken on {machine}.", "", _HEAD, *rows)) + "\n"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from edge_agent.durable import replace_file
 
+_MET: Final = {True: "yes", False: "NOT MET", None: ""}
 RESULTS: Final = Path(__file__).resolve().parent.parent / "build" / "bench"
 
 
@@ -21,8 +22,8 @@ class Ratio(msgspec.Struct, frozen=True):
         ours: Our value.
         peer: The peer's value, in the same unit.
         ratio: ours / peer.
-        reach: The ratio to reach: an upper bound, or a lower one where more is better.
-        met: Whether it was reached.
+        reach: The ratio to reach: an upper bound, or a lower one where more is better; None: a peer is shown beside.
+        met: Whether it was reached; None where nothing is to be.
         unit: Unit of both values.
         runs: How many runs each value is taken over.
     """
@@ -31,14 +32,14 @@ class Ratio(msgspec.Struct, frozen=True):
     ours: float
     peer: float
     ratio: float
-    reach: float
-    met: bool
+    reach: float | None
+    met: bool | None
     unit: str
     runs: int
 
 
 def compare(
-    name: str, *, ours: float, peer: float, reach: float, unit: str, runs: int, higher_is_better: bool = False
+    name: str, *, ours: float, peer: float, reach: float | None, unit: str, runs: int, higher_is_better: bool = False
 ) -> Ratio:
     """Compare two values measured in one run.
 
@@ -50,7 +51,7 @@ def compare(
     if not peer > 0:
         raise ValueError(f"{name}: the peer's value is {peer}; a ratio needs a positive one")
     ratio = ours / peer
-    met = ratio >= reach if higher_is_better else ratio <= reach
+    met = None if reach is None else ratio >= reach if higher_is_better else ratio <= reach
     return Ratio(name, ours, peer, ratio, reach, met, unit, runs)
 
 
@@ -85,8 +86,8 @@ def print_area(area: str, ratios: Sequence[Ratio], console: Console) -> None:
             f"{each.peer:.4g}",
             each.unit,
             f"{each.ratio:.3g}",
-            f"{each.reach:.3g}",
+            "" if each.reach is None else f"{each.reach:.3g}",
             str(each.runs),
-            "yes" if each.met else "NOT MET",
+            _MET[each.met],
         )
     console.print(table)

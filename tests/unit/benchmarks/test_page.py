@@ -5,6 +5,7 @@ from benchmarks.report import compare
 
 RATIOS = (
     compare("agent / bare", ours=6.0, peer=3.0, reach=1.5, unit="us", runs=9),
+    compare("memory / theirs", ours=25.0, peer=12.5, reach=None, unit="MB", runs=10),
     compare("monitor / counter", ours=14000.4, peer=20000, reach=0.7, unit="records/s", runs=3, higher_is_better=True),
 )
 
@@ -13,6 +14,7 @@ def test_the_figures_of_an_area_stand_in_a_table_with_what_was_not_met() -> None
     text = render_area("agent", RATIOS, "a machine")
     assert text.startswith("### agent\nTaken on a machine.\n")
     assert "| agent / bare | 6 | 3 | us | 2 | 1.5 | **no** | 9 |" in text
+    assert "| memory / theirs | 25 | 12.5 | MB | 2 | – | – | 10 |" in text
     assert "| monitor / counter | 14000 | 20000 | records/s | 0.7 | 0.7 | yes | 3 |" in text
 
 

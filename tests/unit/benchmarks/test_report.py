@@ -53,9 +53,11 @@ def test_the_table_says_what_was_not_met() -> None:
     ratios = [
         compare("row", ours=3.0, peer=2.0, reach=1.0, unit="us", runs=30),
         compare("start", ours=1.0, peer=2.0, reach=1.0, unit="ms", runs=5),
+        compare("memory", ours=2.0, peer=1.0, reach=None, unit="MB", runs=5),
     ]
     print_area("agent", ratios, Console(file=text, width=120))
     rows = {line.split("│")[1].strip(): line for line in text.getvalue().splitlines() if "│" in line}
     assert "NOT MET" in rows["row"]
     assert "yes" in rows["start"]
+    assert not {"yes", "NOT"} & set(rows["memory"].split())
     assert "bench agent" in text.getvalue()
