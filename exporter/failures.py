@@ -16,5 +16,6 @@ def exit_codes() -> Iterator[None]:
     try:
         yield
     except (ExporterError, AgentError) as error:
-        typer.echo(f"error: {error}", err=True)
+        for line in str(error).splitlines():
+            typer.echo(f"fieldloop: {line}", err=True)
         raise typer.Exit(error.exit_code) from error

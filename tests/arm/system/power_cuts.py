@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.messages import Desired
+from edge_agent.clock import SystemClock
 from edge_agent.update.record import Record
 from edge_agent.update.slots import read_record
 from tests.arm.system.board import Board
@@ -27,12 +28,11 @@ from tests.waiting import wait_until
 
 BOOT_S: Final = 600.0
 UPDATE_S: Final = 600.0
-# From an order to its end it takes about so long under emulation.
-UPDATE_LASTS_S: Final = 20.0
 BOOT_LASTS_S: Final = 20.0
 CUTS_IN_A_START: Final = 0.2
 MORE_ROWS: Final = 40
 RUNS_ALREADY: Final = "it runs already"
+_CLOCK: Final = SystemClock()
 
 
 @dataclass
@@ -69,6 +69,7 @@ def survive_power_cuts(
     pause = threading.Event()
     try:
         _wait_until_it_scores(world, board)
+        update_lasts_s = _length_of_an_update(world)
         for cut in range(1, cuts + 1):
             in_a_start = cut > 1 and chance.random() < CUTS_IN_A_START
             if in_a_start:
@@ -76,7 +77,7 @@ def survive_power_cuts(
             else:
                 _wait_until_it_scores(world, board)
                 world.order(world.bundles[cut % len(world.bundles)])
-                pause.wait(chance.uniform(0.0, UPDATE_LASTS_S))
+                pause.wait(chance.uniform(0.0, update_lasts_s))
             board.cut_power()
             state = _look_at(board, ordeal, world)
             ordeal.cuts += 1
@@ -109,6 +110,15 @@ def _wait_until_it_scores(world: CardWorld, board: Board) -> None:
         BOOT_S,
         f"it scores beyond row {rows} (start {board.starts})",
     )
+
+
+def _length_of_an_update(world: CardWorld) -> float:
+    """Have the board switch to another good bundle, and return how long that took, in seconds."""
+    one, two, _ = world.bundles
+    began_s = _CLOCK.monotonic_s()
+    order = world.order(one if world.witness.windows(DEVICE)[-1].bundle == two else two)
+    wait_until(lambda: _has_settled(world, order), UPDATE_S, f"{order.bundle} is committed")
+    return _CLOCK.monotonic_s() - began_s
 
 
 def _has_settled(world: CardWorld, order: Desired) -> bool:
