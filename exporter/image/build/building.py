@@ -13,6 +13,7 @@ from edge_agent.scoring.selection import Device
 from exporter.image.build.boards import Architecture, Suite, find_board
 from exporter.image.build.debian import Debian, mirrors_here
 from exporter.image.build.image import write_image
+from exporter.image.build.kept import Kept
 from exporter.image.build.root_partition import OnStep, RootWanted, make_root_partition
 from exporter.image.build.runtimes import Runtime, find_runtime
 from exporter.image.build.sbom import spdx_document
@@ -32,6 +33,8 @@ from exporter.proof.emulated import roots_folder
 
 # Where `make deb` puts it.
 _PACKAGES: Final = Path("build") / "deb"
+# In place of a mirror's address.
+NO_MIRROR: Final = "none"
 _MACHINES: Final[Mapping[Architecture, str]] = {"arm64": "aarch64", "armhf": "armv7"}
 
 
@@ -46,7 +49,7 @@ class BuildOptions(Struct, frozen=True):
         runtime: beside the native engine.
         package: the Debian package of the agent; None: the one that `make deb` made here.
         mirror: of Debian; None: that of this machine's apt.
-        security_mirror: of Debian's security updates; None: that of this machine's apt.
+        security_mirror: of Debian's security updates; None: that of this machine's apt; `NO_MIRROR`: leave them out.
         anew: take Debian's packages as they are today.
     """
 
@@ -126,11 +129,12 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
     options.image.parent.mkdir(parents=True, exist_ok=True)
     card = _card(options, runtime)
     wanted = root_wanted(card.system, options, runtime, package, epoch_of(around.environment))
-    cache = roots_folder(around.environment) / "image"
-    root = make_root_partition(wanted, cache, around.clock.utc_s(), around.on_step, anew=options.anew)
-    written = write_image(
-        card, board, options.architecture, root, options.image, around.on_step, is_packed=options.is_packed
-    )
+    now_s = around.clock.utc_s()
+    with Kept(roots_folder(around.environment) / "image", now_s) as cache:
+        root = make_root_partition(wanted, cache, now_s, around.on_step, anew=options.anew)
+        written = write_image(
+            card, board, options.architecture, root, options.image, around.on_step, is_packed=options.is_packed
+        )
     sbom = options.image.with_suffix(".spdx.json")
     about = root.about
     replace_file(sbom, spdx_document(options.image.stem, options.suite, about.components, about.snapshot, about.time_s))
@@ -165,15 +169,15 @@ def root_wanted(
         runtime: beside the native engine.
         package: the Debian package of the agent.
         time_s: of ``SOURCE_DATE_EPOCH``.
+
+    Raises:
+        BuildError: this machine's apt knows no mirror, or a board is to update itself from none.
     """
-    main, security = options.mirror, options.security_mirror
-    if main is None or security is None:
-        here = mirrors_here(options.suite)
-        main, security = main or here[0], security or here[1]
+    mirrors = _mirrors(options, is_updated=system.security_updates)
     packages = (*root_packages(system), *(runtime.packages if runtime else ()))
     files = tuple(sorted(root_files(system), key=lambda file: file.path))
     return RootWanted(
-        Debian(options.architecture, options.suite, tuple(sorted(packages)), (main, security), time_s),
+        Debian(options.architecture, options.suite, tuple(sorted(packages)), mirrors, time_s),
         package,
         runtime,
         files,
@@ -216,6 +220,21 @@ def epoch_of(environment: Mapping[str, str]) -> int | None:
     if not named.isdecimal() or not named.isascii():
         raise BuildError(f"SOURCE_DATE_EPOCH is {named!r}; it is whole seconds since 1970")
     return int(named)
+
+
+def _mirrors(options: BuildOptions, *, is_updated: bool) -> tuple[str, str | None]:
+    main, security = options.mirror, options.security_mirror
+    if main is None or security is None:
+        here = mirrors_here(options.suite)
+        main, security = main or here[0], security or here[1]
+    if security != NO_MIRROR:
+        return main, security
+    if is_updated:
+        raise BuildError(
+            "the card's system.security_updates has the board install security updates: it takes their mirror, "
+            f"--security-mirror {NO_MIRROR} leaves it out"
+        )
+    return main, None
 
 
 def _card(options: BuildOptions, runtime: Runtime | None) -> Card:

@@ -39,7 +39,8 @@ def build_command(  # noqa: PLR0913, PLR0917 - options of a command
     ] = None,
     mirror: Annotated[str | None, typer.Option(metavar="URL", help="Of Debian; default: this machine's.")] = None,
     security_mirror: Annotated[
-        str | None, typer.Option(metavar="URL", help="Of Debian's security updates; default: this machine's.")
+        str | None,
+        typer.Option(metavar="URL", help="Of its security updates; default: this machine's; none: without them."),
     ] = None,
     *,
     zst: Annotated[bool, typer.Option("--zst", help="Write IMAGE.zst, too.")] = False,

@@ -8,13 +8,13 @@ import hashlib
 import os
 import re
 import subprocess
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporter.image.build.boards import Architecture, Suite
+from exporter.image.build.kept import Kept
 from exporter.image.build.tools import run_tool
 from exporter.image.errors import BuildError
 from exporter.image.programs import find_program
@@ -60,6 +60,10 @@ for folder in bin lib; do
 done
 grep --no-filename -E '^(Origin|Suite|Codename|Date):' "$1"/var/lib/apt/lists/*Release >"$1/{beside}/snapshot"
 """
+# What apt says of an index that is not the one that its release file promises.
+_TORN: Final = ("File has unexpected size", "Hash Sum mismatch")
+_SAID: Final = 900
+_LAST: Final = 6
 # What a package's script finds of the machine that builds must not be in it.
 _AFTER: Final = """\
 rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/machine-id" "$1/var/lib/dbus/machine-id"
@@ -76,14 +80,14 @@ class Debian:
 
     Attributes:
         packages: beside Python.
-        mirrors: whence it comes: of the suite, and of its security updates.
+        mirrors: whence it comes: of the suite, and of its security updates; None in place of these: without them.
         time_s: no file is newer, UTC seconds since 1970; None: that of its making.
     """
 
     architecture: Architecture
     suite: Suite
     packages: tuple[str, ...]
-    mirrors: tuple[str, str]
+    mirrors: tuple[str, str | None]
     time_s: int | None
 
     @property
@@ -101,11 +105,8 @@ class Debian:
     def sources(self) -> tuple[str, ...]:
         """Lines of apt's ``sources.list``."""
         main, security = self.mirrors
-        return (
-            f"deb {main} {self.suite} {_COMPONENTS}",
-            f"deb {main} {self.suite}-updates {_COMPONENTS}",
-            f"deb {security} {self.suite}-security {_COMPONENTS}",
-        )
+        lines = (f"deb {main} {self.suite} {_COMPONENTS}", f"deb {main} {self.suite}-updates {_COMPONENTS}")
+        return lines if security is None else (*lines, f"deb {security} {self.suite}-security {_COMPONENTS}")
 
     @property
     def key(self) -> str:
@@ -129,12 +130,12 @@ class Made:
     time_s: int
 
 
-def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, anew: bool = False) -> Made:
+def make_debian(debian: Debian, cache: Kept, now_s: float, on_line: OnLine, *, anew: bool = False) -> Made:
     """Return a Debian; made once.
 
     Args:
         debian: which.
-        cache: folder of archives.
+        cache: of archives; holds the one that is returned.
         now_s: UTC seconds since 1970: the time of its newest file, where `Debian.time_s` leaves it open.
         on_line: told of every step while it is made.
         anew: make it of today's packages, whatever was kept.
@@ -143,21 +144,20 @@ def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, a
         BuildError: a tool is missing, or a package cannot be had or installed.
     """
     name = f"debian-{debian.architecture}-{debian.suite}-{debian.key}"
-    kept = max(cache.glob(f"{name}-*.tar"), default=None)
-    if kept is not None and not anew:
+    kept = None if anew else cache.newest(f"{name}-*.tar")
+    if kept is not None:
         return _made(kept)
     time_s = int(now_s) if debian.time_s is None else debian.time_s
     _verify_emulation(debian)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as folder:
-        made = Path(folder) / "root.tar"
-        hook = Path(folder) / "hook"
+    with cache.scratch() as folder:
+        made = folder / "root.tar"
+        hook = folder / "hook"
         named = " ".join(f'"$debs"/{name}_*.deb' for name in debian.unpacked[1:])
         unpack = _UNPACK.format(packages=" ".join(debian.unpacked), beside=BESIDE, debs=named)
         hook.write_text(f"#!/bin/sh\nset -eu\n{unpack}{_AFTER}", encoding="utf-8")
         hook.chmod(0o755)
         # In a namespace, whoever runs the hook is another user.
-        Path(folder).chmod(0o755)
+        folder.chmod(0o755)
         command = [
             find_program("mmdebstrap", BuildError),
             f"--architectures={debian.architecture}",
@@ -174,9 +174,7 @@ def make_debian(debian: Debian, cache: Path, now_s: float, on_line: OnLine, *, a
             *debian.sources,
         ]
         _run_aloud(command, time_s, on_line)
-        archive = cache / f"{name}-{time_s:011d}.tar"
-        made.rename(archive)
-    return _made(archive)
+        return _made(cache.keep(made, f"{name}-{time_s:011d}.tar"))
 
 
 def _made(archive: Path) -> Made:
@@ -217,15 +215,27 @@ def _verify_emulation(debian: Debian) -> None:
         )
 
 
+def explain_failure(exit_code: int, said: Sequence[str]) -> BuildError:
+    """Return what to tell a user of an mmdebstrap that failed, by the lines that it said."""
+    # apt says it long before mmdebstrap's last words.
+    torn = [line for line in said if any(word in line for word in _TORN)]
+    if torn:
+        return BuildError(
+            f"a mirror is just being renewed, or was left half renewed: {torn[-1][:_SAID]}; try again later, or name "
+            "another by --mirror or --security-mirror; --security-mirror none leaves Debian's security updates out"
+        )
+    return BuildError(f"mmdebstrap failed (exit code {exit_code}): {' / '.join(said[-_LAST:])[-_SAID:]}")
+
+
 def _run_aloud(command: list[str], time_s: int, on_line: OnLine) -> None:
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": str(time_s)}
-    last: list[str] = []
+    said: list[str] = []
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
         for line in process.stdout or ():
             if line.startswith("I: "):
                 on_line(line[3:].strip())
-            last = [*last[-5:], line.strip()]
+            said.append(line.strip())
     if process.returncode:
-        raise BuildError(f"mmdebstrap failed (exit code {process.returncode}): {' / '.join(last)[-900:]}")
+        raise explain_failure(process.returncode, said)

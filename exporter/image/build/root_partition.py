@@ -4,7 +4,6 @@ What a card of its own has lies elsewhere, so that another identity costs second
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from exporter.image.build.boards import BOARDS
 from exporter.image.build.boot import BootParts, boot_parts, load_parts
 from exporter.image.build.debian import Debian, Made, make_debian
 from exporter.image.build.ext4 import FileSystem, make_ext4, used_ranges, verify_ext4
+from exporter.image.build.kept import Kept
 from exporter.image.build.partitions import ALIGNED_BYTES
 from exporter.image.build.regions import Region, pack, read_region
 from exporter.image.build.root_tree import RootTree, newest_in, unpack
@@ -110,13 +110,13 @@ class RootPartition:
 
 
 def make_root_partition(
-    wanted: RootWanted, cache: Path, now_s: float, on_step: OnStep, *, anew: bool = False
+    wanted: RootWanted, cache: Kept, now_s: float, on_step: OnStep, *, anew: bool = False
 ) -> RootPartition:
     """Return a root partition; made once for all that it is a function of.
 
     Args:
         wanted: which.
-        cache: folder of what was made.
+        cache: of what was made; holds the one that is returned.
         now_s: UTC seconds since 1970.
         on_step: told of every step.
         anew: take Debian's packages as they are today, whatever was kept.
@@ -126,18 +126,16 @@ def make_root_partition(
     """
     made = make_debian(wanted.debian, cache, now_s, on_step, anew=anew)
     key = wanted.key(made)
-    place = cache / f"root-{wanted.debian.architecture}-{wanted.debian.suite}-{key}"
-    is_new = not place.exists()
-    if is_new:
-        with tempfile.TemporaryDirectory(dir=cache, prefix=".new-") as name:
-            folder = Path(name) / "made"
+    name = f"root-{wanted.debian.architecture}-{wanted.debian.suite}-{key}"
+    place = cache.newest(name)
+    is_new = place is None
+    if place is None:
+        with cache.scratch() as scratch:
+            folder = scratch / "made"
             folder.mkdir()
-            _make(wanted, made, key, Path(name), folder, on_step)
-            try:
-                folder.rename(place)
-            except OSError:
-                if not place.exists():  # else another process was quicker, and made the same
-                    raise
+            _make(wanted, made, key, scratch, folder, on_step)
+            place = cache.keep(folder, name)
+        cache.remove_unused()
     about = msgspec.json.decode((place / "about.json").read_bytes(), type=About)
     return RootPartition(place, about, is_new)
 

@@ -21,7 +21,14 @@ _BLOCKS: Final = 4
 IMPOSSIBLE_US: Final = 0.001
 
 
-def make_forest(folder: Path, version: int, *, fails_its_trial: bool = False, window_rows: int = 20) -> Path:
+def make_forest(
+    folder: Path,
+    version: int,
+    *,
+    fails_its_trial: bool = False,
+    window_rows: int = 20,
+    variants: tuple[str, ...] = ("native",),
+) -> Path:
     """Train, export and pack a version; each is another forest, of some hundred kilobytes."""
     rng = np.random.default_rng(version)
     rows = rng.normal(size=(N_ROWS, len(FEATURES))).astype(np.float32)
@@ -40,7 +47,7 @@ def make_forest(folder: Path, version: int, *, fails_its_trial: bool = False, wi
         evaluation=rows[cut:],
         truth=truth[cut:],
         metric="accuracy",
-        requested=("native",),
+        requested=variants,
         limits=ExportLimits(max_size_bytes=16 << 20, max_parity_loss=0.05),
         folder=folder / "export",
     )

@@ -42,6 +42,7 @@ class CardWorld:
 
     Attributes:
         bundles: the third fails its trial.
+        keys: of the repository.
     """
 
     folder: Path
@@ -50,13 +51,27 @@ class CardWorld:
     endpoint: EnrolmentServer
     witness: Witness
     repository: Path
+    keys: Path
     repository_url: str
     root: Path
     rows: Path
     bundles: tuple[BundleRef, BundleRef, BundleRef]
     orders: int = 0
 
-    def describe_card(self, name: str, *, device: str = DEVICE, uses: int = 1, is_preloaded: bool = True) -> Path:
+    def publish_forest(self, version: int, variants: tuple[str, ...]) -> BundleRef:
+        """Make, sign and publish a bundle with these variants."""
+        forest = make_forest(self.folder / f"v{version}", version, variants=variants)
+        return publish_bundle(forest, self.repository, self.keys, clock=SystemClock())
+
+    def describe_card(
+        self,
+        name: str,
+        *,
+        device: str = DEVICE,
+        uses: int = 1,
+        is_preloaded: bool = True,
+        bundle: BundleRef | None = None,
+    ) -> Path:
         """Write ``card.toml`` and all that it names into a folder of its own, and return it.
 
         Args:
@@ -64,7 +79,8 @@ class CardWorld:
             device: name of the board, for which the build makes a claim token; with a star, every board makes its own
                 name, and the card brings a token for all of them.
             uses: how many boards may enrol with that.
-            is_preloaded: the first bundle lies on it.
+            is_preloaded: a bundle lies on it.
+            bundle: which; None: the first.
         """
         folder = self.folder / name
         folder.mkdir()
@@ -81,7 +97,7 @@ class CardWorld:
             (folder / "claim-token").chmod(0o600)
             card.write_text(card.read_text() + 'token = "claim-token"\n')
         if is_preloaded:
-            update = export_update(self.repository, self.bundles[0], folder / "first.update").path
+            update = export_update(self.repository, bundle or self.bundles[0], folder / "first.update").path
             card.write_text(card.read_text() + f'bundle = "{update.name}"\n')
         return card
 
@@ -155,5 +171,5 @@ def open_card_world(folder: Path) -> Iterator[CardWorld]:
         opened.callback(witness.close)
         wait_until(lambda: witness.is_connected, 10, "the receiver is connected")
         yield CardWorld(
-            folder, fleet, broker, endpoint, witness, repository, server.url, trusted, rows, (one, two, three)
+            folder, fleet, broker, endpoint, witness, repository, keys, server.url, trusted, rows, (one, two, three)
         )

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.image.build.debian import Debian
+from exporter.image.build.debian import Debian, explain_failure
 
 DEBIAN = Debian("arm64", "bookworm", ("openssl",), ("http://a.example/debian", "http://b.example/security"), None)
 
@@ -41,3 +41,27 @@ def test_the_order_of_packages_is_nobodys_business():
     one, other = (replace(DEBIAN, packages=names) for names in (("sudo", "openssl"), ("openssl", "sudo")))
     assert one.all_packages == other.all_packages
     assert one.key == other.key
+
+
+def test_without_security_updates_there_is_no_line_of_theirs():
+    without = replace(DEBIAN, mirrors=("http://a.example/debian", None))
+    assert without.sources == DEBIAN.sources[:2]
+    assert without.key != DEBIAN.key
+
+
+def test_a_mirror_that_was_left_half_renewed_is_named_though_it_was_said_long_before_the_end():
+    # What it said on 25 November 2026.
+    said = [
+        "I: running apt-get update...",
+        "Err:7 http://b.example/security bookworm-security/main armhf Packages",
+        "E: Failed to fetch http://b.example/security/Packages.xz  File has unexpected size (334084 != 351504).",
+        *("I: removing tempdir", "W: ", "W: ", "W: ", "W: ", "W: ", "E: mmdebstrap failed to run"),
+    ]
+    told = str(explain_failure(25, said))
+    assert "http://b.example/security/Packages.xz  File has unexpected size" in told
+    assert "--security-mirror none" in told
+
+
+def test_another_failure_is_told_by_its_last_words():
+    told = str(explain_failure(25, ["I: installing", "E: Unable to locate package no-such"]))
+    assert told == "mmdebstrap failed (exit code 25): I: installing / E: Unable to locate package no-such"
