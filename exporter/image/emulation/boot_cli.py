@@ -47,4 +47,4 @@ def boot_command(  # noqa: PLR0913 - typer calls it by name
             more_arguments=append,
         )
         typer.echo(f"{image.name} on {machine}: Ctrl-A X ends it, Ctrl-A H helps; it sees this machine as 10.0.2.2")
-        raise typer.Exit(boot_on_terminal(request))
+        boot_on_terminal(request)

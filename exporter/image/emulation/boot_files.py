@@ -1,5 +1,6 @@
 """Takes kernel, initrd, device tree and command line out of an image's boot partition: by mtools, without a mount."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,13 +33,13 @@ class BootFiles:
     is_32bit: bool = False
 
 
-def extract_boot_files(image: Path, machine: Machine, folder: Path, more: str = "") -> BootFiles:
-    """Copy what a machine needs into a folder.
+def extract_boot_files(image: Path, machine: Machine, place: Callable[[str], Path], more: str = "") -> BootFiles:
+    """Copy out what a machine needs.
 
     Args:
         image: raw image of a whole card.
         machine: that is to start it.
-        folder: exists.
+        place: says where a file of a name goes; another program finds it there, too.
         more: further arguments of the kernel.
 
     Raises:
@@ -53,13 +54,13 @@ def extract_boot_files(image: Path, machine: Machine, folder: Path, more: str = 
     if _COMMAND_LINE not in files:
         raise EmulationError(f"{image} has no {_COMMAND_LINE} on its boot partition: is it the image of a Pi?")
     names = choose_boot_names(parse_config(config, machine.sections), files, machine, image)
-    kernel = _copy(source, names.kernel, folder / "kernel", image)
+    kernel = _copy(source, names.kernel, place("kernel"), image)
     return BootFiles(
         kernel=kernel,
-        initrd=None if names.initrd is None else _copy(source, names.initrd, folder / "initrd", image),
+        initrd=None if names.initrd is None else _copy(source, names.initrd, place("initrd"), image),
         device_tree=None
         if names.device_tree is None
-        else _copy(source, names.device_tree, folder / "device-tree.dtb", image),
+        else _copy(source, names.device_tree, place("device-tree.dtb"), image),
         arguments=kernel_arguments(_text(source, _COMMAND_LINE, image), machine, more),
         is_32bit=_is_32bit(kernel),
     )

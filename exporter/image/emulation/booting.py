@@ -1,25 +1,21 @@
 """Starts one image on the terminal, and leaves it as it was unless told to write to it."""
 
-import contextlib
-import signal
-import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Final, Literal
+from typing import Literal, NoReturn
 
 from exporter.image.emulation.boot_files import extract_boot_files
 from exporter.image.emulation.command_line import PROGRAM, Card, Forward, Start, qemu_arguments
 from exporter.image.emulation.errors import EmulationError
 from exporter.image.emulation.machines import Machine
-from exporter.image.emulation.overlay import card_bytes, prepare_overlay, remove_overlay
+from exporter.image.emulation.overlay import card_bytes, create_overlay, prepare_overlay, remove_overlay
 from exporter.image.emulation.raw_image import raw_image
+from exporter.image.emulation.unnamed_files import unnamed_files
 from exporter.image.programs import find_program
 
 Keep = Literal["overlay", "nothing", "image"]
-_TERM_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +43,31 @@ def overlay_folder(image: Path) -> Path:
     return image.with_name(image.name + ".card")
 
 
-def boot_on_terminal(request: BootRequest) -> int:
-    """Start an image with its console on this terminal, wait for its end, and return QEMU's exit code.
+def boot_on_terminal(request: BootRequest) -> NoReturn:
+    """Become QEMU with an image, and its console on this terminal.
+
+    There is no process of ours besides: a signal reaches QEMU, its exit code is this program's, and what it starts
+    from has no name, so that nothing is left of it however it ends.
 
     Raises:
         ImageError: the image cannot be taken.
         EmulationError: a program is missing, or the image cannot be started on this machine.
     """
     program = find_program(PROGRAM, EmulationError)
-    with tempfile.TemporaryDirectory(prefix="fieldloop-boot-") as name:
-        folder = Path(name)
+    with unnamed_files() as new_file:
         image = raw_image(request.image, overlay_folder(request.image), writes=request.keep == "image")
         start = Start(
             request.machine,
-            extract_boot_files(image, request.machine, folder, request.more_arguments),
-            _card(request, image, folder),
+            extract_boot_files(image, request.machine, new_file, request.more_arguments),
+            _card(request, image, new_file),
             request.forwards,
             memory_mib=request.memory_mib,
             cpus=request.cpus,
         )
-        return _run([program, *qemu_arguments(start)])
+        os.execv(program, [program, *qemu_arguments(start)])  # noqa: S606 - that is what it is for
 
 
-def _card(request: BootRequest, image: Path, folder: Path) -> Card:
+def _card(request: BootRequest, image: Path, new_file: Callable[[str], Path]) -> Card:
     if request.keep == "image":
         size = image.stat().st_size
         if request.machine.name == "raspi3b" and size != card_bytes(size):
@@ -78,43 +76,10 @@ def _card(request: BootRequest, image: Path, folder: Path) -> Card:
             )
         return Card(image.resolve(), "raw")
     if request.keep == "nothing":
-        return Card(prepare_overlay(image, folder), "qcow2")
+        overlay = new_file("overlay")
+        create_overlay(image, overlay)
+        return Card(overlay, "qcow2")
     kept = overlay_folder(request.image)
     if request.fresh:
         remove_overlay(kept)
     return Card(prepare_overlay(image, kept).resolve(), "qcow2")
-
-
-def _run(command: Sequence[str]) -> int:
-    # Ctrl-C belongs to the guest; QEMU hands it on.
-    with _ignored(signal.SIGINT), subprocess.Popen(command) as process, _ends(process):
-        return process.wait()
-
-
-@contextlib.contextmanager
-def _ends(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End QEMU by its id when this program is told to end, or fails."""
-
-    def told(_number: int, _frame: FrameType | None) -> None:
-        process.terminate()
-
-    before = signal.signal(signal.SIGTERM, told)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(_TERM_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-@contextlib.contextmanager
-def _ignored(number: signal.Signals) -> Iterator[None]:
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)

@@ -70,7 +70,7 @@ def farm_up(farm: Path, request: FarmRequest) -> Iterator[BoardState]:
     boot = farm / _BOOT_FOLDER / machine.name
     shutil.rmtree(boot, ignore_errors=True)
     make_folder(boot)
-    files = extract_boot_files(raw, machine, boot.resolve(), request.more_arguments)
+    files = extract_boot_files(raw, machine, boot.resolve().joinpath, request.more_arguments)
     for name in names:
         board = boards.get(name)
         if board is None or not board.is_running:

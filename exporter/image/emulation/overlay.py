@@ -57,15 +57,33 @@ def prepare_overlay(image: Path, folder: Path) -> Path:
         return overlay
     make_folder(folder)
     replace_file(about, msgspec.json.encode(base))
-    arguments = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.image, str(overlay)]
-    run_program("qemu-img", [*arguments, str(card_bytes(base.size_bytes))], overlay)
+    _create(base, overlay)
     return overlay
+
+
+def create_overlay(image: Path, overlay: Path) -> None:
+    """Make an overlay that nobody will come back to.
+
+    Args:
+        image: as above.
+        overlay: is overwritten.
+
+    Raises:
+        ImageError: the image cannot be read.
+        EmulationError: the overlay cannot be written.
+    """
+    _create(_base_of(image), overlay)
 
 
 def remove_overlay(folder: Path) -> None:
     """Forget what a board wrote."""
     (folder / CARD).unlink(missing_ok=True)
     (folder / _BASE).unlink(missing_ok=True)
+
+
+def _create(base: Base, overlay: Path) -> None:
+    arguments = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base.image, str(overlay)]
+    run_program("qemu-img", [*arguments, str(card_bytes(base.size_bytes))], overlay)
 
 
 def _base_of(image: Path) -> Base:

@@ -45,7 +45,7 @@ class Board:
         folder.mkdir(parents=True)
         boot = folder / "boot"
         boot.mkdir()
-        self._files = extract_boot_files(image, self.machine, boot.resolve(), SHELL[machine])
+        self._files = extract_boot_files(image, self.machine, boot.resolve().joinpath, SHELL[machine])
         self._card = prepare_overlay(image, folder).resolve()
         self._process: Process | None = None
         self.starts = 0
