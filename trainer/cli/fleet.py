@@ -309,8 +309,8 @@ def published_bundle(loaded: "LoadedProject", places: "Places", version: str) ->
 
 def _number_of(loaded: "LoadedProject", version: str) -> int:
     """Return the number of a version; a number may be of a bundle that only the update repository knows."""
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     if version.isdecimal():
         return int(version)
-    return Registry(loaded.state).resolve(version, loaded.project.name).version
+    return open_registry(loaded).resolve(version, loaded.project.name).version

@@ -135,10 +135,10 @@ def _provide(environment: "PinnedEnvironment", *, yes: bool) -> None:
 
 def _open(project: Path) -> "tuple[LoadedProject, Registry]":
     from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     loaded = load_project(project)
-    return loaded, Registry(loaded.state)
+    return loaded, open_registry(loaded)
 
 
 def _facts(version: "RegisteredModel") -> dict[str, str | int | list[str] | dict[str, str]]:
@@ -148,7 +148,7 @@ def _facts(version: "RegisteredModel") -> dict[str, str | int | list[str] | dict
         "aliases": list(version.aliases),
         "run_id": version.run_id,
         "created": datetime.fromtimestamp(version.created_utc_s, UTC).isoformat(timespec="seconds"),
-        "folder": str(version.folder),
-        "bundle": str(version.bundle),
+        "folder": str(version.files.local),
+        "bundle": str(version.files.local / "export" / "bundle"),
         "tags": dict(sorted(version.tags.items())),
     }

@@ -7,6 +7,7 @@ from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.gate import GateDecision, GateEvidence, VariantFigures, decide
 from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.registering import keep_files
 from trainer.project.project import Project
 from trainer.registry.registry import CHAMPION, Registry
 
@@ -34,6 +35,9 @@ def promote_candidate(
 ) -> Outcome[bool]:
     """Make a candidate that passed the champion; record the verdict either way."""
     registry.tag(name, version, {"gate": "passed" if decision.passed else "refused: " + "; ".join(decision.refusals)})
+    # Before the promotion: who follows the champion must find all of it.
+    model = registry.load(name, version=version)
+    keep_files(registry, model.run_id, folder.parent, ("export", "gate"))
     if decision.passed:
         registry.promote(name, version)
     save_value(folder / _PROMOTED_NAME, decision.passed)
