@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from mlflow import MlflowClient
@@ -50,6 +51,10 @@ _MODULES = (
     *(evaluating, registering, exporting, gate, promoting),
 )
 
+WAITS_FOR_APPROVAL: Final = (
+    "it passed, and a person must approve it: fieldloop registry promote {version} --to champion --by NAME"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
@@ -73,7 +78,7 @@ class RunResult:
     def reason(self) -> str:
         """Why it was promoted or refused, in words."""
         if not self.promoted:
-            return "; ".join(self.decision.refusals)
+            return "; ".join(self.decision.refusals) or WAITS_FOR_APPROVAL.format(version=self.version)
         return "; ".join(check.text for check in self.decision.checks if check.decides)
 
 

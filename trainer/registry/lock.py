@@ -41,7 +41,7 @@ _WRITE_S: Final = 10.0
 _POLL_S: Final = 0.1
 _BUSY: Final = "another promotion of model {name!r} goes on for {wait:.0f} s already; try again later"
 # A claim names no files. Servers refuse a source on their own disk.
-_NO_SOURCE: Final = "http://localhost/fieldloop-promotion-claim"
+_NO_SOURCE: Final = "fieldloop:/promotion-claim"
 
 
 def lock_of(address: str, client: MlflowClient, clock: Clock) -> Lock:
