@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests import ports
+from tests.postgres import PostgresServer, postgres_server
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -52,6 +53,13 @@ def free_ports() -> Callable[[int], list[int]]:
         return sorted(ports.free_port() for _ in range(n))
 
     return take
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that a worker's tests share: each makes a database of its own in it."""
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

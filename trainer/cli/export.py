@@ -95,13 +95,13 @@ def _export_version(project: Path, reference: str, variants: tuple[str, ...], ou
     from trainer.errors import ProjectError
     from trainer.pipeline.reexporting import export_version
     from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     try:
         loaded = load_project(project)
     except ProjectError as error:
         raise ProjectError(f"{reference}: no such file; and no version of a project here: {error}") from error
-    version = Registry(loaded.state).resolve(reference, loaded.project.name)
+    version = open_registry(loaded).resolve(reference, loaded.project.name)
     exported = export_version(loaded, version, variants, out)
     if as_json:
         typer.echo(report_json(exported.report).decode(), nl=False)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _TICK_S = 0.5
-_CONNECT_S = 15.0
 
 BrokerOption = Annotated[str, typer.Option("--broker", metavar="HOST:PORT", help="Where the MQTT broker listens.")]
 DatabaseOption = Annotated[
@@ -99,65 +98,23 @@ def rollout(  # noqa: PLR0913 - each is an option
 
     A monitor must be running: it stores what devices prove. Ended early, the rollout is carried on by the monitor.
     """
-    import random
-    import threading
-
-    from broker.audit import AuditedPublisher, AuditLog
-    from broker.client import WireClient
-    from broker.topics import FleetId
-    from edge_agent.clock import SystemClock
-    from trainer.monitoring.store import open_store
-    from trainer.rollout.operator import RolloutOperator
-    from trainer.rollout.steps import RolloutRules
+    from trainer.cli.ordering import order_bundle
 
     if everywhere and device:
         raise typer.BadParameter("--all and --device exclude each other")
     loaded, places = load_places(project, broker, database, tls_files(ca, cert, key))
     names = [parse_device_argument(name) for name in device] if device else None
-    clock = SystemClock()
-    fleet = FleetId(loaded.project.fleet)
     bundle = published_bundle(loaded, places, version)
-    store = open_store(places.database)
-    client = WireClient(
-        places.endpoint,
-        f"rollout-{fleet}-{random.Random().getrandbits(32):08x}",
-        filters=(),
-        on_delivery=lambda _: None,
-        rng=random.Random(),
-        clean_session=True,
-        tls=places.link.context() if places.link else None,
+    state = order_bundle(
+        loaded,
+        places,
+        bundle,
+        reason=reason,
+        shares=(1.0,) if everywhere or names else loaded.project.rollout.rings,
+        patience_s=patience_s,
+        devices=names,
+        on_step=lambda step: None if as_json else typer.echo(f"{bundle}: {step}"),
     )
-    client.start()
-    publish = AuditedPublisher(
-        lambda topic, payload: client.publish_and_wait(topic, payload, _CONNECT_S),
-        AuditLog(places.audit, clock.utc_s),
-        places.by,
-    )
-    operator = RolloutOperator(store, fleet, publish, clock)
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
-    try:
-        state = operator.start(
-            bundle,
-            order_id=f"{bundle.name}-{bundle.version}-{int(clock.utc_s())}",
-            by=places.by,
-            reason=reason,
-            shares=(1.0,) if everywhere or names else loaded.project.rollout.rings,
-            rules=RolloutRules(loaded.project.rollout.max_failures, patience_s),
-            devices=names,
-        )
-        told = ""
-        while state.state == "running" and not ended.is_set():
-            state = operator.step(state.order_id)
-            if state.last_step != told and not as_json:
-                typer.echo(f"{bundle}: {state.last_step}")
-            told = state.last_step
-            if state.state == "running":
-                ended.wait(_TICK_S)
-    finally:
-        client.close()
-        store.close()
     if as_json:
         facts = {"order_id": state.order_id, "bundle": str(bundle), "state": state.state, "reason": state.last_step}
         typer.echo(json.dumps(facts))
@@ -309,8 +266,8 @@ def published_bundle(loaded: "LoadedProject", places: "Places", version: str) ->
 
 def _number_of(loaded: "LoadedProject", version: str) -> int:
     """Return the number of a version; a number may be of a bundle that only the update repository knows."""
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     if version.isdecimal():
         return int(version)
-    return Registry(loaded.state).resolve(version, loaded.project.name).version
+    return open_registry(loaded).resolve(version, loaded.project.name).version

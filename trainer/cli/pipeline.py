@@ -141,7 +141,8 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, a
     else:
         _print_result(console, result, loaded.project.name)
     if not result.promoted:
-        raise GateRefusedError(f"the gate refused {loaded.project.name}/{result.version}: {result.reason}")
+        verdict = "did not refuse" if result.decision.passed else "refused"
+        raise GateRefusedError(f"the gate {verdict} {loaded.project.name}/{result.version}: {result.reason}")
 
 
 def _facts(result: "RunResult") -> dict[str, object]:

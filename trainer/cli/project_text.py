@@ -80,7 +80,7 @@ def _keys(kind: type[Struct], written: dict[str, object]) -> list[str]:
     explained = explanations_of(kind)
     lines = []
     for field in msgspec.structs.fields(kind):
-        if _is_section(field.type) or field.name in {"features", "signal"}:
+        if _is_section(field.type) or (kind is Project and field.name in {"features", "signal"}):
             continue
         about = explained.get(field.name, "")
         lines += _comment(about[:1].upper() + about[1:])

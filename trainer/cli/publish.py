@@ -55,10 +55,10 @@ def _bundle_of(project: Path, version: str) -> Path:
     """Return the folder of the bundle of a version in the project's registry."""
     from trainer.errors import RegistryError
     from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     loaded = load_project(project)
-    model = Registry(loaded.state).resolve(version, loaded.project.name)
+    model = open_registry(loaded).resolve(version, loaded.project.name)
     if not model.bundle.is_dir():
         raise RegistryError(f"{model.name}/{model.version} has no bundle: no variant fitted the devices; see its run")
     return model.bundle

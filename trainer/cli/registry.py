@@ -1,4 +1,4 @@
-"""The commands ``fieldloop registry list|show|rollback|ui``."""
+"""The commands ``fieldloop registry list|show|ui``; those that promote are in `stages`."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trainer.cli import stages
 from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
 from trainer.errors import MissingProgramError, RegistryError
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from trainer.registry.registry import RegisteredModel, Registry
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="See model versions, take a promotion back, open MLflow's page."
+    no_args_is_help=True,
+    add_completion=False,
+    help="See model versions, promote them and take it back, open MLflow's page.",
 )
 
 
@@ -68,15 +71,9 @@ def show(
             typer.echo(f"{name:24} {', '.join(value) if isinstance(value, list) else value}")
 
 
-@app.command("rollback")
-def rollback(project: ProjectOption = Path()) -> None:
-    """Make the previous champion the champion again; devices follow only when it is rolled out."""
-    loaded, registry = _open(project)
-    name = loaded.project.name
-    before = registry.load(name)
-    after = registry.rollback(name)
-    typer.echo(f"champion of {name}: version {after.version}, until now {before.version}.")
-    typer.echo("Devices keep what they run until: fieldloop rollout champion")
+app.command("promote")(stages.promote)
+app.command("rollback")(stages.rollback)
+app.command("history")(stages.history)
 
 
 @app.command("ui")
@@ -135,10 +132,10 @@ def _provide(environment: "PinnedEnvironment", *, yes: bool) -> None:
 
 def _open(project: Path) -> "tuple[LoadedProject, Registry]":
     from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
 
     loaded = load_project(project)
-    return loaded, Registry(loaded.state)
+    return loaded, open_registry(loaded)
 
 
 def _facts(version: "RegisteredModel") -> dict[str, str | int | list[str] | dict[str, str]]:
@@ -148,7 +145,8 @@ def _facts(version: "RegisteredModel") -> dict[str, str | int | list[str] | dict
         "aliases": list(version.aliases),
         "run_id": version.run_id,
         "created": datetime.fromtimestamp(version.created_utc_s, UTC).isoformat(timespec="seconds"),
-        "folder": str(version.folder),
-        "bundle": str(version.bundle),
+        "folder": str(version.files.local),
+        "bundle": str(version.files.local / "export" / "bundle"),
         "tags": dict(sorted(version.tags.items())),
+        "promotions": [f"{made.kind} {made.stage} by {made.by}: gate {made.gate}" for made in version.promotions],
     }

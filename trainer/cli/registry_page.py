@@ -80,7 +80,9 @@ class RegistryPage:
             return False
 
 
-def start_page(python: Path, store_uri: str, artefacts: Path, log: Path, port: int = 0) -> RegistryPage:
+def start_page(
+    python: Path, store_uri: str, artefacts: Path, log: Path, port: int = 0, *, serves_artefacts: bool = False
+) -> RegistryPage:
     """Start the page; `RegistryPage.wait_until_ready` tells when it answers.
 
     Args:
@@ -89,10 +91,13 @@ def start_page(python: Path, store_uri: str, artefacts: Path, log: Path, port: i
         artefacts: folder for what somebody may log through the page.
         log: file for its words.
         port: on loopback; 0 takes a free one.
+        serves_artefacts: whether clients send and fetch files through it, and need not reach the folder themselves.
     """
     port = port or _free_port()
     server = (str(python), "-m", "mlflow", "server")
-    store = ("--backend-store-uri", store_uri, "--no-serve-artifacts", "--default-artifact-root", artefacts.as_uri())
+    through = ("--serve-artifacts", "--artifacts-destination")
+    beside = ("--no-serve-artifacts", "--default-artifact-root")
+    store = ("--backend-store-uri", store_uri, *(through if serves_artefacts else beside), artefacts.as_uri())
     place = ("--host", _HOST, "--port", str(port), "--workers", "1")
     with log.open("wb") as words:
         process = subprocess.Popen(

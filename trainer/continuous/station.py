@@ -83,7 +83,7 @@ class Places:
 def usual_places(loaded: LoadedProject, endpoint: Endpoint) -> Places:
     """Return the places in the project's state folder, where everything is unless something else is said."""
     state = loaded.state
-    database = store_uri(state / STORE_NAME)
+    database = loaded.stores.telemetry or store_uri(state / STORE_NAME)
     return Places(endpoint, state / REPOSITORY_NAME, state / KEYS_NAME, database, state / AUDIT_NAME)
 
 

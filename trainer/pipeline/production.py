@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from mlflow import MlflowClient
@@ -42,12 +43,16 @@ from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead, StepRecord, load_run, run_folder
 from trainer.project.project import LoadedProject, Project
 from trainer.project.signal import declared_in
-from trainer.registry.registry import CHAMPION, Registry
+from trainer.registry.registry import CHAMPION, Registry, open_registry
 from trainer.registry.tracking import ensure_experiment, open_client
 
 _MODULES = (
     *(extracting, validating, preparing, training, candidates, fitting, model_bytes),
     *(evaluating, registering, exporting, gate, promoting),
+)
+
+WAITS_FOR_APPROVAL: Final = (
+    "it passed, and a person must approve it: fieldloop registry promote {version} --to champion --by NAME"
 )
 
 
@@ -73,7 +78,7 @@ class RunResult:
     def reason(self) -> str:
         """Why it was promoted or refused, in words."""
         if not self.promoted:
-            return "; ".join(self.decision.refusals)
+            return "; ".join(self.decision.refusals) or WAITS_FOR_APPROVAL.format(version=self.version)
         return "; ".join(check.text for check in self.decision.checks if check.decides)
 
 
@@ -111,9 +116,9 @@ def run_production(
     choose_forms(loaded.project.export.variants, loaded.project.export.boards)
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
     with _alone(state / RUNS_NAME / ".lock"):
-        client = open_client(state)
-        registry = Registry(state, client)
-        experiment = ensure_experiment(client, loaded.project.name, state)
+        client = open_client(state, loaded.stores.metadata)
+        registry = open_registry(loaded, client)
+        experiment = ensure_experiment(client, loaded.project.name, state, loaded.stores.artefacts)
         if resume is None:
             head = _begin(loaded, client, experiment, registry, trigger, reason, clock)
         else:
@@ -275,9 +280,9 @@ def _load_champion(registry: Registry, project: Project, labels: tuple[str, ...]
     return evaluating.load_champion(
         version,
         load_estimator(model.model_file),
-        model.folder / "evaluate",
-        answers_alike=extracting.load_names(model.folder / "extract") == (_names_of(project), labels)
-        and extracting.load_signal(model.folder / "extract") == declared_in(project.signal),
+        model.folder("evaluate"),
+        answers_alike=extracting.load_names(model.folder("extract")) == (_names_of(project), labels)
+        and extracting.load_signal(model.folder("extract")) == declared_in(project.signal),
     )
 
 

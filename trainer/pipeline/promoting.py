@@ -7,8 +7,10 @@ from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.gate import GateDecision, GateEvidence, VariantFigures, decide
 from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.registering import keep_files
 from trainer.project.project import Project
-from trainer.registry.registry import CHAMPION, Registry
+from trainer.project.registry import CHAMPION, STAGING
+from trainer.registry.registry import Registry
 
 _DECISION_NAME = "decision.json"
 _PROMOTED_NAME = "promoted.json"
@@ -32,13 +34,20 @@ def load_decision(folder: Path) -> GateDecision:
 def promote_candidate(
     registry: Registry, name: str, version: int, decision: GateDecision, folder: Path
 ) -> Outcome[bool]:
-    """Make a candidate that passed the champion; record the verdict either way."""
+    """Make a candidate that passed the champion, or leave it to a person; record the verdict either way."""
     registry.tag(name, version, {"gate": "passed" if decision.passed else "refused: " + "; ".join(decision.refusals)})
-    if decision.passed:
-        registry.promote(name, version)
-    save_value(folder / _PROMOTED_NAME, decision.passed)
-    text = f"{name}/{version} is {CHAMPION}" if decision.passed else f"{name}/{version} stays a candidate"
-    return Outcome(decision.passed, facts=(("registry", text),))
+    # Before the promotion: who follows the champion must find all of it.
+    model = registry.load(name, version=version)
+    keep_files(registry, model.run_id, folder.parent, ("export", "gate"))
+    # Where the project wants a person to approve a champion, a run goes no further than to the stage before.
+    stage = STAGING if CHAMPION in registry.stages.approval else CHAMPION
+    may_go = decision.passed and stage not in registry.stages.approval
+    if may_go:
+        registry.promote(name, version, stage=stage)
+    promoted = may_go and stage == CHAMPION
+    save_value(folder / _PROMOTED_NAME, promoted)
+    text = f"{name}/{version} is {registry.stages.alias_of(stage)}" if may_go else f"{name}/{version} stays a candidate"
+    return Outcome(promoted, facts=(("registry", text),))
 
 
 def load_promoted(folder: Path) -> bool:

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from trainer.errors import ProjectError
 from trainer.pipeline import evaluating, exporting, extracting, preparing, training
+from trainer.pipeline.artefacts import load_value
 from trainer.pipeline.exporting import Exported
-from trainer.pipeline.runs import load_run
+from trainer.pipeline.runs import HEAD_NAME, RunHead
 from trainer.project.project import LoadedProject
 from trainer.project.signal import declared_in
 from trainer.registry.registry import RegisteredModel
@@ -32,29 +33,29 @@ def export_version(loaded: LoadedProject, model: RegisteredModel, variants: tupl
         ExporterError: it cannot be exported.
     """
     project = loaded.project
-    table = extracting.load_rows(model.folder / "extract")
+    table = extracting.load_rows(model.folder("extract"))
     names = tuple(feature.name for feature in project.features)
-    if (trained_with := extracting.load_names(model.folder / "extract")) != (names, table.labels):
+    if (trained_with := extracting.load_names(model.folder("extract"))) != (names, table.labels):
         raise ProjectError(
             f"{model.name}/{model.version} was trained with {', '.join(trained_with[0])}; the project has others "
             "now: export the version with the project file of then"
         )
-    if extracting.load_signal(model.folder / "extract") != declared_in(project.signal):
+    if extracting.load_signal(model.folder("extract")) != declared_in(project.signal):
         raise ProjectError(
             f"{model.name}/{model.version} was trained on other windows; the project has another section [signal] now: "
             "export the version with the project file of then"
         )
     if variants:
         project = replace(project, export=replace(project.export, variants=variants))
-    splits = preparing.load_splits(model.folder / "prepare")
+    splits = preparing.load_splits(model.folder("prepare"))
     exported = exporting.export_candidate(
         replace(loaded, project=project),
         training.lesson_of(project, table, splits),
-        training.load_trained(model.folder / "train"),
-        evaluating.load_evaluation(model.folder / "evaluate"),
+        training.load_trained(model.folder("train")),
+        evaluating.load_evaluation(model.folder("evaluate")),
         table.labels,
         version=model.version,
-        lineage=exporting.lineage_of(load_run(loaded.state, model.run_id).head, table),
+        lineage=exporting.lineage_of(load_value(model.file(HEAD_NAME), RunHead), table),
         folder=folder,
     )
     return exported.value

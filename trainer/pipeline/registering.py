@@ -1,15 +1,20 @@
 """Step ``register``: the candidate gets its version in the registry, with its lineage."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from trainer.features.table import TrainingTable
 from trainer.pipeline.artefacts import load_value, save_value
 from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.outcome import Outcome
-from trainer.pipeline.runs import RunHead
+from trainer.pipeline.runs import HEAD_NAME, RECORD_NAME, STEPS, RunHead
 from trainer.registry.registry import Registry
 
 _VERSION_NAME = "version.json"
+# What tells this machine alone how far it came, and what a search or an export works with and nobody reads later.
+_OF_THIS_MACHINE: Final = frozenset({"begun.json", RECORD_NAME, "search.db"})
+_WORK: Final = frozenset({"answers", "variants"})
 
 
 def register_candidate(
@@ -26,9 +31,17 @@ def register_candidate(
         "judged_rows": str(evaluation.figures.judged_rows),
         "gate": "pending",
     }
+    keep_files(registry, head.run_id, run_folder, STEPS[: STEPS.index("register")])
     version = registry.register(head.model, run_id=head.run_id, folder=run_folder, tags=tags)
     save_value(folder / _VERSION_NAME, version)
     return Outcome(version, params={"version": version}, facts=(("version", f"{head.model}/{version}, a candidate"),))
+
+
+def keep_files(registry: Registry, run_id: str, run_folder: Path, steps: Iterable[str]) -> None:
+    """Store the head of a run and the files of some of its steps where other machines can fetch them."""
+    inside = (path for step in steps for path in sorted((run_folder / step).rglob("*")) if path.is_file())
+    kept = [path for path in inside if path.name not in _OF_THIS_MACHINE and not _WORK & set(path.parts)]
+    registry.keep(run_id, run_folder, [run_folder / HEAD_NAME, *kept])
 
 
 def load_version(folder: Path) -> int:

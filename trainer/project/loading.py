@@ -1,5 +1,6 @@
 """Reads ``fieldloop.toml``, and names what contradicts itself in it."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +10,9 @@ from broker.topics import TopicError, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
 from trainer.project.project import LoadedProject, Project
+from trainer.project.registry import registry_problems
 from trainer.project.signal import SignalSection, features_of, problems_of_section
+from trainer.project.stores import StoresSection, resolve_stores, store_problems
 from trainer.project.triggers import trigger_problems
 
 FILE_NAME: Final = "fieldloop.toml"
@@ -31,7 +34,9 @@ def load_project(path: Path) -> LoadedProject:
         raise ProjectError(msg)
     if project.signal is not None:
         project = msgspec.structs.replace(project, features=features_of(project.signal, project.features))
-    return LoadedProject(project, file.parent.resolve())
+    folder = file.parent.resolve()
+    stores = resolve_stores(project.stores, folder, os.environ)
+    return LoadedProject(msgspec.structs.replace(project, stores=StoresSection()), folder, stores)
 
 
 def _problems_of(project: Project) -> list[str]:
@@ -60,6 +65,8 @@ def _problems_of(project: Project) -> list[str]:
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")
     problems += trigger_problems(project.triggers)
+    problems += registry_problems(project.registry)
+    problems += store_problems(project.stores)
     return problems
 
 

@@ -9,8 +9,10 @@ from msgspec import Meta, Struct
 from edge_agent.bundle import Feature
 from trainer.project.fleet import AlertsSection, ExportSection, MonitoringSection, RolloutSection
 from trainer.project.learning import DataSection, GateSection, TargetSection, TrainingSection
+from trainer.project.registry import RegistrySection
 from trainer.project.section import Section
 from trainer.project.signal import SignalSection
+from trainer.project.stores import StoresSection
 from trainer.project.triggers import TriggersSection
 
 
@@ -41,6 +43,8 @@ class Project(Section, frozen=True, kw_only=True):
     rollout: RolloutSection = msgspec.field(default_factory=RolloutSection)
     alerts: AlertsSection = msgspec.field(default_factory=AlertsSection)
     triggers: TriggersSection = msgspec.field(default_factory=TriggersSection)
+    registry: RegistrySection = msgspec.field(default_factory=RegistrySection)
+    stores: StoresSection = msgspec.field(default_factory=StoresSection)
 
     @property
     def metric(self) -> str:
@@ -49,10 +53,16 @@ class Project(Section, frozen=True, kw_only=True):
 
 
 class LoadedProject(Struct, frozen=True):
-    """A project and the folder its paths start from."""
+    """A project and the folder its paths start from.
+
+    Attributes:
+        project: as its file says; its section ``[stores]`` is empty, so that no address is recorded with it.
+        stores: the addresses in use: the environment's before the file's.
+    """
 
     project: Project
     folder: Path
+    stores: StoresSection = StoresSection()
 
     @property
     def state(self) -> Path:

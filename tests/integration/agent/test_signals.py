@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     result = run_production(load_project(folder), trigger="manual", reason="a test")
     assert result.promoted, result.reason
     model = Registry(folder / ".fieldloop").load("toy", version=result.version)
-    return Trained(folder, model.folder / "export" / "bundle")
+    return Trained(folder, model.bundle)
 
 
 @pytest.mark.slow

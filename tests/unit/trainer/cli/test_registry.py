@@ -8,22 +8,23 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.unit.trainer.cli.projects import write_small_project
+from tests.unit.trainer.conftest import NewStore
 from trainer.cli.application import app
 from trainer.cli.page_environment import page_environment
-from trainer.errors import MissingProgramError, RegistryError
+from trainer.errors import GateRefusedError, MissingProgramError, RegistryError
 from trainer.registry.registry import Registry
 from trainer.registry.tracking import ensure_experiment, open_client
 
 
-def registry(*arguments: str | Path) -> Result:
+def registry(*arguments: str | int | Path) -> Result:
     return CliRunner().invoke(app, ["registry", *map(str, arguments)])
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, new_store: NewStore) -> Path:
     """A project with two versions; the second is champion."""
     project = write_small_project(tmp_path)
-    state = project / ".fieldloop"
+    state = new_store(project / ".fieldloop")
     client = open_client(state)
     experiment = ensure_experiment(client, "quality", state)
     models = Registry(state, client)
@@ -78,6 +79,7 @@ def test_a_rollback_makes_the_previous_champion_the_champion_and_says_what_devic
     result = registry("rollback", "--project", project)
     assert result.exit_code == 0
     assert "version 1, until now 2" in result.output
+    assert "no device has announced itself" in result.output
     assert "fieldloop rollout champion" in result.output
     assert json.loads(registry("show", "--project", project, "--json").output)["version"] == 1
 
@@ -86,6 +88,65 @@ def test_an_empty_registry_says_how_to_fill_it(tmp_path: Path) -> None:
     project = write_small_project(tmp_path)
     assert "fieldloop pipeline run" in registry("list", "--project", project).output
     assert registry("rollback", "--project", project).exit_code == RegistryError.exit_code
+
+
+def candidate(project: Path, gate: str) -> int:
+    """Register a third version with a verdict of the gate."""
+    state = project / ".fieldloop"
+    client = open_client(state)
+    run_id = client.create_run(ensure_experiment(client, "quality", state)).info.run_id
+    return Registry(state, client).register("quality", run_id=run_id, folder=state, tags={"gate": gate})
+
+
+def champion(project: Path) -> dict[str, object]:
+    facts: dict[str, object] = json.loads(registry("show", "--project", project, "--json").output)
+    return facts
+
+
+def test_a_promotion_is_kept_with_its_gate_and_its_approver(project: Path) -> None:
+    version = candidate(project, "passed")
+    result = registry("promote", version, "--by", "Ada", "--project", project)
+    assert result.exit_code == 0, result.output
+    assert "champion of quality: version 3, until now version 2; gate: passed; by Ada." in result.output
+    assert champion(project)["version"] == version
+    last = json.loads(registry("history", "--project", project, "--json").output)[-1]
+    assert (last["version"], last["before"], last["by"], last["gate"]) == (3, 2, "Ada", "passed")
+    assert "Ada" in registry("history", "--project", project).output
+    assert "already" in registry("promote", version, "--project", project).output
+
+
+@pytest.mark.parametrize("stage", ["staging", "challenger", "champion"])
+def test_what_the_gate_refused_is_promoted_only_with_a_reason_that_is_kept(stage: str, project: Path) -> None:
+    version = candidate(project, "refused: baseline: gain -0.1")
+    to = ("promote", version, "--to", stage, "--by", "Ada", "--project", project)
+    refused = registry(*to)
+    assert refused.exit_code == GateRefusedError.exit_code
+    assert "refused: baseline: gain -0.1" in refused.stderr
+    assert registry(*to, "--force").exit_code == registry(*to, "--reason", "x").exit_code == 2
+    assert stage not in json.loads(registry("show", "3", "--project", project, "--json").output)["aliases"]
+    assert registry(*to, "--force", "--reason", "the plant stands still").exit_code == 0
+    last = json.loads(registry("history", "--project", project, "--json").output)[-1]
+    assert (last["stage"], last["version"], last["reason"]) == (stage, 3, "the plant stands still")
+
+
+def test_a_candidate_that_was_not_judged_is_not_promoted(project: Path) -> None:
+    result = registry("promote", candidate(project, "pending"), "--by", "Ada", "--project", project)
+    assert result.exit_code == GateRefusedError.exit_code
+    assert "has not judged it yet" in result.stderr
+
+
+def test_names_of_stages_are_the_projects_and_a_person_approves_where_it_says_so(project: Path) -> None:
+    file = project / "fieldloop.toml"
+    file.write_text(file.read_text() + '\n[registry]\nchampion = "live"\napproval = ["champion"]\n')
+    version = candidate(project, "passed")
+    unnamed = registry("promote", version, "--to", "live", "--project", project)
+    assert unnamed.exit_code == 2
+    assert "--by NAME" in unnamed.stderr
+    assert registry("promote", version, "--to", "live", "--by", "Ada", "--project", project).exit_code == 0
+    assert registry("promote", version, "--to", "nowhere", "--by", "Ada", "--project", project).exit_code == 5
+    for word in ("live", "champion", "quality@live", "quality@champion", "quality"):
+        facts = json.loads(registry("show", word, "--project", project, "--json").output)
+        assert (facts["version"], facts["aliases"]) == (version, ["live"])
 
 
 def ui(project: Path, cache: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -206,7 +206,7 @@ def test_the_proof_is_stored_with_the_model_version(history: History) -> None:
         stored = download_artifacts(
             run_id=model.run_id, artifact_path=f"export/{name}", tracking_uri=tracking_uri(history.loaded.state)
         )
-        assert Path(stored).read_bytes() == (model.folder / "export" / name).read_bytes()
+        assert Path(stored).read_bytes() == model.file(f"export/{name}").read_bytes()
 
 
 def test_the_next_run_is_compared_with_the_champion_on_rows_that_neither_saw(history: History) -> None:
@@ -251,7 +251,7 @@ def test_a_gates_refusal_is_a_result_and_the_champion_stays(history: History) ->
 def test_a_version_carries_its_lineage(history: History) -> None:
     model = Registry(history.loaded.state).load("quality", version=2)
     assert model.run_id == history.second.run_id
-    assert model.folder == run_folder(history.loaded.state, history.second.run_id)
+    assert model.files.local == run_folder(history.loaded.state, history.second.run_id)
     assert model.model_file.is_file()
     assert model.bundle == history.second.bundle
     tags = model.tags

@@ -80,9 +80,12 @@ def test_the_same_run_may_be_a_version_of_two_models(models, tmp_path):
 
 def test_a_folder_with_any_name_comes_back_with_its_model_and_bundle(models, tmp_path):
     folder = tmp_path / "Größe 100% # alt?"
+    (folder / "export" / "bundle").mkdir(parents=True)
+    (folder / "train").mkdir()
+    (folder / "train" / "model.skops").touch()
     models.register(folder)
     model = models.registry.load(models.name, version=1)
-    assert model.folder == folder
+    assert model.files.local == folder
     assert model.model_file == folder / "train" / "model.skops"
     assert model.bundle == folder / "export" / "bundle"
 
