@@ -2,14 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from trainer.cli.options import ProjectOption
-
-if TYPE_CHECKING:
-    from trainer.serving.origin import Origin
 
 app = typer.Typer(add_completion=False)
 
@@ -53,6 +50,7 @@ def serve(  # noqa: PLR0913, PLR0917 - typer calls it by name
         _add_key(keys, add_key)
         return
     from edge_agent.clock import SystemClock
+    from trainer.cli.model_reference import origin_of
     from trainer.serving.limits import Limits
     from trainer.serving.server import Listening, run_service
 
@@ -63,7 +61,7 @@ def serve(  # noqa: PLR0913, PLR0917 - typer calls it by name
         max_requests_a_key=max_requests_a_key,
     )
     listening = Listening(host, port, is_open=is_open, keys=keys, every_s=look_every, n_workers=workers)
-    run_service(_origin_of(what, project), listening, limits, SystemClock(), _tell)
+    run_service(origin_of(what, project), listening, limits, SystemClock(), _tell)
 
 
 def _tell(model: str, address: str) -> None:
@@ -81,18 +79,3 @@ def _add_key(keys: Path | None, name: str) -> None:
     key = add_key(keys, name, secrets.token_urlsafe)
     typer.echo(f"key of {name}, shown this once; {keys} holds its hash alone:", err=True)
     typer.echo(key)
-
-
-def _origin_of(what: str, project: Path) -> "Origin":
-    from trainer.errors import ProjectError
-    from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
-    from trainer.serving.origin import FixedBundle, RegistryVersion
-
-    if Path(what).exists():
-        return FixedBundle(Path(what))
-    try:
-        loaded = load_project(project)
-    except ProjectError as error:
-        raise ProjectError(f"{what}: no bundle here; and no version of a project: {error}") from error
-    return RegistryVersion(Registry(loaded.state), what, loaded.project.name)
