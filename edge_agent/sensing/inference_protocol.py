@@ -17,7 +17,16 @@ from edge_agent.bundle import Manifest
 from edge_agent.raw_signal import Signal
 from edge_agent.scoring.schema import RawRow, Unreadable
 from edge_agent.sensing.http_message import HttpError, Response
-from edge_agent.sensing.tensors import BYTES, DATATYPES, Tensor, TensorError, decode_bytes, decode_json, encode_bytes
+from edge_agent.sensing.tensors import (
+    BYTES,
+    DATATYPES,
+    Tensor,
+    TensorError,
+    TooLargeError,
+    decode_bytes,
+    decode_json,
+    encode_bytes,
+)
 
 ROWS: Final = "rows"
 WINDOWS: Final = "windows"
@@ -36,7 +45,6 @@ _DATATYPES: Final = {
     "refused": BYTES,
 }
 
-_Payload = dict[str, float | str | None] | list[float | str | None]
 _PAYLOADS: Final = msgspec.msgpack.Encoder()
 _ROW: Final = msgspec.msgpack.Decoder(dict[str, float | str | None] | list[float | None])
 
@@ -131,12 +139,21 @@ def parse_inference(
         signal: what a window is; None: rows are features.
 
     Raises:
-        HttpError: it is no such request; the message says what is wrong with it.
+        HttpError: it is no such request, or asks for too much at once; the message says what is wrong with it.
     """
+    inference, rows = parse_rows(body, json_length, features, max_rows, signal)
+    payloads = (dict(zip(features, row, strict=True)) if signal is None else list(row) for row in rows)
+    return msgspec.structs.replace(inference, payloads=tuple(map(_PAYLOADS.encode, payloads)))
+
+
+def parse_rows(
+    body: bytes, json_length: str | None, features: Sequence[str], max_rows: int, signal: Signal | None = None
+) -> tuple[Inference, Sequence[RawRow]]:
+    """Take apart a request whose rows are scored at once; as `parse_inference`, with the rows instead of payloads."""
     json_part, binary_part = _divided(body, json_length)
     try:
         request = _REQUEST.decode(json_part)
-        rows: Sequence[_Payload]
+        rows: Sequence[RawRow]
         if signal is None:
             tensors = _tensors_of(request, binary_part, max_rows * len(features))
             rows = _rows_of(tensors, tuple(features), max_rows)
@@ -145,6 +162,8 @@ def parse_inference(
             rows = _windows_of(_tensors_of(request, binary_part, max_rows * shape[0] * shape[1]), shape, max_rows)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(f"not a request of the Open Inference Protocol: {error} (NaN is written null)") from error
+    except TooLargeError as error:
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from error
     except TensorError as error:
         raise _bad(str(error)) from error
     wanted = tuple(output.name for output in request.outputs)
@@ -153,9 +172,7 @@ def parse_inference(
         raise _bad(f"no output {unknown[0]!r}; there are {', '.join(_DATATYPES)}")
     binary = frozenset(output.name for output in request.outputs if output.parameters.binary_data)
     everything_binary = request.parameters.binary_data_output and not request.outputs
-    return Inference(
-        tuple(_PAYLOADS.encode(row) for row in rows), wanted, None if everything_binary else binary, request.id
-    )
+    return Inference((), wanted, None if everything_binary else binary, request.id), rows
 
 
 def inference_response(inference: Inference, scored: Sequence[Scored], manifest: Manifest) -> Response:
@@ -260,9 +277,7 @@ def _tensors_of(request: _Request, binary: bytes, limit: int) -> list[Tensor]:
     return tensors
 
 
-def _rows_of(
-    tensors: Sequence[Tensor], features: tuple[str, ...], max_rows: int
-) -> list[dict[str, float | str | None]]:
+def _rows_of(tensors: Sequence[Tensor], features: tuple[str, ...], max_rows: int) -> Sequence[RawRow]:
     named = {tensor.name: tensor for tensor in tensors}
     if len(named) != len(tensors):
         raise TensorError("an input is there twice")
@@ -279,12 +294,11 @@ def _rows_of(
             if tensor.shape not in {(n_rows,), (n_rows, 1)}:
                 raise TensorError(f"input {tensor.name!r}: shape {list(tensor.shape)}, not [{n_rows}] or [{n_rows}, 1]")
         columns = [named[name].values for name in features]
-    if not 1 <= n_rows <= max_rows:
-        raise TensorError(f"{n_rows} rows; 1 to {max_rows} are taken at once")
-    return [dict(zip(features, values, strict=True)) for values in zip(*columns, strict=True)]
+    _verify_count(n_rows, max_rows, "rows")
+    return list(zip(*columns, strict=True))
 
 
-def _windows_of(tensors: Sequence[Tensor], shape: tuple[int, int], max_rows: int) -> list[list[float | str | None]]:
+def _windows_of(tensors: Sequence[Tensor], shape: tuple[int, int], max_rows: int) -> Sequence[RawRow]:
     """Return the readings of each window, ``(size * n_channels,)``."""
     size, n_channels = shape
     if [tensor.name for tensor in tensors] != [WINDOWS] or not tensors[0].datatype.startswith(("FP", "INT", "UINT")):
@@ -296,9 +310,15 @@ def _windows_of(tensors: Sequence[Tensor], shape: tuple[int, int], max_rows: int
             f"[n, {size}, {n_channels}]"
         )
     n_rows, width = whole.shape[0], size * n_channels
-    if not 1 <= n_rows <= max_rows:
-        raise TensorError(f"{n_rows} windows; 1 to {max_rows} are taken at once")
+    _verify_count(n_rows, max_rows, "windows")
     return [whole.values[at : at + width] for at in range(0, n_rows * width, width)]
+
+
+def _verify_count(n_rows: int, max_rows: int, what: str) -> None:
+    if n_rows < 1:
+        raise TensorError(f"{n_rows} {what}; 1 to {max_rows} are taken at once")
+    if n_rows > max_rows:
+        raise TooLargeError(f"{n_rows} {what}; 1 to {max_rows} are taken at once")
 
 
 def _verify_names(named: Mapping[str, Tensor], features: tuple[str, ...]) -> None:

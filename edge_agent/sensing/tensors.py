@@ -42,6 +42,10 @@ class TensorError(Exception):
     """A tensor is not what it says; the message names it."""
 
 
+class TooLargeError(TensorError):
+    """A tensor holds more than is taken at once."""
+
+
 class Tensor(Struct, frozen=True):
     """One tensor, flat in row-major order; in ``values`` None stands for missing, true and false are words."""
 
@@ -55,13 +59,16 @@ def size_of(name: str, shape: Sequence[int], limit: int) -> int:
     """Return how many values a shape has.
 
     Raises:
-        TensorError: more than ``limit``, or too many dimensions.
+        TooLargeError: more than ``limit``.
+        TensorError: too many dimensions, or one below 0.
     """
     if not 1 <= len(shape) <= MAX_DIMENSIONS:
         raise TensorError(f"input {name!r}: a shape of {len(shape)} dimensions; 1 or 2 are taken")
     size = math.prod(shape)
-    if size > limit or min(shape) < 0:
-        raise TensorError(f"input {name!r}: shape {list(shape)} has {size} values; at most {limit} are taken at once")
+    if min(shape) < 0:
+        raise TensorError(f"input {name!r}: shape {list(shape)} has a dimension below 0")
+    if size > limit:
+        raise TooLargeError(f"input {name!r}: shape {list(shape)} has {size} values; at most {limit} are taken at once")
     return size
 
 

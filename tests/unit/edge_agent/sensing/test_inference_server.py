@@ -151,7 +151,6 @@ def test_where_every_row_is_refused_the_request_is(agent: Agent):
         (json.dumps({"inputs": [tensor(GOOD, shape=[2])]}).encode(), "a row has 2 values"),
         (json.dumps({"inputs": [tensor(GOOD, shape=[1, 3])]}).encode(), "2 values"),
         (json.dumps({"inputs": [tensor(GOOD, shape=[0, 2], data=[])]}).encode(), "0 rows"),
-        (json.dumps({"inputs": [tensor(GOOD, shape=[9, 2], data=[1] * 18)]}).encode(), "at most 16"),
         (json.dumps({"inputs": [tensor(GOOD, name="lines")]}).encode(), "no input 'temperature'"),
         (json.dumps({"inputs": [tensor(GOOD), tensor(GOOD)]}).encode(), "twice"),
         (json.dumps({"inputs": [tensor(GOOD, data=None)]}).encode(), "input 'rows'"),
@@ -166,6 +165,12 @@ def test_a_request_that_is_none_is_refused_with_what_is_wrong(agent: Agent, body
     assert said in answer["error"]
     assert agent.inlet.taken_in == 0
     assert agent.infer(GOOD)[0] == 200
+
+
+def test_a_request_of_too_many_rows_is_told_that_it_is_too_large(agent: Agent):
+    status, answer = agent.ask("POST", INFER, json.dumps({"inputs": [tensor(GOOD, shape=[9, 2], data=[1] * 18)]}))
+    assert (status, "at most 16 are taken at once" in answer["error"]) == (413, True)
+    assert agent.inlet.taken_in == 0
 
 
 @pytest.mark.parametrize(

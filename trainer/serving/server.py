@@ -1,0 +1,150 @@
+"""Runs a service: listens, says where, answers until it is told to end, and then answers what it has begun."""
+
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from msgspec import Struct
+
+from edge_agent.clock import Clock
+from trainer.serving.app import make_app
+from trainer.serving.asgi import App
+from trainer.serving.errors import ServingError
+from trainer.serving.holder import Holder
+from trainer.serving.inference import PredictionIds
+from trainer.serving.keys import ApiKeys, load_keys
+from trainer.serving.limits import Limits
+from trainer.serving.metrics import Metrics
+from trainer.serving.model import open_model
+from trainer.serving.origin import Origin
+from trainer.serving.service import Service
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG: Final = 2048
+
+
+class Listening(Struct, frozen=True):
+    """Where a service listens, and how it runs.
+
+    Attributes:
+        host: address, or name of one.
+        port: 0 takes a free one.
+        is_open: whether everybody may ask, also from other machines.
+        keys: file of API keys; None: nobody is asked for one.
+        every_s: seconds between two looks at the registry.
+        n_workers: threads that score.
+        ending_s: longest wait for what is being answered when it is told to end.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    is_open: bool = False
+    keys: Path | None = None
+    every_s: float = 2.0
+    n_workers: int = 2
+    ending_s: int = 30
+
+
+def run_service(
+    origin: Origin, listening: Listening, limits: Limits, clock: Clock, tell: Callable[[str, str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        origin: says which model is served.
+        listening: says where.
+        limits: on what clients can make it hold.
+        clock: of this machine.
+        tell: is told the model and the address as soon as it listens.
+
+    Raises:
+        ServingError: it may not listen there, or cannot.
+        TrainerError: there is no such model.
+        AgentError: its bundle cannot be opened, or is not what it was.
+    """
+    with closing(_listen(listening)) as listener, opened(origin, listening, limits, clock) as (service, app):
+        host, port = listener.getsockname()[:2]
+        tell(str(service.holder.model.manifest.ref), f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        # Uvicorn ends in good order on both, and then raises them again for whoever was there before it.
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.signal(signal.SIGINT, lambda *_: None)
+        uvicorn.Server(configured(app, listening)).run(sockets=[listener])
+
+
+@contextmanager
+def opened(origin: Origin, listening: Listening, limits: Limits, clock: Clock) -> Iterator[tuple[Service, App]]:
+    """Open a service and its application, which nobody runs yet; raise as `run_service` does."""
+    keys = _keys_of(listening)
+    metrics = Metrics()
+    model = open_model(origin.current(), listening.n_workers, clock)
+    metrics.tell_model(model)
+    holder = Holder(model, origin, listening.n_workers, clock, metrics)
+    ids = PredictionIds(secrets.token_hex(4))
+    with ThreadPoolExecutor(listening.n_workers, "scoring") as threads:
+        service = Service(holder, keys, limits, metrics, ids, clock, threads)
+        every_s = listening.every_s if listening.keys is not None or not origin.is_fixed else 0.0
+        yield service, make_app(service, every_s, lambda: _reread(service, listening.keys))
+
+
+def configured(app: App, listening: Listening) -> uvicorn.Config:
+    """Return how uvicorn runs an application of ours."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=listening.ending_s,
+    )
+
+
+def _keys_of(listening: Listening) -> ApiKeys:
+    if listening.keys is not None:
+        return load_keys(listening.keys)
+    if not listening.is_open and not _is_loopback(listening.host):
+        raise ServingError(
+            f"--host {listening.host}: everybody who reaches it could ask. Give --keys FILE (--add-key NAME makes "
+            "one), or say --open if that is what you want"
+        )
+    return ApiKeys({})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listen(listening: Listening) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    try:
+        return socket.create_server((listening.host, listening.port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        where = f"{listening.host}:{listening.port}"
+        raise ServingError(
+            f"{where}: cannot listen there: {error}; choose another --port, or 0 for a free one"
+        ) from error
+
+
+def _reread(service: Service, keys: Path | None) -> None:
+    """Take the keys of the file as it is now: one that was removed is invalid from here on."""
+    if keys is None:
+        return
+    try:
+        service.keys = load_keys(keys)
+    except ServingError as error:
+        logger.warning("the API keys stay as they were: %s", error)
