@@ -52,7 +52,7 @@ test-arm:
 	@rm -rf $(ARM_CACHE)
 	@export PIP_CACHE_DIR="$${PIP_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/pip}"; \
 	export ZIG_GLOBAL_CACHE_DIR="$${ZIG_GLOBAL_CACHE_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/zig}"; \
-	XDG_CACHE_HOME=$(ARM_CACHE) $(MAKE) --no-print-directory test TESTS="$(or $(TESTS),tests/arm)"
+	FIELDLOOP_ALL_CARDS=1 XDG_CACHE_HOME=$(ARM_CACHE) $(MAKE) --no-print-directory test TESTS="$(or $(TESTS),tests/arm)"
 
 properties: venv-dev
 	@for run in $$(seq $(or $(RUNS),10)); do \

@@ -27,7 +27,7 @@ from exporter.image.card.files import ROOT_LABEL, CardFile, CardLink
 OnStep = Callable[[str], None]
 
 # Whoever changes how a root is made counts on, and roots that were kept are made anew.
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 _LEVEL: Final = 9
 _BLOCK_BYTES: Final = 4096
 _INODE_BYTES: Final = 256

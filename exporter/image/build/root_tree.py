@@ -15,9 +15,13 @@ from exporter.image.build.debian import BESIDE
 from exporter.image.build.kernel import Modules, parse_modules
 from exporter.image.build.tools import as_root, run_tool
 from exporter.image.card.files import CardFile, CardLink
+from exporter.image.errors import BuildError
 
 # brcmfmac's firmware of the boards' own radios; the package has those of fifty others.
 _RADIOS: Final = ("43430", "43436", "43455", "43456")
+_OURS: Final = "usr/lib/fieldloop"
+_BYTECODE_S: Final = 1800
+_SAID: Final = 600
 _LISTS: Final = ("modules.order", "modules.builtin", "modules.builtin.modinfo")
 _TAKE_FILES: Final = """\
 mkdir -p "$1/$3"
@@ -28,6 +32,10 @@ into="$1/usr/lib/modules/$3"
 mkdir -p "$into"
 tar -C "$2" --create --no-recursion --files-from=- | tar -C "$into" --extract
 depmod -b "$1" "$3"
+"""
+_ADD_FOLDER: Final = """\
+mkdir -p "$1/$3"
+tar -C "$2" --create --sort=name --owner=0 --group=0 --mtime="@$4" --clamp-mtime . | tar -C "$1/$3" --extract
 """
 _FINISH: Final = f"""\
 cd "$1"
@@ -103,12 +111,11 @@ class RootTree:
         self.run(_TAKE_FILES, str(firmware), "usr/lib/firmware", given="\n".join([*names, ""]).encode())
 
     def add_folder(self, source: Path, place: str) -> None:
-        """Put all of a folder into the root, where it belongs to root."""
-        self.run(
-            'mkdir -p "$1/$3"; tar -C "$2" --create --owner=0 --group=0 . | tar -C "$1/$3" --extract',
-            str(source),
-            place,
-        )
+        """Put all of a folder into the root, where it belongs to root and is no newer than the root.
+
+        Its times must be those that it keeps: bytecode is held against them, and names them.
+        """
+        self.run(_ADD_FOLDER, str(source), place, str(self.time_s))
 
     def lay_files(self, files: Iterable[CardFile], links: Iterable[CardLink] = ()) -> None:
         """Lay files and links into the root, where they belong to root."""
@@ -119,11 +126,23 @@ class RootTree:
         """Install a Debian package, whose scripts run in the root.
 
         Raises:
-            BuildError: it is for another architecture, or what it needs is not there; dpkg's words.
+            BuildError: it is for another architecture, or what it needs is not there, or it could not make its
+                bytecode; dpkg's words.
         """
         self.run('install -m 644 "$2" "$1/opt/package.deb"', str(package))
-        self.run_inside("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", "/opt/package.deb")
+        # It would give up after a time that is a board's, not that of an emulated one beside other work.
+        told = self.run_inside(
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            f"FIELDLOOP_BYTECODE_S={_BYTECODE_S}",
+            *("dpkg", "--install", "/opt/package.deb"),
+        )
         self.run('rm "$1/opt/package.deb"')
+        ours = self.folder / _OURS
+        # No reason to fail on a board; but all cards to come would be made of this root, and start slowly.
+        if (ours / "make-bytecode").exists() and not (ours / "bytecode" / "made-for").exists():
+            said = told.decode(errors="replace").strip()
+            raise BuildError(f"{package}: the agent's bytecode could not be made in the root: {said[-_SAID:]}")
 
     def finish(self, removed: Sequence[str], folders: Sequence[str]) -> None:
         """Take away what only the making needed, make what is mounted on, and set back every later time.

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from exporter.image.block_map import BlockMap, load_block_map
+from exporter.image.build.boards import BOARDS, Board
 from exporter.image.image_file import inspect_image, open_image
 from tests.unit.exporter.image.card.cards import AGENT, write_card
 
@@ -80,6 +81,12 @@ class Image:
         """Return the digest of each partition."""
         return [hashlib.sha256(self.file_system(number).read_bytes()).hexdigest() for number in range(3)]
 
+    def remove(self) -> None:
+        """Give its space back."""
+        for number in range(3):
+            self.file_system(number).unlink()
+        self.path.unlink()
+
     def block_map(self) -> BlockMap:
         """Return its block map."""
         return load_block_map(Path(self.told["block_map"]))
@@ -99,8 +106,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def built(folder: Path, name: str, *options: object) -> Image:
-    done = build(folder, "--board", "pi3", "--out", folder / f"{name}.img", "--json", *options)
+def built(folder: Path, name: str, *options: object, board: str = "pi3") -> Image:
+    done = build(folder, "--board", board, "--out", folder / f"{name}.img", "--json", *options)
     if done.returncode and "does not run programs for arm64" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
@@ -139,6 +146,7 @@ def test_the_boot_partition_starts_the_board(image: Image):
 def test_the_root_holds_the_agent_and_nothing_of_the_machine_that_built_it(image: Image):
     assert "fieldloop-agent" in image.read(1, "/var/lib/dpkg/status")
     assert "Mode:  0755" in image.about(1, "/usr/bin/fieldloop-agent")
+    assert "/usr/bin/python3" in image.read(1, "/usr/lib/fieldloop/bytecode/made-for")
     assert "fieldloop:" in image.read(1, "/etc/passwd")
     assert "LABEL=fieldloop-data" in image.read(1, "/etc/fstab")
     assert image.read(1, "/etc/machine-id") == ""
@@ -209,6 +217,28 @@ def test_another_identity_changes_the_small_partitions_alone(image: Image, folde
     assert other.digests()[1] == image.digests()[1]
     assert other.digests()[2] != image.digests()[2]
     assert 'device = "press-2"' in other.read(2, "/card/fieldloop/agent.toml")
+
+
+@pytest.mark.parametrize("board", [each for each in BOARDS.values() if "bookworm" in each.suites], ids=lambda b: b.name)
+def test_every_board_has_its_device_trees_and_firmware_from_the_one_root(board: Board, image: Image, folder: Path):
+    other = built(folder, board.name, "--device", "press-1", board=board.name)
+    try:
+        assert other.told["root_was_kept"]
+        assert other.told["board"] == board.title
+        assert other.digests()[1:] == image.digests()[1:]
+        listed = run("mdir", "-b", "-i", other.file_system(0), "::/").stdout.split()
+        trees = {f"{name}.dtb" for name in board.trees}
+        rest = {"vmlinuz", "initrd.img", "config.txt", "cmdline.txt", *board.firmware}
+        assert {name.removeprefix("::/") for name in listed} >= trees | rest
+        assert {name.removeprefix("::/") for name in listed if name.endswith(".dtb")} == trees
+        for tree in trees:
+            assert other.boot(tree)[:4] == b"\xd0\x0d\xfe\xed"
+        config = other.boot("config.txt").decode().splitlines()
+        assert {"arm_64bit=1", "kernel=vmlinuz", "initramfs initrd.img followkernel"} <= set(config)
+        assert "root=LABEL=fieldloop-root" in other.boot("cmdline.txt").decode().split()
+        assert other.boot("vmlinuz") == image.boot("vmlinuz")
+    finally:
+        other.remove()
 
 
 def test_a_board_that_the_suite_does_not_know_is_refused_before_anything_is_made(folder: Path):
