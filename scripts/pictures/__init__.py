@@ -1,0 +1,1 @@
+"""Pictures of the guides, made of what real commands print: one module for each page."""
