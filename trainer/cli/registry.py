@@ -1,4 +1,4 @@
-"""The commands ``fieldloop registry list|show|ui``; those that promote are in `stages`."""
+"""The commands ``fieldloop registry list|show|card|ui``; those that promote are in `stages`."""
 
 import json
 import os
@@ -69,6 +69,30 @@ def show(
                 typer.echo(f"{tag:24} {text}")
         else:
             typer.echo(f"{name:24} {', '.join(value) if isinstance(value, list) else value}")
+
+
+@app.command("card")
+def card(
+    version: VersionArgument = "champion",
+    project: ProjectOption = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A Markdown file, with the pictures in it; by default it is printed.")
+    ] = None,
+) -> None:
+    """Show the model card of a version: what it takes, how good it is, what the gate said, who promoted it."""
+    from edge_agent.durable import replace_file
+    from trainer.pipeline.card import card_of
+
+    loaded, registry = _open(project)
+    text = card_of(registry.resolve(version, loaded.project.name), with_picture=out is not None)
+    if out is None:
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+        return
+    replace_file(out, text.encode())
+    typer.echo(f"wrote {out}")
 
 
 app.command("promote")(stages.promote)

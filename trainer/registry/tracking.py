@@ -8,6 +8,7 @@ from typing import Final
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from trainer.errors import RegistryError
 from trainer.project.project import LoadedProject
@@ -83,6 +84,8 @@ def told(what: str, address: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         of = f" {hidden(address)}" if address else ""
-        raise RegistryError(f"the metadata store{of} cannot {what}: {hidden(str(error.message))}") from error
+        # Of a database's words only the first line says what happened.
+        why = hidden(str(error)).partition("\n")[0]
+        raise RegistryError(f"the metadata store{of} cannot {what}: {why}") from error
