@@ -115,18 +115,27 @@ def ui(
     from trainer.cli.page_environment import page_environment
     from trainer.cli.registry_page import start_page
     from trainer.project.loading import load_project
-    from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, tracking_uri
+    from trainer.project.stores import hidden
+    from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, is_server, tracking_uri
 
     loaded = load_project(project)
-    state = loaded.state
-    if not (state / STORE_NAME).exists():
+    state, address = loaded.state, loaded.stores.metadata
+    if address is not None and is_server(address):
+        typer.echo(f"MLflow's page is the server's own: {hidden(address)}")
+        return
+    if address is not None and not address.startswith("sqlite:"):
+        raise RegistryError(
+            f"{hidden(address)} has no page by itself: run `mlflow server` on it, and name the server's address as "
+            "stores.metadata"
+        )
+    if address is None and not (state / STORE_NAME).exists():
         raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
     environment = page_environment(os.environ)
     _provide(environment, yes=yes)
     # SIGTERM ends it as Ctrl-C does, so that the server is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     artefacts = (state / ARTEFACTS_NAME).resolve()
-    page = start_page(environment.python, tracking_uri(state), artefacts, state / "registry-ui.log", port)
+    page = start_page(environment.python, address or tracking_uri(state), artefacts, state / "registry-ui.log", port)
     try:
         page.wait_until_ready(SystemClock())
         typer.echo(f"MLflow's page: {page.url} (Ctrl-C ends it)")

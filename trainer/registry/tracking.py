@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,6 +48,8 @@ def open_client(state: Path, uri: str | None = None) -> MlflowClient:
     # The store tells of every table it makes; a user's terminal is not the place.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # A bar for every file that is fetched would stand in the middle of our own.
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     address = uri or tracking_uri(state)
     with told("be opened", address):
         return MlflowClient(tracking_uri=address, registry_uri=address)
