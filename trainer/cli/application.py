@@ -20,6 +20,7 @@ PARTS: Final = (
     Part("registry", "See model versions, promote them and take it back, open MLflow's page.", "trainer.cli.registry"),
     Part("serve", "Answer requests with a model, over HTTP.", "trainer.cli.serve"),
     Part("score", "Score a file of rows with a model: Parquet or CSV.", "trainer.cli.score"),
+    Part("lineage", "See what a model, a feature or a run came from, and what came of it.", "trainer.cli.lineage"),
     Part("export", "Turn a model into every form that a device runs, proven.", "trainer.cli.export"),
     Part("bundle", "Pack bundles, look into them, check and compare them.", "exporter.bundles.cli"),
     Part("publish", "Sign a bundle and list it in the update repository.", "trainer.cli.publish"),

@@ -15,7 +15,7 @@ def origin_of(what: str, project: Path) -> "Origin":
     """
     from trainer.errors import ProjectError
     from trainer.project.loading import load_project
-    from trainer.registry.registry import Registry
+    from trainer.registry.registry import open_registry
     from trainer.serving.origin import FixedBundle, RegistryVersion
 
     if Path(what).exists():
@@ -24,4 +24,4 @@ def origin_of(what: str, project: Path) -> "Origin":
         loaded = load_project(project)
     except ProjectError as error:
         raise ProjectError(f"{what}: no bundle here; and no version of a project: {error}") from error
-    return RegistryVersion(Registry(loaded.state), what, loaded.project.name)
+    return RegistryVersion(open_registry(loaded), what, loaded.project.name)

@@ -1,4 +1,4 @@
-"""The commands ``fieldloop registry list|show|ui``; those that promote are in `stages`."""
+"""The commands ``fieldloop registry list|show|card|ui``; those that promote are in `stages`."""
 
 import json
 import os
@@ -71,6 +71,30 @@ def show(
             typer.echo(f"{name:24} {', '.join(value) if isinstance(value, list) else value}")
 
 
+@app.command("card")
+def card(
+    version: VersionArgument = "champion",
+    project: ProjectOption = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A Markdown file, with the pictures in it; by default it is printed.")
+    ] = None,
+) -> None:
+    """Show the model card of a version: what it takes, how good it is, what the gate said, who promoted it."""
+    from edge_agent.durable import replace_file
+    from trainer.pipeline.card import card_of
+
+    loaded, registry = _open(project)
+    text = card_of(registry.resolve(version, loaded.project.name), with_picture=out is not None)
+    if out is None:
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+        return
+    replace_file(out, text.encode())
+    typer.echo(f"wrote {out}")
+
+
 app.command("promote")(stages.promote)
 app.command("rollback")(stages.rollback)
 app.command("history")(stages.history)
@@ -91,18 +115,27 @@ def ui(
     from trainer.cli.page_environment import page_environment
     from trainer.cli.registry_page import start_page
     from trainer.project.loading import load_project
-    from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, tracking_uri
+    from trainer.project.stores import hidden
+    from trainer.registry.tracking import ARTEFACTS_NAME, STORE_NAME, is_server, tracking_uri
 
     loaded = load_project(project)
-    state = loaded.state
-    if not (state / STORE_NAME).exists():
+    state, address = loaded.state, loaded.stores.metadata
+    if address is not None and is_server(address):
+        typer.echo(f"MLflow's page is the server's own: {hidden(address)}")
+        return
+    if address is not None and not address.startswith("sqlite:"):
+        raise RegistryError(
+            f"{hidden(address)} has no page by itself: run `mlflow server` on it, and name the server's address as "
+            "stores.metadata"
+        )
+    if address is None and not (state / STORE_NAME).exists():
         raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
     environment = page_environment(os.environ)
     _provide(environment, yes=yes)
     # SIGTERM ends it as Ctrl-C does, so that the server is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     artefacts = (state / ARTEFACTS_NAME).resolve()
-    page = start_page(environment.python, tracking_uri(state), artefacts, state / "registry-ui.log", port)
+    page = start_page(environment.python, address or tracking_uri(state), artefacts, state / "registry-ui.log", port)
     try:
         page.wait_until_ready(SystemClock())
         typer.echo(f"MLflow's page: {page.url} (Ctrl-C ends it)")

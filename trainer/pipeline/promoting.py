@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from trainer.pipeline.artefacts import load_value, save_value
+from trainer.pipeline.describing import describe_version
 from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.gate import GateDecision, GateEvidence, VariantFigures, decide
@@ -39,6 +40,7 @@ def promote_candidate(
     # Before the promotion: who follows the champion must find all of it.
     model = registry.load(name, version=version)
     keep_files(registry, model.run_id, folder.parent, ("export", "gate"))
+    describe_version(registry, name, version, folder.parent, folder)
     # Where the project wants a person to approve a champion, a run goes no further than to the stage before.
     stage = STAGING if CHAMPION in registry.stages.approval else CHAMPION
     may_go = decision.passed and stage not in registry.stages.approval

@@ -31,6 +31,8 @@ __all__ = ["CHAMPION", "PREVIOUS", "RegisteredModel", "Registry", "open_registry
 _REFERENCE = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>[0-9]+)|@(?P<alias>[a-z][a-z0-9_-]*))?")
 # Where the model lies among the artefacts of its run: MLflow's page looks for its description there.
 MODEL_PLACE: Final = "train"
+# A column of its database.
+_MOST_TEXT: Final = 4900
 _OUR_TAGS: Final = "fieldloop."
 _FOLDER_TAG: Final = "fieldloop.folder"
 
@@ -158,6 +160,13 @@ class Registry:
         except (MlflowException, OSError) as error:
             message = hidden(str(error))
             raise RegistryError(f"{name}/{version}: {place} cannot be stored with it: {message}") from error
+
+    def describe(self, name: str, version: int, text: str) -> None:
+        """Let MLflow's page show a text in Markdown with a version."""
+        if len(text) > _MOST_TEXT:
+            text = f"{text[:_MOST_TEXT]}…"
+        with told("describe a version"):
+            self._client.update_model_version(name, str(version), text)
 
     def promote(
         self, name: str, version: int, *, stage: str = CHAMPION, by: str = "", reason: str = ""

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from mlflow import MlflowClient
+from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from trainer.errors import RegistryError
 from trainer.project.project import LoadedProject
@@ -46,6 +48,8 @@ def open_client(state: Path, uri: str | None = None) -> MlflowClient:
     # The store tells of every table it makes; a user's terminal is not the place.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # A bar for every file that is fetched would stand in the middle of our own.
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
     address = uri or tracking_uri(state)
     with told("be opened", address):
         return MlflowClient(tracking_uri=address, registry_uri=address)
@@ -83,6 +87,8 @@ def told(what: str, address: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         of = f" {hidden(address)}" if address else ""
-        raise RegistryError(f"the metadata store{of} cannot {what}: {hidden(str(error.message))}") from error
+        # Of a database's words only the first line says what happened.
+        why = hidden(str(error)).partition("\n")[0]
+        raise RegistryError(f"the metadata store{of} cannot {what}: {why}") from error

@@ -14,7 +14,10 @@ from edge_agent.clock import SystemClock
 from exporter.repository.repository import init_repository, publish_bundle
 from tests.bundles import make_bundle
 from tests.waiting import wait_until
+from trainer.errors import RegistryError
 from trainer.project.loading import load_project
+from trainer.registry.registry import Registry
+from trainer.registry.tracking import ensure_experiment, open_client
 
 FLEET_COMMANDS = [sys.executable, "-m", "trainer.cli"]
 
@@ -101,6 +104,68 @@ def test_a_monitor_receives_and_a_rollout_reaches_the_fleet_and_devices_are_list
     shown = run(place, "devices").stdout
     assert str(ref) in shown
     assert "seen s ago" in shown
+
+
+@pytest.fixture
+def champions(place):
+    """The published version and one after it, which is champion; the published one is previous."""
+    folder, ref = place
+    state = folder / ".fieldloop"
+    client = open_client(state)
+    registry = Registry(state, client)
+    for number in range(1, ref.version + 2):
+        run_id = client.create_run(ensure_experiment(client, ref.name, state)).info.run_id
+        assert registry.register(ref.name, run_id=run_id, folder=state / run_id, tags={"gate": "passed"}) == number
+    registry.promote(ref.name, ref.version)
+    registry.promote(ref.name, ref.version + 1)
+    return registry
+
+
+@pytest.mark.usefixtures("monitor")
+def test_a_rollback_orders_the_previous_champion_to_the_fleet_and_says_to_whom(place, broker, make_device, champions):
+    folder, ref = place
+    device = make_device("a")
+    device.say_status(BundleRef(ref.name, ref.version + 1))
+    wait_until(lambda: json.loads(run(place, "devices", "--json").stdout), 30)
+    rollback = subprocess.Popen(
+        [
+            *(*FLEET_COMMANDS, "registry", "rollback", "--by", "Ada"),
+            *("--project", str(folder), "--broker", str(broker.endpoint)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: any(d.topic.channel is Channel.DESIRED for d in device.inbox), 60)
+    order = parse_as(Desired, Channel.DESIRED, device.inbox[-1].payload)
+    assert order.bundle == ref
+    assert order.reason == f"rolled back from {ref.name}/{ref.version + 1}"
+    device.send(device.event("committed", ref, order.order_id))
+    device.say_status(ref)
+    out, _ = rollback.communicate(timeout=60)
+    assert rollback.returncode == 0
+    assert f"a: gets {ref}, runs {BundleRef(ref.name, ref.version + 1)}" in out
+    assert champions.load(ref.name).version == ref.version
+    last = champions.promotions(ref.name)[-1]
+    assert (last.kind, last.by, last.before) == ("rollback", "Ada", ref.version + 1)
+    # Back again goes to a version that no device could fetch: refused before anything changes.
+    back = subprocess.run(
+        [*FLEET_COMMANDS, "registry", "rollback", "--project", str(folder), "--broker", str(broker.endpoint)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert back.returncode == RegistryError.exit_code
+    assert "is not published" in back.stderr
+    assert champions.load(ref.name).version == ref.version
+    left = subprocess.run(
+        [*FLEET_COMMANDS, "registry", "rollback", "--leave-fleet", "--project", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert left.returncode == 0
+    assert "fieldloop rollout champion" in left.stdout
+    assert champions.load(ref.name).version == ref.version + 1
 
 
 def test_a_bundle_that_is_not_published_is_refused_by_name(place):

@@ -1,8 +1,10 @@
 """Whole runs on a few hundred rows: what they record, how they end, and how they go on after a break."""
 
+import base64
 import json
 import multiprocessing
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +18,9 @@ import numpy as np
 import pytest
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
+from mlflow.models import Model
 
+from edge_agent.bundle import parse_manifest
 from exporter.errors import ExporterError
 from tests.unit.trainer.cli.projects import write_small_project
 from tests.unit.trainer.conftest import NewStore
@@ -24,6 +28,7 @@ from tests.unit.trainer.simulated_fleet import ManualClock
 from tests.waiting import wait_until
 from trainer.errors import BusyError, ProjectError, RunError
 from trainer.features.store import LabelledRow, push_labelled
+from trainer.pipeline.card import card_of
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.production import RunResult, run_production
 from trainer.pipeline.promoting import load_decision
@@ -528,3 +533,29 @@ def test_a_run_that_is_not_there_is_not_resumed(new_project: New) -> None:
     # The lock of a run that ended with an error is free again.
     with pytest.raises(RunError, match="there is no run yet"):
         run(folder, "last")
+
+
+def test_a_version_has_a_card_that_stands_alone_and_a_signature_that_mlflow_reads(history):
+    state = history.loaded.state
+    model = Registry(state).load("quality", version=2)
+    card = card_of(model, with_picture=True)
+    for text in ("# quality/2", "on the rows that it was trained on", "## The gate: passed", "pressure", "onnx-fp32"):
+        assert text in card
+    (inside,) = re.findall(r"data:image/svg\+xml;base64,([^)]+)\)", card)
+    picture = base64.b64decode(inside)
+    assert b"<svg" in picture
+    assert not re.findall(rb'(?:href|src)="http', picture)
+    assert "promotion to champion by pipeline, gate: passed" in card
+    assert "base64" not in card_of(model, with_picture=False)
+    described = open_client(state).get_model_version("quality", "2")
+    assert str(described.description).startswith("# quality/2")
+    stored = Model.load(download_artifacts(described.source))
+    assert [(column.name, column.type.name) for column in stored.signature.inputs] == [
+        (feature.name, "float") for feature in history.loaded.project.features
+    ]
+    assert stored.signature.outputs.input_names() == list(parse_manifest(manifest_of(model)).labels)
+    assert stored.run_id == model.run_id
+
+
+def manifest_of(model):
+    return (model.bundle / "manifest.json").read_bytes()
