@@ -11,8 +11,9 @@ from trainer.features.store import extract_counted
 from trainer.features.table import TrainingTable, fingerprint_of
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
-from trainer.project.project import LoadedProject
+from trainer.project.project import LoadedProject, Project
 
+VOCABULARIES_NAME: Final = "vocabularies.json"
 _SIGNAL_NAME: Final = "signal.json"
 
 
@@ -37,6 +38,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     if loaded.project.signal is not None:
         save_value(folder / _SIGNAL_NAME, loaded.project.signal.declared)
     save_value(folder / "table.json", {"names": table.names, "labels": table.labels, "sha256": table.fingerprint})
+    save_value(folder / VOCABULARIES_NAME, _vocabularies(loaded.project, table.labels))
     n_fleet = int(table.is_fleet.sum())
     facts = (
         ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
@@ -51,6 +53,12 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
         "fleet_rows_left_out": float(extraction.left_out),
     }
     return Outcome(table, params={"data_sha256": table.fingerprint}, metrics=metrics, facts=facts)
+
+
+def _vocabularies(project: Project, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Return the names behind the numbers: of the target and of every category, in the order of their codes."""
+    named = {feature.name: feature.categories for feature in project.features if feature.dtype == "category"}
+    return {**({project.target.column: labels} if labels else {}), **named}
 
 
 def _signal_facts(signal: Signal | None) -> tuple[tuple[str, str], ...]:

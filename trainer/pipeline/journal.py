@@ -1,22 +1,18 @@
-"""Carries out the steps of one run, records each, and skips those that an earlier attempt has finished.
+"""Records the steps of one run as they are carried out: on the disk, and as child runs in MLflow.
 
-A step is finished when its record stands, was made by the present code for the present project, and its files are what
-the record says; from the first step that is not, all are carried out. Each is a child run in MLflow: versions,
-executor, parameters, metrics, times, pointers to artefacts.
+A step is finished when its record stands: it is written last. In MLflow each attempt at a step is a child run: versions
+of code and packages, executor, host, parameters, metrics, times, pointers to artefacts. What must be carried out is
+decided elsewhere (`trainer.pipeline.plan`).
 """
 
-import hashlib
-import platform
 import shutil
 import socket
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,15 +20,17 @@ from msgspec.structs import replace
 from edge_agent.clock import Clock
 from trainer.errors import RunError
 from trainer.pipeline.artefacts import is_intact, list_artefacts, load_value, save_value, sync_files
+from trainer.pipeline.keys import StepKey, digest_of
 from trainer.pipeline.outcome import Outcome, StepEvent
-from trainer.pipeline.runs import RECORD_NAME, StepRecord
-
-T = TypeVar("T")
+from trainer.pipeline.plan import NOT_DONE, Found
+from trainer.pipeline.runs import RECORD_NAME, Attempt, StepRecord, StepVerdict, load_attempts, save_attempts
+from trainer.pipeline.step import B, Step
 
 Progress = Callable[[StepEvent], None]
 
-_PACKAGES: Final = ("scikit-learn", "numpy", "skl2onnx", "onnx", "onnxruntime")
+LOCAL: Final = "local process"
 _MAX_PARAM: Final = 500
+_MAX_TAG: Final = 5000
 _BEGUN_NAME: Final = "begun.json"
 
 
@@ -54,69 +52,71 @@ class Journal:
         run_id: str,
         folder: Path,
         *,
-        inputs: str,
         clock: Clock,
         progress: Progress,
+        executor: str = LOCAL,
     ) -> None:
-        """Open the journal of a run.
+        """Open the journal of a run; another attempt at it begins.
 
         Args:
             client: of the store that keeps the records.
             experiment_id: of the project.
             run_id: of the run, under which each step is a child.
             folder: of the run.
-            inputs: stands for all that every step depends on and that an earlier attempt may have had otherwise.
             clock: tells the time.
             progress: is told of every step.
+            executor: what runs the steps, for the records.
         """
         self._client = client
         self._experiment_id = experiment_id
         self._run_id = run_id
         self._folder = folder
-        self._inputs = inputs
         self._clock = clock
         self._progress = progress
-        self._is_fresh = False
+        self._executor = executor
+        self._host = socket.gethostname()
+        self._earlier = load_attempts(folder)
+        self._attempt = Attempt(clock.utc_s(), self._host, executor)
         self.records: list[StepRecord] = []
 
-    def step(
-        self,
-        name: str,
-        module: ModuleType,
-        do: Callable[[Path], Outcome[T]],
-        load: Callable[[Path], T],
-        *,
-        given: str = "",
-    ) -> T:
-        """Carry out a step, or load what an earlier attempt made of it.
+    def record_of(self, name: str) -> StepRecord | None:
+        """Return the record of a step that is finished; None when it is not, or when its record cannot be read."""
+        path = self._folder / name / RECORD_NAME
+        try:
+            return load_value(path, StepRecord) if path.exists() else None
+        except RunError:
+            return None
+
+    def find(self, name: str) -> Found | None:
+        """Look at what stands of a step; every file of a finished one is read."""
+        record = self.record_of(name)
+        return None if record is None else Found(record.key, is_intact(self._folder / name, record.artefacts))
+
+    def keep(self, record: StepRecord, why: str) -> None:
+        """Write down that a finished step is kept."""
+        self._note(StepVerdict(record.name, ran=False, why=why))
+        self.records.append(record)
+        self._progress(StepEvent(record.name, "skipped", record.seconds, record.facts, why))
+
+    def carry_out(self, step: Step[B], key: StepKey, why: str, do: Callable[[Path], Outcome[Any]]) -> Outcome[Any]:
+        """Carry out a step and record it.
 
         Args:
-            name: of the step and of its folder.
-            module: whose code it is.
+            step: the step.
+            key: what it depends on.
+            why: it is carried out.
             do: carries it out, writing its files into the folder that it is given.
-            load: reads them again.
-            given: what this step depends on besides the journal's inputs and the steps before.
 
         Raises:
             RunError: MLflow does not take the record; the run can be resumed.
         """
-        folder = self._folder / name
-        begun = Begun(code_version(module), f"{self._inputs} {given}".strip())
-        kept = None if self._is_fresh else _finished(folder, begun)
-        if kept is not None:
-            self.records.append(kept)
-            self._progress(StepEvent(name, "skipped", kept.seconds, kept.facts))
-            return load(folder)
-        if self._is_fresh and folder.exists():
-            shutil.rmtree(folder)  # made of what an earlier step made otherwise
-        self._is_fresh = True
-        return self._carry_out(name, begun, folder, do)
-
-    def _carry_out(self, name: str, begun: Begun, folder: Path, do: Callable[[Path], Outcome[T]]) -> T:
+        folder, begun = self._folder / step.name, Begun(key.code, key.digest)
         self._prepare_folder(folder, begun)
-        self._progress(StepEvent(name, "started", 0.0))
+        self._note(StepVerdict(step.name, ran=True, why=why))
+        told = "" if why == NOT_DONE else why
+        self._progress(StepEvent(step.name, "started", 0.0, why=told))
         started_utc_s, started_s = self._clock.utc_s(), self._clock.monotonic_s()
-        child = self._begin_child(name, begun.version)
+        child = self._begin_child(step.name, key, why)
         save_value(folder / _BEGUN_NAME, replace(begun, child=child))
         try:
             outcome = do(folder)
@@ -125,25 +125,34 @@ class Journal:
             raise
         seconds = self._clock.monotonic_s() - started_s
         sync_files(folder)
+        artefacts = list_artefacts(folder, besides=frozenset({_BEGUN_NAME}))
         record = StepRecord(
-            name=name,
+            name=step.name,
             version=begun.version,
             inputs=begun.inputs,
-            executor="local process",
+            executor=self._executor,
             started_utc_s=started_utc_s,
             ended_utc_s=self._clock.utc_s(),
             seconds=seconds,
             params=dict(outcome.params),
             metrics=dict(outcome.metrics),
             facts=outcome.facts,
-            artefacts=list_artefacts(folder, besides=frozenset({_BEGUN_NAME})),
+            artefacts=artefacts,
+            key=key,
+            outputs=digest_of([(file.path, file.sha256) for file in artefacts if not step.is_by_product(file.path)]),
+            why=why,
+            host=self._host,
         )
-        self._record_child(child, record)
+        self._record_child(child, record, step.named)
         # The order is the safety: only now the step counts as finished.
         save_value(folder / RECORD_NAME, record)
         self.records.append(record)
-        self._progress(StepEvent(name, "finished", seconds, outcome.facts))
-        return outcome.value
+        self._progress(StepEvent(step.name, "finished", seconds, outcome.facts, told))
+        return outcome
+
+    def _note(self, verdict: StepVerdict) -> None:
+        self._attempt = replace(self._attempt, verdicts=(*self._attempt.verdicts, verdict))
+        save_attempts(self._folder, (*self._earlier, self._attempt))
 
     def _prepare_folder(self, folder: Path, begun: Begun) -> None:
         """Make the step's folder; what a like attempt left unfinished stays: a search goes on with it."""
@@ -162,15 +171,17 @@ class Journal:
             if self._client.get_run(child).info.status == "RUNNING":
                 self._client.set_terminated(child, "KILLED")
 
-    def _begin_child(self, name: str, code: str) -> str:
+    def _begin_child(self, name: str, key: StepKey, why: str) -> str:
         tags = {
             "mlflow.parentRunId": self._run_id,
             "mlflow.runName": name,
             "fieldloop.step": name,
-            "fieldloop.step_version": code,
-            "fieldloop.executor": "local process",
-            "fieldloop.host": socket.gethostname(),
-            "fieldloop.python": platform.python_version(),
+            "fieldloop.step_version": key.code,
+            "fieldloop.executor": self._executor,
+            "fieldloop.host": self._host,
+            "fieldloop.python": key.packages.get("python", ""),
+            "fieldloop.packages": packages_text(key.packages),
+            "fieldloop.why": why[:_MAX_TAG],
         }
         with _told("begin"):
             run = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
@@ -180,17 +191,25 @@ class Journal:
         with _told("end"):
             self._client.set_terminated(child, status)
 
-    def _record_child(self, child: str, record: StepRecord) -> None:
+    def _record_child(self, child: str, record: StepRecord, named: Mapping[str, str]) -> None:
         now_ms = int(record.ended_utc_s * 1000)
         params = [Param(key, str(value)[:_MAX_PARAM]) for key, value in record.params.items()]
         metrics = [Metric(_metric_name(key), value, now_ms, 0) for key, value in record.metrics.items()]
         metrics.append(Metric("seconds", record.seconds, now_ms, 0))
+        folder = self._folder / record.name
+        names = {path: name for name, path in named.items()}
+        pointers = [
+            {"name": names.get(a.path, a.path), "path": str(folder / a.path), "sha256": a.sha256}
+            for a in record.artefacts
+        ]
+        tags = [
+            RunTag(f"fieldloop.artefact.{names[a.path]}", f"{folder / a.path} sha256:{a.sha256}")
+            for a in record.artefacts
+            if a.path in names
+        ]
         with _told("record"):
             self._client.log_batch(child, metrics=metrics, params=params)
-            self._client.log_batch(self._run_id, metrics=metrics[:-1])
-            pointers = [
-                {"path": str(self._folder / record.name / a.path), "sha256": a.sha256} for a in record.artefacts
-            ]
+            self._client.log_batch(self._run_id, metrics=metrics[:-1], tags=tags)
             self._client.log_dict(child, {"artefacts": pointers}, "artefacts.json")
             self._client.set_terminated(child, "FINISHED")
 
@@ -212,15 +231,9 @@ class _told:  # noqa: N801 - reads as a word
             ) from error
 
 
-def code_version(*modules: ModuleType) -> str:
-    """Return a hash of modules' sources and of the packages that decide what a step makes."""
-    digest = hashlib.sha256()
-    for module in modules:
-        if module.__file__ is not None:
-            digest.update(Path(module.__file__).read_bytes())
-    for package in _PACKAGES:
-        digest.update(f"{package}={version(package)};".encode())
-    return digest.hexdigest()[:16]
+def packages_text(packages: Mapping[str, str]) -> str:
+    """Return packages as people read them."""
+    return " ".join(f"{name}=={version}" for name, version in sorted(packages.items()))[:_MAX_TAG]
 
 
 def _begun_in(folder: Path) -> Begun | None:
@@ -229,18 +242,6 @@ def _begun_in(folder: Path) -> Begun | None:
         return load_value(folder / _BEGUN_NAME, Begun)
     except RunError:
         return None
-
-
-def _finished(folder: Path, begun: Begun) -> StepRecord | None:
-    """Return the record of a step whose files are whole, made by the same code from the same inputs."""
-    if not (folder / RECORD_NAME).exists():
-        return None
-    try:
-        record = load_value(folder / RECORD_NAME, StepRecord)
-    except RunError:
-        return None
-    is_alike = (record.version, record.inputs) == (begun.version, begun.inputs)
-    return record if is_alike and is_intact(folder, record.artefacts) else None
 
 
 def _metric_name(name: str) -> str:

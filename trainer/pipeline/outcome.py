@@ -27,9 +27,10 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class StepEvent:
-    """A step began, ended, or was found finished by an earlier attempt."""
+    """A step began, ended, or was found finished by an earlier attempt; `why`, where there is something to say."""
 
     step: str
     phase: Literal["started", "finished", "skipped"]
     seconds: float
     facts: Facts = ()
+    why: str = ""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from trainer.errors import RunError
 from trainer.pipeline.artefacts import load_value, save_value
 from trainer.pipeline.describing import describe_version
 from trainer.pipeline.evaluating import Evaluation
@@ -35,7 +36,13 @@ def load_decision(folder: Path) -> GateDecision:
 def promote_candidate(
     registry: Registry, name: str, version: int, decision: GateDecision, folder: Path
 ) -> Outcome[bool]:
-    """Make a candidate that passed the champion, or leave it to a person; record the verdict either way."""
+    """Make a candidate that passed the champion, or leave it to a person; record the verdict either way.
+
+    Raises:
+        RunError: an attempt that was killed has made it the champion, and the gate as it is now refuses it.
+    """
+    if not decision.passed:
+        _verify_not_champion(registry, name, version)
     registry.tag(name, version, {"gate": "passed" if decision.passed else "refused: " + "; ".join(decision.refusals)})
     # Before the promotion: who follows the champion must find all of it.
     model = registry.load(name, version=version)
@@ -50,6 +57,16 @@ def promote_candidate(
     save_value(folder / _PROMOTED_NAME, promoted)
     text = f"{name}/{version} is {registry.stages.alias_of(stage)}" if may_go else f"{name}/{version} stays a candidate"
     return Outcome(promoted, facts=(("registry", text),))
+
+
+def _verify_not_champion(registry: Registry, name: str, version: int) -> None:
+    """A refusal must not leave as the champion what an earlier attempt promoted by another gate."""
+    champion = registry.find(name, alias=CHAMPION)
+    if champion is not None and champion.version == version:
+        raise RunError(
+            f"{name}/{version} is the champion by an attempt that was broken off, and the gate as it is now refuses "
+            "it: fieldloop registry rollback takes it back; then resume the run, or start a new one"
+        )
 
 
 def load_promoted(folder: Path) -> bool:

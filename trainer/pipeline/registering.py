@@ -20,7 +20,7 @@ _WORK: Final = frozenset({"answers", "variants"})
 def register_candidate(
     registry: Registry, head: RunHead, table: TrainingTable, evaluation: Evaluation, run_folder: Path, folder: Path
 ) -> Outcome[int]:
-    """Register the run's model as a candidate; the same run again is the same version."""
+    """Register the run's model as a candidate; the same run again is the same version, with its tags renewed."""
     tags = {
         "data_sha256": table.fingerprint,
         "code_version": head.code_version,
@@ -29,10 +29,11 @@ def register_candidate(
         "previous": str(head.champion or ""),
         "quality": f"{evaluation.figures.quality:.6f}",
         "judged_rows": str(evaluation.figures.judged_rows),
-        "gate": "pending",
     }
     keep_files(registry, head.run_id, run_folder, STEPS[: STEPS.index("register")])
-    version = registry.register(head.model, run_id=head.run_id, folder=run_folder, tags=tags)
+    version = registry.register(head.model, run_id=head.run_id, folder=run_folder, tags={**tags, "gate": "pending"})
+    # Of a run that was taken up the version was made before. What the gate said is not for this step to say.
+    registry.tag(head.model, version, tags)
     save_value(folder / _VERSION_NAME, version)
     return Outcome(version, params={"version": version}, facts=(("version", f"{head.model}/{version}, a candidate"),))
 

@@ -7,12 +7,14 @@ from typing import Final
 from msgspec import Struct
 
 from trainer.errors import RunError
-from trainer.pipeline.artefacts import Artefact, load_value
+from trainer.pipeline.artefacts import Artefact, load_value, save_value
+from trainer.pipeline.keys import StepKey
 
 RUNS_NAME: Final = "pipeline"
 HEAD_NAME: Final = "run.json"
 RECORD_NAME: Final = "step.json"
 RESULT_NAME: Final = "result.json"
+ATTEMPTS_NAME: Final = "attempts.json"
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 STEPS: Final = (
@@ -51,10 +53,14 @@ class StepRecord(Struct, frozen=True):
     """A finished step: written last, so that where it stands the step's files are whole.
 
     Attributes:
-        version: hash of the step's code and of the packages that matter.
-        inputs: hash of the project and of what else the step was given, besides what the steps before it made.
-        executor: what ran it.
+        version: hash of the step's code.
+        inputs: hash of all that the step depends on.
+        executor: what ran it, as whoever ran it says.
         artefacts: pointers to its files, with hashes.
+        key: what it depends on, piece by piece; None in a record of an earlier release.
+        outputs: hash of those of its files that other steps read.
+        why: it was carried out.
+        host: on which it was carried out.
     """
 
     name: str
@@ -68,6 +74,27 @@ class StepRecord(Struct, frozen=True):
     metrics: dict[str, float]
     facts: tuple[tuple[str, str], ...]
     artefacts: tuple[Artefact, ...]
+    key: StepKey | None = None
+    outputs: str = ""
+    why: str = ""
+    host: str = ""
+
+
+class StepVerdict(Struct, frozen=True):
+    """Whether an attempt carried a step out or kept it, and why."""
+
+    step: str
+    ran: bool
+    why: str
+
+
+class Attempt(Struct, frozen=True):
+    """One process at work on a run: its steps as far as it came, in the order in which it took them."""
+
+    started_utc_s: float
+    host: str
+    executor: str
+    verdicts: tuple[StepVerdict, ...] = ()
 
 
 class RunEnd(Struct, frozen=True):
@@ -85,6 +112,16 @@ class RunOverview(Struct, frozen=True):
     head: RunHead
     steps: tuple[StepRecord, ...]
     end: RunEnd | None
+    attempts: tuple[Attempt, ...] = ()
+
+    def verdict_on(self, step: str) -> StepVerdict | None:
+        """Return what the latest attempt that came to a step did with it, and why."""
+        found = [verdict for attempt in self.attempts for verdict in attempt.verdicts if verdict.step == step]
+        return found[-1] if found else None
+
+    def times_run(self, step: str) -> int:
+        """Return how often a step was begun, over all attempts."""
+        return sum(v.ran for attempt in self.attempts for v in attempt.verdicts if v.step == step)
 
 
 def run_folder(state: Path, run_id: str) -> Path:
@@ -112,7 +149,18 @@ def load_run(state: Path, run_id: str) -> RunOverview:
         load_value(folder / name / RECORD_NAME, StepRecord) for name in STEPS if (folder / name / RECORD_NAME).exists()
     )
     end = load_value(folder / RESULT_NAME, RunEnd) if (folder / RESULT_NAME).exists() else None
-    return RunOverview(load_value(folder / HEAD_NAME, RunHead), steps, end)
+    return RunOverview(load_value(folder / HEAD_NAME, RunHead), steps, end, load_attempts(folder))
+
+
+def load_attempts(folder: Path) -> tuple[Attempt, ...]:
+    """Read the attempts at a run from its folder; none of a run of an earlier release."""
+    path = folder / ATTEMPTS_NAME
+    return load_value(path, tuple[Attempt, ...]) if path.exists() else ()
+
+
+def save_attempts(folder: Path, attempts: tuple[Attempt, ...]) -> None:
+    """Write the attempts at a run."""
+    save_value(folder / ATTEMPTS_NAME, attempts)
 
 
 def list_runs(state: Path) -> tuple[RunOverview, ...]:

@@ -1,0 +1,197 @@
+"""Begins a run, takes up one that broke off, and ends it. One process at a time works on the runs of a project."""
+
+import fcntl
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from mlflow import MlflowClient
+from msgspec.structs import replace
+
+from edge_agent.clock import Clock
+from trainer.errors import BusyError, RunError
+from trainer.pipeline.artefacts import save_value
+from trainer.pipeline.bench import RunBench
+from trainer.pipeline.executor import Executor
+from trainer.pipeline.journal import Journal, Progress, packages_text
+from trainer.pipeline.runs import (
+    HEAD_NAME,
+    RECORD_NAME,
+    RESULT_NAME,
+    RUNS_NAME,
+    RunEnd,
+    RunHead,
+    load_run,
+    run_folder,
+)
+from trainer.pipeline.sources import Code, Sources
+from trainer.pipeline.steps import PRODUCTION
+from trainer.project.project import LoadedProject
+from trainer.registry.registry import CHAMPION, Registry, open_registry
+from trainer.registry.tracking import ensure_experiment, open_client
+
+_LAST_STEP: Final = "promote"
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Why a new run begins."""
+
+    trigger: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run that this process works on."""
+
+    head: RunHead
+    folder: Path
+    bench: RunBench
+    journal: Journal
+    executor: Executor[RunBench]
+    client: MlflowClient
+
+    def end(self, end: RunEnd) -> None:
+        """Write down how it ended."""
+        save_value(self.folder / RESULT_NAME, end)
+        self.client.set_tag(self.head.run_id, "fieldloop.promoted", str(end.promoted).lower())
+        self.client.set_tag(self.head.run_id, "fieldloop.version", str(end.version))
+        self.client.set_terminated(self.head.run_id, "FINISHED")
+
+
+@contextmanager
+def opened_run(
+    loaded: LoadedProject,
+    start: Beginning | str,
+    *,
+    clock: Clock,
+    progress: Progress,
+    executor: str,
+    on_begin: Callable[[str], None],
+) -> Iterator[OpenRun]:
+    """Begin a run, or take one up; what breaks it off is recorded.
+
+    Args:
+        loaded: the project.
+        start: why a new one begins; or the id of the one to take up, or ``last``.
+        clock: tells the time.
+        progress: is told of every step.
+        executor: what runs the steps, for the records.
+        on_begin: is told the run's id as soon as there is one.
+
+    Raises:
+        BusyError: another process works on a run of this project.
+        RunError: there is nothing to take up.
+    """
+    state = loaded.state
+    (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
+    with _alone(state / RUNS_NAME / ".lock"):
+        client = open_client(state, loaded.stores.metadata)
+        registry = open_registry(loaded, client)
+        experiment = ensure_experiment(client, loaded.project.name, state, loaded.stores.artefacts)
+        sources = _CodeOnce(Sources())
+        if isinstance(start, Beginning):
+            head = _begin(loaded, client, experiment, registry, start, clock, sources)
+        else:
+            head = _take_up(loaded, client, registry, start)
+        on_begin(head.run_id)
+        folder = run_folder(state, head.run_id)
+        bench = RunBench(loaded, head, registry, folder)
+        journal = Journal(client, experiment, head.run_id, folder, clock=clock, progress=progress, executor=executor)
+        run = OpenRun(
+            head, folder, bench, journal, Executor(PRODUCTION, bench, loaded.project, journal, sources), client
+        )
+        try:
+            yield run
+        except BaseException:
+            client.set_terminated(head.run_id, "FAILED")
+            raise
+
+
+class _CodeOnce:
+    """Finds the code of the same modules once."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._found: dict[tuple[str, ...], Code] = {}
+
+    def __call__(self, modules: tuple[str, ...]) -> Code:
+        if modules not in self._found:
+            self._found[modules] = self._sources.code_of(modules)
+        return self._found[modules]
+
+
+def _begin(
+    loaded: LoadedProject,
+    client: MlflowClient,
+    experiment: str,
+    registry: Registry,
+    start: Beginning,
+    clock: Clock,
+    code_of: _CodeOnce,
+) -> RunHead:
+    champion = registry.find(loaded.project.name, alias=CHAMPION)
+    code = code_of(tuple(sorted({module for step in PRODUCTION.order for module in step.modules})))
+    tags = {
+        "fieldloop.pipeline": "production",
+        "fieldloop.pipeline_version": code.digest,
+        "fieldloop.packages": packages_text(code.packages),
+        "fieldloop.trigger": start.trigger,
+        "fieldloop.reason": start.reason[:1000],
+        "fieldloop.previous_model": "" if champion is None else f"{champion.name}/{champion.version}",
+        "fieldloop.project": msgspec.json.encode(loaded.project).decode()[:4000],
+    }
+    run = client.create_run(experiment, run_name=f"production {start.trigger}", tags=tags)
+    head = RunHead(
+        run_id=str(run.info.run_id),
+        model=loaded.project.name,
+        trigger=start.trigger,
+        reason=start.reason,
+        as_of_utc_s=clock.utc_s(),
+        champion=0 if champion is None else champion.version,
+        code_version=code.digest,
+        host=socket.gethostname(),
+    )
+    folder = run_folder(loaded.state, head.run_id)
+    folder.mkdir(parents=True)
+    save_value(folder / HEAD_NAME, head)
+    return head
+
+
+def _take_up(loaded: LoadedProject, client: MlflowClient, registry: Registry, run: str) -> RunHead:
+    """Return the head of a run that broke off; it must match the champion as it is now, not as it was then."""
+    overview = load_run(loaded.state, run)
+    head, folder = overview.head, run_folder(loaded.state, overview.head.run_id)
+    if overview.end is not None:
+        came_of_it = "promoted" if overview.end.promoted else "refused"
+        raise RunError(f"run {head.run_id} has ended ({came_of_it}): there is nothing to resume; start a new one")
+    if head.model != loaded.project.name:
+        raise RunError(f"run {head.run_id} is of model {head.model!r}, the project's is {loaded.project.name!r} now")
+    champion = registry.find(loaded.project.name, alias=CHAMPION)
+    # A run that was cut off in its promotion is itself the champion, and goes on as it began. One whose promotion is
+    # done is done: it must not be promoted once more over who came after it.
+    is_done = (folder / _LAST_STEP / RECORD_NAME).exists()
+    if not is_done and champion is not None and champion.version != head.champion and champion.run_id != head.run_id:
+        head = replace(head, champion=champion.version)
+        save_value(folder / HEAD_NAME, head)
+        client.set_tag(head.run_id, "fieldloop.previous_model", f"{champion.name}/{champion.version}")
+    client.update_run(head.run_id, "RUNNING")
+    return head
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one run of a project go on at a time, in any process."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(
+                f"another production run of this project goes on ({path.parent}); wait for it, or end it"
+            ) from error
+        yield
