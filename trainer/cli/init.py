@@ -3,13 +3,19 @@
 import os
 import re
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trainer.cli.schema import SCHEMA_NAME, write_schema
 from trainer.errors import DataError, ProjectError
 from trainer.project.loading import FILE_NAME, load_project
+
+if TYPE_CHECKING:
+    from trainer.features.guess import Guess
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -35,6 +41,44 @@ def init_command(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a project file.")] = False,
 ) -> None:
     """Write a commented fieldloop.toml for your own data, guessed from what is in it."""
+    guess = write_project(
+        data, target, name=name, task=task, leave_out=tuple(leave_out or ()), project=project, force=force
+    )
+    file = project / FILE_NAME
+    typer.echo(f"{file}: {guess.target.task} of {target!r} ({guess.target_reason}), features: {len(guess.features)}.")
+    for column in guess.left_out:
+        typer.echo(f"  left out {column.name!r}: {column.reason}")
+    typer.echo(f"  {guess.training_reason}")
+    typer.echo("Read it, correct what was guessed wrong, then: fieldloop pipeline run" + _from(project))
+
+
+def write_project(
+    data: Sequence[Path],
+    target: str,
+    *,
+    name: str,
+    task: Literal["classification", "regression"] | None,
+    leave_out: Sequence[str],
+    project: Path,
+    force: bool,
+    for_experiment: bool = False,
+) -> "Guess":
+    """Write the project file that the data suggest.
+
+    Args:
+        data: the files.
+        target: the column to learn.
+        name: of the model; empty: after the first file.
+        task: None: guessed.
+        leave_out: columns that are no inputs.
+        project: folder of the file.
+        force: whether a project file may be overwritten.
+        for_experiment: train on all rows, keep none for a demo, and write the schema of the rows beside the file.
+
+    Raises:
+        ProjectError: there is a project file, or no such folder, or the name is none.
+        DataError: nothing can be learnt from these columns.
+    """
     from edge_agent.durable import replace_file
     from trainer.cli.project_text import project_text
     from trainer.features.guess import guess_project
@@ -48,15 +92,18 @@ def init_command(
         raise ProjectError(
             f"--name {name!r}: a name has small letters, digits, - and _, begins with a letter or digit, at most 63"
         )
-    guess = guess_project(data, target, task=task, leave_out=tuple(leave_out or ()))
-    text = project_text(guess, name or name_after(data[0]), [path_from(project, file) for file in data])
+    guess = guess_project(data, target, task=task, leave_out=tuple(leave_out))
+    if for_experiment and guess.training_rows is not None:
+        guess = replace(guess, training_rows=None, training_reason=f"All {guess.n_rows} rows train; the latest judge.")
+    model, paths = name or name_after(data[0]), [path_from(project, file) for file in data]
+    text = project_text(guess, model, paths)
     _verify_loads(text)
     replace_file(file, text.encode())
-    typer.echo(f"{file}: {guess.target.task} of {target!r} ({guess.target_reason}), features: {len(guess.features)}.")
-    for column in guess.left_out:
-        typer.echo(f"  left out {column.name!r}: {column.reason}")
-    typer.echo(f"  {guess.training_reason}")
-    typer.echo("Read it, correct what was guessed wrong, then: fieldloop pipeline run" + _from(project))
+    if for_experiment:
+        write_schema(project, project / SCHEMA_NAME)
+        text = project_text(guess, model, paths, schema=SCHEMA_NAME)
+        replace_file(file, text.encode())
+    return guess
 
 
 def name_after(data: Path) -> str:

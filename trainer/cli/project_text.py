@@ -17,17 +17,20 @@ from trainer.features.guess import Guess
 from trainer.project.project import Project
 
 _WIDTH: Final = 100
+# Written as tables of their own, or in a file of their own.
+_NOT_KEYS: Final = frozenset({"features", "signal", "schema"})
 # TOML has no word for "none": the key is left away.
 NOT_SET: Final = "(not set)"
 
 
-def project_text(guess: Guess, name: str, data_paths: Sequence[str]) -> str:
+def project_text(guess: Guess, name: str, data_paths: Sequence[str], *, schema: str | None = None) -> str:
     """Return the text of a project file.
 
     Args:
         guess: over the files at ``data_paths``.
         name: of the model.
         data_paths: as the project file names them.
+        schema: name of the schema file beside it, if there is one.
     """
     data: dict[str, object] = {"path": tuple(data_paths)}
     if guess.training_rows is not None:
@@ -36,6 +39,8 @@ def project_text(guess: Guess, name: str, data_paths: Sequence[str]) -> str:
         data["timestamp"] = guess.timestamp
     if guess.entity is not None:
         data["entity"] = guess.entity
+    if schema is not None:
+        data["schema"] = schema
     target: dict[str, object] = {"column": guess.target.column, "task": guess.target.task}
     if guess.target.labels:
         target["labels"] = guess.target.labels
@@ -80,7 +85,7 @@ def _keys(kind: type[Struct], written: dict[str, object]) -> list[str]:
     explained = explanations_of(kind)
     lines = []
     for field in msgspec.structs.fields(kind):
-        if _is_section(field.type) or (kind is Project and field.name in {"features", "signal"}):
+        if _is_section(field.type) or (kind is Project and field.name in _NOT_KEYS):
             continue
         about = explained.get(field.name, "")
         lines += _comment(about[:1].upper() + about[1:])

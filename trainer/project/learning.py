@@ -15,12 +15,16 @@ class DataSection(Section, frozen=True, kw_only=True):
         rows: first (inclusive) and last (exclusive) data row to train on, counted over all files; None: all.
         timestamp: column that orders the rows; None: the order of the file.
         entity: column that names the device or unit; None: all rows are of one.
+        schema: file that says what the rows must be; None: the features of this file say it.
+        must_be_reviewed: refuse rows as long as nobody has reviewed the schema as it is.
     """
 
     path: Annotated[tuple[str, ...], Meta(min_length=1)]
     rows: tuple[Annotated[int, Meta(ge=0)], Positive] | None = None
     timestamp: str | None = None
     entity: str | None = None
+    schema: str | None = None
+    must_be_reviewed: bool = False
 
 
 class TargetSection(Section, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
 from trainer.project.project import LoadedProject, Project
 from trainer.project.registry import registry_problems
+from trainer.project.schema import load_schema
 from trainer.project.signal import SignalSection, features_of, problems_of_section
 from trainer.project.stores import StoresSection, resolve_stores, store_problems
 from trainer.project.triggers import trigger_problems
@@ -32,6 +33,8 @@ def load_project(path: Path) -> LoadedProject:
     for problem in _problems_of(project):
         msg = f"{file}: {problem}"
         raise ProjectError(msg)
+    if project.data.schema is not None:
+        project = msgspec.structs.replace(project, schema=load_schema(file.parent / project.data.schema))
     if project.signal is not None:
         project = msgspec.structs.replace(project, features=features_of(project.signal, project.features))
     folder = file.parent.resolve()
@@ -53,6 +56,7 @@ def _problems_of(project: Project) -> list[str]:
     rows = project.data.rows
     if rows is not None and rows[0] >= rows[1]:
         problems.append(f"key 'data.rows': {rows[0]} to {rows[1]} holds no row")
+    problems += _schema_problems(project)
     classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
     if (project.metric in classification_metrics) != (project.target.task == "classification"):
         problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
@@ -67,6 +71,15 @@ def _problems_of(project: Project) -> list[str]:
     problems += trigger_problems(project.triggers)
     problems += registry_problems(project.registry)
     problems += store_problems(project.stores)
+    return problems
+
+
+def _schema_problems(project: Project) -> list[str]:
+    problems = []
+    if project.data.must_be_reviewed and project.data.schema is None:
+        problems.append("key 'data.must_be_reviewed': there is no schema to review; name one in 'data.schema'")
+    if project.schema is not None:
+        problems.append("key 'schema': a schema stands in a file of its own; name it in 'data.schema'")
     return problems
 
 

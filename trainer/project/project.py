@@ -10,6 +10,7 @@ from edge_agent.bundle import Feature
 from trainer.project.fleet import AlertsSection, ExportSection, MonitoringSection, RolloutSection
 from trainer.project.learning import DataSection, GateSection, TargetSection, TrainingSection
 from trainer.project.registry import RegistrySection
+from trainer.project.schema import Schema
 from trainer.project.section import Section
 from trainer.project.signal import SignalSection
 from trainer.project.stores import StoresSection
@@ -24,6 +25,7 @@ class Project(Section, frozen=True, kw_only=True):
         fleet: name of the fleet on the wire.
         state: folder for everything that Fieldloop keeps, relative to the project file.
         features: the model's inputs, in order: columns of the data, or what windows of the signal give.
+        schema: what the rows must be, from the file that ``data.schema`` names; not a key of the project file.
         signal: the data are raw readings, and this is how they become rows; None: every row of the data is one.
     """
 
@@ -35,6 +37,7 @@ class Project(Section, frozen=True, kw_only=True):
     # Without a signal there must be some: `loading`.
     features: Annotated[tuple[Feature, ...], Meta(min_length=1)] = ()
     signal: SignalSection | None = None
+    schema: Schema | None = None
     target: TargetSection
     training: TrainingSection = msgspec.field(default_factory=TrainingSection)
     gate: GateSection = msgspec.field(default_factory=GateSection)

@@ -4,7 +4,8 @@ import pytest
 
 from tests.unit.trainer.pipeline.lessons import NAMES, draw_table, make_project, make_table
 from trainer.errors import DataError
-from trainer.pipeline.validating import Anomaly, load_validation, validate_rows
+from trainer.pipeline.anomalies import Anomaly
+from trainer.pipeline.validating import load_validation, validate_rows
 
 
 def project_with(**feature):
