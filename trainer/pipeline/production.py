@@ -28,10 +28,12 @@ from trainer.pipeline import (
     extracting,
     fitting,
     gate,
+    lesson,
     model_bytes,
     preparing,
     promoting,
     registering,
+    rounds,
     training,
     validating,
 )
@@ -41,13 +43,15 @@ from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.journal import Journal, Progress, code_version
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.runs import HEAD_NAME, RESULT_NAME, RUNS_NAME, RunEnd, RunHead, StepRecord, load_run, run_folder
+from trainer.pipeline.search import cost, exportable, families, front, named, pruning, study, trial
 from trainer.project.project import LoadedProject, Project
 from trainer.project.signal import declared_in
 from trainer.registry.registry import CHAMPION, Registry, open_registry
 from trainer.registry.tracking import ensure_experiment, open_client
 
+_SEARCH = (candidates, lesson, rounds, cost, exportable, families, front, named, pruning, study, trial)
 _MODULES = (
-    *(extracting, validating, preparing, training, candidates, fitting, model_bytes),
+    *(extracting, validating, preparing, training, *_SEARCH, fitting, model_bytes),
     *(evaluating, registering, exporting, gate, promoting),
 )
 
@@ -112,7 +116,7 @@ def run_production(
     clock = clock or SystemClock()
     state = loaded.state
     # Names that nobody knows are told now, not after minutes of training.
-    candidates.families_of(loaded.project.training.candidates, loaded.project.target.task)
+    families.families_of_project(loaded.project)
     choose_forms(loaded.project.export.variants, loaded.project.export.boards)
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
     with _alone(state / RUNS_NAME / ".lock"):
@@ -158,19 +162,19 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
         lambda at: preparing.prepare_splits(table, validation.is_kept, project.training, at),
         preparing.load_splits,
     )
-    lesson = training.lesson_of(project, table, splits)
+    learnt = lesson.lesson_of(project, table, splits)
     trained = journal.step(
         "train",
         training,
-        lambda at: training.train_model(lesson, at),
+        lambda at: training.train_model(learnt, at),
         training.load_trained,
-        given=code_version(candidates, fitting, model_bytes),
+        given=code_version(*_SEARCH, fitting, model_bytes),
     )
     champion = _load_champion(registry, project, table.labels, head.champion)
     evaluation = journal.step(
         "evaluate",
         evaluating,
-        lambda at: evaluating.evaluate_model(lesson, trained, champion, at),
+        lambda at: evaluating.evaluate_model(learnt, trained, champion, at),
         evaluating.load_evaluation,
         given=f"champion {head.champion} {code_version(fitting)}",
     )
@@ -186,7 +190,7 @@ def _run_steps(loaded: LoadedProject, head: RunHead, journal: Journal, registry:
         exporting,
         lambda at: exporting.export_candidate(
             loaded,
-            lesson,
+            learnt,
             trained,
             evaluation,
             table.labels,
