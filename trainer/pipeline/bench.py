@@ -9,13 +9,24 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from trainer.features.table import TrainingTable
-from trainer.pipeline import evaluating, exporting, extracting, preparing, promoting, registering, training, validating
+from trainer.pipeline import (
+    evaluating,
+    exporting,
+    extracting,
+    lesson,
+    preparing,
+    promoting,
+    registering,
+    training,
+    validating,
+)
 from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
 from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.lesson import Lesson
 from trainer.pipeline.preparing import Splits
 from trainer.pipeline.runs import RunHead
-from trainer.pipeline.training import Lesson, Trained
+from trainer.pipeline.training import Trained
 from trainer.pipeline.validating import Validation
 from trainer.project.project import LoadedProject, Project
 from trainer.registry.registry import Registry
@@ -61,7 +72,7 @@ class RunBench:
     @property
     def lesson(self) -> Lesson:
         """The rows with their roles, from ``extract`` and ``prepare``."""
-        return training.lesson_of(self.project, self.table, self.splits)
+        return lesson.lesson_of(self.project, self.table, self.splits)
 
     @property
     def trained(self) -> Trained:

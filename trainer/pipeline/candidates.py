@@ -7,23 +7,25 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.svm import OneClassSVM
 
 from edge_agent.bundle import Task
 from trainer.errors import ProjectError
 
-Value = int | float | str
+Value = bool | int | float | str
 Parameters = Mapping[str, Value]
 
 _MIN_LEAVES: Final = 8
@@ -48,10 +50,11 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Real:
-    """Numbers from `low` to `high`, on a logarithmic scale."""
+    """Numbers from `low` to `high`; on a logarithmic scale unless said otherwise."""
 
     low: float
     high: float
+    log: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class Family:
         starts_with: parameters of the family's first trial.
         is_scaled: its inputs are standardised first.
         build: an estimator that is not fitted yet.
+        takes_weights: whether it is fitted with weights of rows.
+        is_named: whether the project names it: nobody has tried yet whether devices can run it.
     """
 
     name: str
@@ -96,6 +101,8 @@ class Family:
     space: Space
     is_scaled: bool
     build: Callable[[Parameters, Circumstances], Any]
+    takes_weights: bool = True
+    is_named: bool = False
 
 
 def _max_leaves(trees: int, circumstances: Circumstances) -> int:
@@ -153,6 +160,22 @@ def _logistic(parameters: Parameters, circumstances: Circumstances) -> Any:  # n
 
 def _ridge(parameters: Parameters, circumstances: Circumstances) -> Any:  # noqa: ANN401
     return Ridge(alpha=parameters["alpha"], random_state=circumstances.seed)
+
+
+def _isolation(parameters: Parameters, circumstances: Circumstances) -> Any:  # noqa: ANN401
+    trees, sample = int(parameters["trees"]), min(int(parameters["sample"]), circumstances.n_rows)
+    # A tree that isolates every row of its sample has as many leaves.
+    fitting = max(circumstances.max_size_bytes // (trees * _LEAF_BYTES), _MIN_LEAVES)
+    return IsolationForest(
+        n_estimators=trees,
+        max_samples=min(sample, fitting),
+        contamination=parameters["false_alarms"],
+        random_state=circumstances.seed,
+    )
+
+
+def _one_class(parameters: Parameters, _: Circumstances) -> Any:  # noqa: ANN401 - nothing is drawn
+    return OneClassSVM(nu=parameters["false_alarms"], gamma=parameters["gamma"])
 
 
 _BOTH: Final[frozenset[Task]] = frozenset({"classification", "regression"})
@@ -224,13 +247,40 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
                 is_scaled=True,
                 build=_ridge,
             ),
+            Family(
+                "isolation_forest",
+                frozenset({"anomaly"}),
+                {"trees": 80, "sample": 256, "false_alarms": 0.02},
+                {
+                    "trees": Whole(40, 150),
+                    "sample": Whole(64, 512, log=True),
+                    "false_alarms": Real(1e-3, 0.2),
+                },
+                is_scaled=False,
+                build=_isolation,
+            ),
+            Family(
+                "one_class_svm",
+                frozenset({"anomaly"}),
+                {"false_alarms": 0.02, "gamma": 0.1},
+                {"false_alarms": Real(1e-3, 0.2), "gamma": Real(1e-3, 3.0)},
+                is_scaled=True,
+                build=_one_class,
+            ),
         )
     }
 )
 
 
-def families_of(names: Sequence[str], task: Literal["classification", "regression"]) -> tuple[Family, ...]:
-    """Return the families of a project.
+_USUAL: Final[Mapping[Task, tuple[str, ...]]] = {
+    "classification": ("forest", "mlp"),
+    "regression": ("forest", "mlp"),
+    "anomaly": ("isolation_forest", "one_class_svm"),
+}
+
+
+def families_of(names: Sequence[str], task: Task) -> tuple[Family, ...]:
+    """Return the families of a project; without names the usual ones of the task.
 
     Raises:
         ProjectError: a name that is not in the table, or a family that does not do the task.
@@ -245,4 +295,4 @@ def families_of(names: Sequence[str], task: Literal["classification", "regressio
             fitting = ", ".join(family.name for family in FAMILIES.values() if task in family.tasks)
             msg = f"key 'training.candidates': {name!r} does no {task}; these do: {fitting}"
             raise ProjectError(msg)
-    return tuple(FAMILIES[name] for name in dict.fromkeys(names))
+    return tuple(FAMILIES[name] for name in dict.fromkeys(names or _USUAL[task]))

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import is_outlier_detector
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import IsolationForest
+from sklearn.ensemble._forest import BaseForest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPRegressor
@@ -15,9 +18,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from edge_agent.bundle import Feature
+from edge_agent.bundle import Feature, Task
+from exporter.models.answers import answers
 from trainer.errors import DataError
 from trainer.pipeline.candidates import Circumstances, Family, Parameters
+from trainer.pipeline.rounds import Part, has_rounds, with_rounds
 
 
 def fit(
@@ -28,15 +33,35 @@ def fit(
     rows: NDArray[np.float32],
     truth: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
+    judging: NDArray[np.bool_] | None = None,
 ) -> Any:  # noqa: ANN401 - scikit-learn ships no types
     """Return a fitted estimator: the bare model, or a pipeline that ends with it.
 
-    The same arguments give the same model: chance comes from the seed, and sums are made by one thread.
+    The same arguments give the same model: chance comes from the seed, and sums are made by one thread. A detector of
+    anomalies is fitted on the rows that are not known to be some.
+
+    Args:
+        family: what is fitted.
+        parameters: of the family.
+        circumstances: what it is built for.
+        features: columns of the rows.
+        rows: ``(n, n_features) float32``.
+        truth: ``(n,) float64``.
+        weights: ``(n,)``; None: all alike.
+        judging: ``(n,) bool``: rows by which the number of rounds is found first; None: as many as the parameters say.
 
     Raises:
-        DataError: a classifier would see one label only.
+        DataError: a classifier would see one label only, or a detector nothing but anomalies.
     """
     is_classification = circumstances.task == "classification"
+    if circumstances.task == "anomaly":
+        usual = truth == 0
+        if not usual.any():
+            msg = (
+                f"every one of {len(truth)} training rows is an anomaly; is the usual label the first of target.labels?"
+            )
+            raise DataError(msg)
+        rows, truth, weights = rows[usual], truth[usual], None if weights is None else weights[usual]
     target: NDArray[Any] = truth.astype(np.int64) if is_classification else truth
     if is_classification and len(np.unique(target)) < 2:  # noqa: PLR2004 - two classes at least
         msg = (
@@ -45,20 +70,26 @@ def fit(
         )
         raise DataError(msg)
     model = family.build(parameters, circumstances)
-    is_forest = "n_estimators" in model.get_params()
-    threads = {"n_jobs": os.cpu_count() or 1} if is_forest else {}
-    model.set_params(**threads)
+    if isinstance(model, BaseForest | IsolationForest):
+        # Each tree has its own seed: threads change nothing but the time.
+        model.set_params(n_jobs=os.cpu_count() or 1)
     shift, scale = 0.0, 1.0
     if isinstance(model, MLPRegressor):
         # A network learns values around zero; its last layer, which is linear, undoes this below.
         shift, scale = float(target.mean()), float(target.std()) or 1.0
         target = (target - shift) / scale
-    estimator, last = _with_preparation(model, family, features)
-    keywords = {} if weights is None else {f"{last}sample_weight": weights}
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         # A fixed number of epochs is a choice of the search, not a failure.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        estimator.fit(rows, target, **keywords)
+        if judging is not None and has_rounds(model) and _can_judge(target, judging, is_labels=is_classification):
+            model = _counted(model, family, features, rows, target, weights, judging)
+        estimator, prefix = _with_preparation(model, family, features)
+        weighted = weights is not None and family.takes_weights and circumstances.task != "anomaly"
+        keywords = {f"{prefix}{_last_of(model)}sample_weight": weights} if weighted else {}
+        if circumstances.task == "anomaly":
+            estimator.fit(rows)
+        else:
+            estimator.fit(rows, target, **keywords)
     if isinstance(model, MLPRegressor):
         model.coefs_[-1] = model.coefs_[-1] * scale
         model.intercepts_[-1] = model.intercepts_[-1] * scale + shift
@@ -69,16 +100,55 @@ def fit(
 def outputs_of(estimator: Any, rows: NDArray[np.float32], n_labels: int) -> NDArray[np.float64]:  # noqa: ANN401
     """Return what a fitted estimator answers, ``(n_rows, n_labels or 1) float64``.
 
-    A label that did not occur in training has probability 0.
+    It is what its exported forms answer (`exporter.models.answers`). A label that did not occur in training has
+    probability 0.
     """
     if not len(rows):
         return np.zeros((0, n_labels or 1))
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+        # LightGBM names columns of its own accord, and then misses the names.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
         if not n_labels:
-            return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1, 1)
+            is_detector = hasattr(estimator, "__sklearn_tags__") and is_outlier_detector(estimator)
+            task: Task = "anomaly" if is_detector else "regression"
+            return np.asarray(answers(estimator, task, rows), dtype=np.float64).reshape(-1, 1)
         outputs = np.zeros((len(rows), n_labels))
-        outputs[:, np.asarray(estimator.classes_, dtype=np.int64)] = estimator.predict_proba(rows)
+        known = np.asarray(estimator.classes_, dtype=np.int64)
+        outputs[:, known] = np.asarray(answers(estimator, "classification", rows)).reshape(len(rows), len(known))
     return outputs
+
+
+def _can_judge(target: NDArray[Any], judging: NDArray[np.bool_], *, is_labels: bool) -> bool:
+    """Tell whether rows on both sides are enough to find a number of rounds: no label may occur on one side alone."""
+    if not judging.any() or judging.all():
+        return False
+    return not is_labels or set(target[judging]) == set(target[~judging])
+
+
+def _counted(
+    model: Any,  # noqa: ANN401
+    family: Family,
+    features: Sequence[Feature],
+    rows: NDArray[np.float32],
+    target: NDArray[Any],
+    weights: NDArray[np.float64] | None,
+    judging: NDArray[np.bool_],
+) -> Any:  # noqa: ANN401
+    """Return the model with the number of rounds that was best on the judging rows."""
+    estimator, prefix = _with_preparation(model, family, features)
+    fitted = ~judging
+    given = rows[fitted], rows[judging]
+    if prefix:
+        preparation = estimator[:-1].fit(given[0])
+        given = preparation.transform(given[0]), preparation.transform(given[1])
+    heavy = (None, None) if weights is None else (weights[fitted], weights[judging])
+    return with_rounds(model, Part(given[0], target[fitted], heavy[0]), Part(given[1], target[judging], heavy[1]))
+
+
+def _last_of(model: Any) -> str:  # noqa: ANN401
+    """Return the prefix of the last step of a pipeline, which is the one that learns."""
+    steps = getattr(model, "steps", None)
+    return f"{steps[-1][0]}__" if steps else ""
 
 
 def _with_preparation(model: Any, family: Family, features: Sequence[Feature]) -> tuple[Any, str]:  # noqa: ANN401
@@ -114,7 +184,7 @@ def _forget_training(model: Any) -> None:  # noqa: ANN401
     for name in ("_optimizer", "_random_state"):
         if hasattr(model, name):
             delattr(model, name)
-    if "n_estimators" in model.get_params():
+    if isinstance(model, BaseForest | IsolationForest):
         # Threads would add up a forest's trees in the order in which they finish.
         model.set_params(n_jobs=None)
         for tree in getattr(model, "estimators_", ()):

@@ -12,12 +12,12 @@ from edge_agent.clock import Clock, SystemClock
 from exporter.proof.report import ExportReport
 from exporter.variants import choose_forms
 from trainer.errors import RunError
-from trainer.pipeline import candidates
 from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.journal import LOCAL, Progress
 from trainer.pipeline.opening import Beginning, OpenRun, opened_run
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.runs import RunEnd, StepRecord
+from trainer.pipeline.search import families
 from trainer.pipeline.steps import PRODUCTION
 from trainer.project.project import LoadedProject
 
@@ -179,7 +179,7 @@ def _result_of(run: OpenRun) -> RunResult:
 def _verify_names(loaded: LoadedProject) -> None:
     """Tell of names that nobody knows now, not after minutes of training."""
     project = loaded.project
-    candidates.families_of(project.training.candidates, project.target.task)
+    families.families_of_project(project)
     choose_forms(project.export.variants, project.export.boards)
 
 

@@ -23,10 +23,15 @@ from trainer.pipeline.preparing import Splits
 from trainer.pipeline.step import Step
 from trainer.pipeline.training import MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
+from trainer.project.learning import TrainingSection
 
 _SCHEMA_NAME: Final = "schema.json"
 # The quality metric is the target's, or follows from its task.
 _METRIC: Final = ("target.metric", "target.task")
+
+_OF_THE_SEARCH: Final = tuple(
+    field for field in TrainingSection.__struct_fields__ if field not in {"split", "blocks", "holdout"}
+)
 
 
 def _extract(bench: RunBench, at: Path) -> Outcome[TrainingTable]:
@@ -131,7 +136,7 @@ PRODUCTION: Final = Graph(
             ("extract",),
             _validate,
             ("trainer.pipeline.validating",),
-            ("features",),
+            ("features", "schema", "data.schema", "data.must_be_reviewed", "target.column", "target.task"),
             by_products=(_SCHEMA_NAME,),
             named={"anomalies": "anomalies.json", "statistics": "statistics.json", "schema": _SCHEMA_NAME},
         ),
@@ -149,8 +154,10 @@ PRODUCTION: Final = Graph(
             _train,
             ("trainer.pipeline.training",),
             (
-                *("features", "seed", "export.max_size_bytes", *_METRIC),
-                *("training.candidates", "training.trials", "training.timeout_s", "training.fleet_weights"),
+                *("features", "seed", *_METRIC),
+                # What a device cannot take is no candidate.
+                *("export.variants", "export.boards", "export.max_size_bytes", "export.max_latency_us"),
+                *(f"training.{key}" for key in _OF_THE_SEARCH),
             ),
             # The search's own book holds times of day.
             by_products=("search.db", "answers/*"),

@@ -1,50 +1,53 @@
-"""Step ``train``: a search over families and their parameters, and the model of the best trial.
+"""Step ``train``: a search over families and their parameters, and the model of the trial that was taken.
 
 Every trial is judged on contiguous blocks that it did not see. The search and its answers are kept in the step's
 folder, so that a run that broke off goes on with the trials it had.
 
 The best of many trials looks better than it is on the rows that chose it. So each block is answered, for the
-evaluation, by the trial that was best on the *other* blocks.
+evaluation, by the trial that is taken when the *other* blocks alone choose.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import optuna
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
-from optuna.trial import TrialState
 
 from edge_agent.durable import replace_file
-from exporter.models.metrics import quality
 from exporter.models.model_file import load_estimator
-from trainer.features.table import TrainingTable
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
-from trainer.pipeline.candidates import Choice, Circumstances, Family, Parameters, Value, Whole, families_of
-from trainer.pipeline.fitting import fit, outputs_of
+from trainer.pipeline.candidates import Family, Value
+from trainer.pipeline.lesson import Lesson, lesson_of
 from trainer.pipeline.model_bytes import model_bytes
-from trainer.pipeline.outcome import Outcome
-from trainer.pipeline.preparing import Splits
-from trainer.project.project import Project
+from trainer.pipeline.outcome import Facts, Outcome
+from trainer.pipeline.search.exportable import verify_exportable
+from trainer.pipeline.search.families import families_of_project
+from trainer.pipeline.search.front import Budget, Contender, choose, pareto_front
+from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, Search
+from trainer.pipeline.search.trial import Draw
+from trainer.project.learning import ClassWeight
+
+__all__ = ["MODEL_NAME", "Chosen", "Lesson", "Trained", "choose_by_other_blocks", "lesson_of"]
+__all__ += ["load_front", "load_trained", "train_model"]
 
 MODEL_NAME: Final = "model.skops"
-_SEARCH_NAME: Final = "search.db"
-_ANSWERS_FOLDER: Final = "answers"
-_FAMILY: Final = "family"
-_FLEET_WEIGHT: Final = "fleet_weight"
+FRONT_NAME: Final = "front.json"
 
 
 class Chosen(Struct, frozen=True):
-    """The best trial.
+    """The trial that was taken.
 
     Attributes:
         fleet_weight: of one row of the fleet against one of the files; 1 without rows of the fleet.
         quality: of its out-of-fold answers on the search's blocks, by which it was chosen.
-        trials: (number, family, quality) of all trials.
+        trials: (number, family, quality) of all trials that were judged on all blocks.
+        class_weight: whether rare labels weighed as much as frequent ones.
+        given_up: trials that were given up before their last block.
+        calibration: how the model's probabilities were made true; empty: they are as the model gives them.
     """
 
     family: str
@@ -52,6 +55,9 @@ class Chosen(Struct, frozen=True):
     fleet_weight: float
     quality: float
     trials: tuple[tuple[int, str, float], ...]
+    class_weight: ClassWeight = "none"
+    given_up: int = 0
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,93 +75,47 @@ class Trained:
     out_of_fold: NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
-    """The kept rows with their roles: what a model is fitted on and judged by."""
+def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> Outcome[Trained]:
+    """Search, then fit the candidate that was taken on every row that is not held out.
 
-    project: Project
-    rows: NDArray[np.float32]
-    truth: NDArray[np.float64]
-    is_fleet: NDArray[np.bool_]
-    is_fair: NDArray[np.bool_]
-    splits: Splits
-    n_labels: int
-
-    @property
-    def judged(self) -> NDArray[np.bool_]:
-        """Rows that the search judges by: of its blocks, and no rows that were chosen for being hard."""
-        in_search: NDArray[np.bool_] = np.isin(self.splits.block_of, self.splits.search_blocks) & self.is_fair
-        return in_search
-
-    def fit(self, family: Family, parameters: Parameters, weight: float, chosen: NDArray[np.bool_]) -> Any:  # noqa: ANN401
-        """Fit one candidate on the chosen rows."""
-        project = self.project
-        circumstances = Circumstances(
-            task=project.target.task,
-            n_outputs=self.n_labels or 1,
-            n_rows=int(chosen.sum()),
-            max_size_bytes=project.export.max_size_bytes,
-            seed=project.seed,
-        )
-        weights = np.where(self.is_fleet[chosen], weight, 1.0) if self.is_fleet[chosen].any() else None
-        return fit(family, parameters, circumstances, project.features, self.rows[chosen], self.truth[chosen], weights)
-
-    def out_of_fold(self, family: Family, parameters: Parameters, weight: float) -> NDArray[np.float64]:
-        """Answer each of the search's blocks by a model of all other rows that are not held out."""
-        answers = np.full((len(self.rows), self.n_labels or 1), np.nan)
-        for block in self.splits.search_blocks:
-            inside = self.splits.block_of == block
-            estimator = self.fit(family, parameters, weight, ~inside & ~self.splits.is_holdout)
-            answers[inside] = outputs_of(estimator, self.rows[inside], self.n_labels)
-        return answers
-
-
-def lesson_of(project: Project, table: TrainingTable, splits: Splits) -> Lesson:
-    """Take the kept rows out of the table."""
-    index = splits.index
-    return Lesson(
-        project,
-        table.rows[index],
-        table.truth[index],
-        table.is_fleet[index],
-        ~table.is_chosen[index],
-        splits,
-        len(table.labels),
-    )
-
-
-def train_model(lesson: Lesson, folder: Path) -> Outcome[Trained]:
-    """Search, then fit the best candidate on every row that is not held out.
+    Args:
+        lesson: rows, truths and roles.
+        folder: of the step.
+        storage: address of the database that keeps the trials; None: a file in the folder.
 
     Raises:
-        ProjectError: a candidate that there is none of.
+        ProjectError: a candidate that there is none of, or that no device can run.
         DataError: a classifier would see one label only.
     """
-    project = lesson.project
-    families = families_of(project.training.candidates, project.target.task)
-    study = _search(lesson, families, folder)
-    best = study.best_trial
-    family = next(family for family in families if family.name == best.params[_FAMILY])
-    parameters = {name: best.params[f"{family.name}.{name}"] for name in family.space}
-    weight = float(best.params.get(_FLEET_WEIGHT, 1.0))
-    trials = tuple((t.number, str(t.params[_FAMILY]), float(t.value)) for t in study.trials if t.value is not None)
-    chosen = Chosen(family.name, parameters, weight, float(best.value or 0.0), trials)
-    trained = Trained(
-        lesson.fit(family, parameters, weight, ~lesson.splits.is_holdout),
-        chosen,
-        choose_by_other_blocks(lesson, _answers_of(trials, folder)),
+    families = families_of_project(lesson.project)
+    verify_exportable(lesson, families)
+    search = Search(lesson, families, folder, storage=storage)
+    search.run()
+    contenders = search.contenders()
+    taken = contenders[choose(contenders, _budget_of(lesson), lesson.project.training.choice)]
+    draw = search.draw_of(taken.number)
+    answers = [search.answers_of(one.number) for one in contenders]
+    chosen = Chosen(
+        draw.family,
+        draw.parameters,
+        draw.fleet_weight,
+        taken.quality,
+        tuple((one.number, one.family, one.quality) for one in contenders),
+        draw.class_weight,
+        search.n_given_up,
     )
+    trained = Trained(
+        _fit(lesson, families, draw), chosen, choose_by_other_blocks(lesson, answers, contenders=contenders)
+    )
+    front = pareto_front(contenders)
     replace_file(folder / MODEL_NAME, model_bytes(trained.estimator))
     save_value(folder / "chosen.json", chosen)
+    save_value(folder / FRONT_NAME, front)
     save_arrays(folder / "out_of_fold.npz", {"answers": trained.out_of_fold})
-    facts = (
-        ("trials", f"{len(trials)} over {', '.join(family.name for family in families)}"),
-        ("best", f"{chosen.family} " + " ".join(f"{name}={_text(value)}" for name, value in parameters.items())),
-        *((("weight of the fleet's rows", f"{weight:g}"),) if lesson.splits.fleet_judges else ()),
-        (project.metric, f"{chosen.quality:.4f} on contiguous blocks"),
+    metrics = {f"search_{lesson.project.metric}": chosen.quality}
+    return Outcome(
+        trained, params=_params_of(chosen), metrics=metrics, facts=_facts_of(lesson, families, chosen, front)
     )
-    params = {_FAMILY: chosen.family, **parameters, _FLEET_WEIGHT: weight}
-    return Outcome(trained, params=params, metrics={f"search_{project.metric}": chosen.quality}, facts=facts)
 
 
 def load_trained(folder: Path) -> Trained:
@@ -167,97 +127,84 @@ def load_trained(folder: Path) -> Trained:
     )
 
 
-def choose_by_other_blocks(lesson: Lesson, answers: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Answer each of the search's blocks by the trial that is best on the other blocks.
+def load_front(folder: Path) -> tuple[Contender, ...]:
+    """Read which trials no other one beat in quality, size and latency at once, the best quality first."""
+    return load_value(folder / FRONT_NAME, tuple[Contender, ...])
+
+
+def choose_by_other_blocks(
+    lesson: Lesson, answers: Sequence[NDArray[np.float64]], *, contenders: Sequence[Contender] = ()
+) -> NDArray[np.float64]:
+    """Answer each of the search's blocks by the trial that is taken when the other blocks choose.
 
     Args:
         lesson: rows, truths and blocks.
         answers: of each trial, ``(n_kept, n_outputs)``, at least one.
+        contenders: what those trials cost; none: quality alone chooses.
 
     Returns:
         ``(n_kept, n_outputs)``; NaN outside of the search's blocks.
     """
-    metric, block_of = lesson.project.metric, lesson.splits.block_of
+    block_of, search_blocks = lesson.splits.block_of, lesson.splits.search_blocks
+    judged_blocks = [block for block in search_blocks if (lesson.judged & (block_of == block)).any()]
+    known = list(contenders) or [Contender(number, "", 0.0, (), None, None) for number in range(len(answers))]
     chosen = np.full_like(answers[0], np.nan)
-    for block in lesson.splits.search_blocks:
-        judged = lesson.judged & (block_of != block)
-        if not judged.any():  # a single block judges itself
-            judged = lesson.judged
-        best = int(np.argmax([quality(metric, lesson.truth[judged], its[judged]) for its in answers]))
+    for block in search_blocks:
+        others = [other for other in judged_blocks if other != block] or judged_blocks  # a single block judges itself
+        masks = [lesson.judged & (block_of == other) for other in others]
+        judged = np.logical_or.reduce(masks)
+        rivals = [
+            replace(
+                one,
+                quality=lesson.quality_of(its, judged),
+                blocks=tuple(lesson.quality_of(its, mask) for mask in masks),
+            )
+            for one, its in zip(known, answers, strict=True)
+        ]
+        best = choose(rivals, _budget_of(lesson), lesson.project.training.choice)
         chosen[block_of == block] = answers[best][block_of == block]
     return chosen
 
 
-def _answers_of(trials: Sequence[tuple[int, str, float]], folder: Path) -> list[NDArray[np.float64]]:
-    files = (_answers_file(folder, number) for number, _, _ in trials)
-    return [load_arrays(file)["answers"].astype(np.float64) for file in files if file.exists()]
+def _fit(lesson: Lesson, families: Sequence[Family], draw: Draw) -> Any:  # noqa: ANN401 - scikit-learn ships no types
+    family = next(family for family in families if family.name == draw.family)
+    return lesson.fit(family, draw.parameters, draw.fleet_weight, ~lesson.splits.is_holdout, draw.class_weight)
 
 
-def _answers_file(folder: Path, number: int) -> Path:
-    return folder / _ANSWERS_FOLDER / f"{number}.npz"
+def _budget_of(lesson: Lesson) -> Budget:
+    export = lesson.project.export
+    return Budget(export.max_size_bytes, export.max_latency_us)
 
 
-def _search(lesson: Lesson, families: Sequence[Family], folder: Path) -> optuna.Study:
-    """Go on with the search until its trials or its time are used up; keep each trial's answers as a file."""
-    logging.getLogger("optuna").setLevel(logging.WARNING)
-    training = lesson.project.training
-    study = optuna.create_study(
-        storage=f"sqlite:///{folder / _SEARCH_NAME}",
-        study_name="search",
-        direction="maximize",
-        # Each family's start is tried first; a search that knows nothing yet should not guess for long.
-        sampler=optuna.samplers.TPESampler(seed=lesson.project.seed, n_startup_trials=max(4, len(families) + 2)),
-        load_if_exists=True,
+def _params_of(chosen: Chosen) -> dict[str, str | int | float]:
+    return {
+        FAMILY: chosen.family,
+        **chosen.parameters,
+        FLEET_WEIGHT: chosen.fleet_weight,
+        "class_weight": chosen.class_weight,
+        "calibration": chosen.calibration or "none",
+    }
+
+
+def _facts_of(lesson: Lesson, families: Sequence[Family], chosen: Chosen, front: Sequence[Contender]) -> Facts:
+    names = ", ".join(family.name for family in families)
+    given_up = f", {chosen.given_up} given up early" if chosen.given_up else ""
+    parameters = " ".join(f"{name}={_text(value)}" for name, value in chosen.parameters.items())
+    return (
+        ("trials", f"{len(chosen.trials)} over {names}{given_up}"),
+        ("best", f"{chosen.family} {parameters}"),
+        *((("weight of the fleet's rows", f"{chosen.fleet_weight:g}"),) if lesson.splits.fleet_judges else ()),
+        *((("weight of labels", chosen.class_weight),) if chosen.class_weight != "none" else ()),
+        (lesson.project.metric, f"{chosen.quality:.4f} on contiguous blocks"),
+        *((("front", f"{_front_text(front)}"),) if front else ()),
     )
-    if not study.trials:
-        for family in families:
-            starts = {f"{family.name}.{name}": value for name, value in family.starts_with.items()}
-            study.enqueue_trial({_FAMILY: family.name, **starts})
-    _put_back_broken(study)
-    done = sum(trial.value is not None for trial in study.trials)
-    wanted = max(training.trials, len(families)) - done
-    (folder / _ANSWERS_FOLDER).mkdir(exist_ok=True)
-
-    def judge(trial: optuna.Trial) -> float:
-        return _judge(trial, lesson, families, folder)
-
-    if not done:  # one trial there must be, however little time there is
-        study.optimize(judge, n_trials=1)
-        wanted -= 1
-    if wanted > 0:
-        study.optimize(judge, n_trials=wanted, timeout=training.timeout_s)
-    return study
 
 
-def _put_back_broken(study: optuna.Study) -> None:
-    """Let trials that were broken off be tried again, first: else a family's start might never be."""
-    for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        # Its parameters, or, before it had any, those that were laid down for it.
-        study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}))
-        study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _judge(trial: optuna.Trial, lesson: Lesson, families: Sequence[Family], folder: Path) -> float:
-    name = trial.suggest_categorical(_FAMILY, [family.name for family in families])
-    family = next(family for family in families if family.name == name)
-    parameters = {key: _suggest(trial, f"{name}.{key}", space) for key, space in family.space.items()}
-    weight = 1.0
-    if lesson.splits.fleet_judges:
-        weight = float(trial.suggest_categorical(_FLEET_WEIGHT, list(lesson.project.training.fleet_weights)))
-    answers = lesson.out_of_fold(family, parameters, weight)
-    # The order is the safety: a trial that counts has its answers.
-    save_arrays(_answers_file(folder, trial.number), {"answers": answers})
-    judged = lesson.judged
-    return quality(lesson.project.metric, lesson.truth[judged], answers[judged])
-
-
-def _suggest(trial: optuna.Trial, name: str, space: Any) -> Value:  # noqa: ANN401 - one of three spaces
-    if isinstance(space, Whole):
-        return trial.suggest_int(name, space.low, space.high, log=space.log)
-    if isinstance(space, Choice):
-        place = trial.suggest_categorical(name, list(space.values))
-        return space.values[space.values.index(place)]
-    return trial.suggest_float(name, space.low, space.high, log=True)
+def _front_text(front: Sequence[Contender]) -> str:
+    return "; ".join(
+        f"{one.family} {one.quality:.4f}, {(one.size_bytes or 0) / 1000:.1f} kB, {one.latency_us or 0:.0f} µs"
+        for one in front
+    )
 
 
 def _text(value: Value) -> str:

@@ -4,7 +4,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edge_agent.bundle import Task
+from trainer.project.estimators import EstimatorSection
 from trainer.project.section import Positive, Section
+
+ClassWeight = Literal["none", "balanced"]
+CalibrationMethod = Literal["sigmoid", "isotonic", "temperature"]
+Objective = Literal["quality", "size", "latency"]
 
 
 class DataSection(Section, frozen=True, kw_only=True):
@@ -32,11 +38,12 @@ class TargetSection(Section, frozen=True, kw_only=True):
 
     Attributes:
         labels: classes in the order of the outputs; empty: those found in the training rows, sorted.
+            Of an anomaly detection there are two, the usual one first.
         metric: ``accuracy``, ``balanced_accuracy`` or ``macro_f1``; ``r2`` or ``mae`` for regression.
     """
 
     column: str
-    task: Literal["classification", "regression"]
+    task: Task
     unit: str = ""
     labels: tuple[str, ...] = ()
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "r2", "mae"] | None = None
@@ -46,7 +53,9 @@ class TrainingSection(Section, frozen=True, kw_only=True):
     """How models are searched.
 
     Attributes:
-        candidates: names of families in ``trainer/pipeline/candidates.py``.
+        candidates: names of families in ``trainer/pipeline/candidates.py``; none: ``forest`` and ``mlp``, for anomalies
+            ``isolation_forest`` and ``one_class_svm``; where the project has estimators of its own, those alone.
+        estimators: the project's own candidates, each by the name under which Python imports it.
         trials: trials of the search over all families together.
         split: ``time``: contiguous blocks, the latest rows judge; ``entity``: blocks of whole entities (devices,
             writers), each judged by models that never saw them: what a new device may expect.
@@ -54,15 +63,32 @@ class TrainingSection(Section, frozen=True, kw_only=True):
         holdout: share of rows, the latest, kept for evaluation alone.
         timeout_s: no new trial is started after that.
         fleet_weights: weights of one labelled row of the fleet against one old row, tried by the search.
+        class_weights: tried by the search: ``none``; ``balanced``: rare labels weigh as much as frequent ones.
+        early_stopping: find the number of rounds or epochs of boosting and networks on the last block that a model is
+            fitted on, then fit anew on all of them.
+        calibration: ways to make probabilities true, tried on the chosen model: ``sigmoid``, ``isotonic``,
+            ``temperature``; the best is kept when it lowers the log-loss and does not cost quality.
+        pruning: when a trial is given up before its last block: ``median``: worse than half of the others were by
+            then; ``wilcoxon``: significantly worse than the best one; ``none``.
+        objectives: of the search: ``quality`` alone within the budgets, or beside it ``size`` and ``latency``.
+        choice: of the trials that fit the budgets: ``best``: of the best quality; ``smaller``: the smallest of those
+            that are within one standard error of it.
     """
 
-    candidates: Annotated[tuple[str, ...], Meta(min_length=1)] = ("forest", "mlp")
+    candidates: tuple[str, ...] = ()
+    estimators: tuple[EstimatorSection, ...] = ()
     trials: Positive = 12
     split: Literal["time", "entity"] = "time"
     blocks: Annotated[int, Meta(ge=2)] = 5
     holdout: Annotated[float, Meta(gt=0, lt=0.9)] = 0.2
     timeout_s: float = 600.0
     fleet_weights: Annotated[tuple[float, ...], Meta(min_length=1)] = (1.0, 3.0, 10.0, 30.0)
+    class_weights: Annotated[tuple[ClassWeight, ...], Meta(min_length=1)] = ("none",)
+    early_stopping: bool = False
+    calibration: tuple[CalibrationMethod, ...] = ()
+    pruning: Literal["median", "wilcoxon", "none"] = "median"
+    objectives: Annotated[tuple[Objective, ...], Meta(min_length=1)] = ("quality",)
+    choice: Literal["best", "smaller"] = "best"
 
 
 class GateSection(Section, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 from broker.topics import TopicError, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
+from trainer.project.estimators import estimator_problems
 from trainer.project.project import LoadedProject, Project
 from trainer.project.registry import registry_problems
 from trainer.project.schema import load_schema
@@ -57,8 +58,10 @@ def _problems_of(project: Project) -> list[str]:
     if rows is not None and rows[0] >= rows[1]:
         problems.append(f"key 'data.rows': {rows[0]} to {rows[1]} holds no row")
     problems += _schema_problems(project)
+    if project.target.task == "anomaly" and len(labels) not in {0, 2}:
+        problems.append('key \'target.labels\': an anomaly detection has two, the usual one first: ["good", "fault"]')
     classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
-    if (project.metric in classification_metrics) != (project.target.task == "classification"):
+    if (project.metric in classification_metrics) == (project.target.task == "regression"):
         problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
     if project.training.split == "entity" and project.data.entity is None:
         problems.append("key 'training.split': 'entity' needs the key 'data.entity', the column that names the entity")
@@ -68,6 +71,7 @@ def _problems_of(project: Project) -> list[str]:
     rings = project.rollout.rings
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")
+    problems += estimator_problems(project.training.estimators)
     problems += trigger_problems(project.triggers)
     problems += registry_problems(project.registry)
     problems += store_problems(project.stores)

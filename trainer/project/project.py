@@ -1,7 +1,7 @@
 """One learning problem as its file says it, and the folder that its paths start from."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +15,9 @@ from trainer.project.section import Section
 from trainer.project.signal import SignalSection
 from trainer.project.stores import StoresSection
 from trainer.project.triggers import TriggersSection
+
+# Anomalies are rare: who never sees one would be right nearly always.
+_USUAL_METRIC: Final = {"classification": "accuracy", "regression": "r2", "anomaly": "balanced_accuracy"}
 
 
 class Project(Section, frozen=True, kw_only=True):
@@ -52,7 +55,7 @@ class Project(Section, frozen=True, kw_only=True):
     @property
     def metric(self) -> str:
         """The quality metric: the file's, or the task's usual one."""
-        return self.target.metric or ("accuracy" if self.target.task == "classification" else "r2")
+        return self.target.metric or _USUAL_METRIC[self.target.task]
 
 
 class LoadedProject(Struct, frozen=True):

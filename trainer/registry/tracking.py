@@ -49,7 +49,7 @@ def open_client(state: Path, uri: str | None = None) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     # A bar for every file that is fetched would stand in the middle of our own.
-    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call] # they type no values
     address = uri or tracking_uri(state)
     with told("be opened", address):
         return MlflowClient(tracking_uri=address, registry_uri=address)

@@ -76,7 +76,7 @@ def test_a_short_project_takes_the_defaults_and_keeps_the_order_of_its_features(
     assert project.data.rows is None
     assert project.state == ".fieldloop"
     assert project.rollout.rings[-1] == 1.0
-    assert {"forest", "mlp"} <= set(project.training.candidates)
+    assert project.training.candidates == ()
 
 
 def test_every_section_can_be_set(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_key_that_must_be_there_and_is_not_is_named(tmp_path: Path, key: str) 
         ("training", "blocks = 1", "training.blocks"),
         ("training", "holdout = 0.9", "training.holdout"),
         ("training", "holdout = 0.0", "training.holdout"),
-        ("training", "candidates = []", "training.candidates"),
+        ("training", "class_weights = []", "training.class_weights"),
         ("training", 'split = "random"', "training.split"),
         ("export", "variants = []", "export.variants"),
         ("monitoring", "max_label_share = 1.1", "monitoring.max_label_share"),
