@@ -143,8 +143,8 @@ class RootTree:
         if (ours / "make-bytecode").exists() and not (ours / "bytecode" / "made-for").exists():
             said = told.decode(errors="replace").strip()
             raise BuildError(
-                f"{package}: the agent's bytecode could not be made in the root; this machine may have been too busy for "
-                f"it: try again when it is not, or with a newer package; dpkg said {said[-_SAID:]}"
+                f"{package}: the agent's bytecode could not be made in the root; this machine may have been too busy: "
+                f"try again when it is not, or with a newer package; dpkg said {said[-_SAID:]}"
             )
 
     def finish(self, removed: Sequence[str], folders: Sequence[str]) -> None:
