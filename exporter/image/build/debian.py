@@ -151,19 +151,15 @@ def make_debian(debian: Debian, cache: Kept, now_s: float, on_line: OnLine, *, a
     _verify_emulation(debian)
     with cache.scratch() as folder:
         made = folder / "root.tar"
-        hook = folder / "hook"
         named = " ".join(f'"$debs"/{name}_*.deb' for name in debian.unpacked[1:])
         unpack = _UNPACK.format(packages=" ".join(debian.unpacked), beside=BESIDE, debs=named)
-        hook.write_text(f"#!/bin/sh\nset -eu\n{unpack}{_AFTER}", encoding="utf-8")
-        hook.chmod(0o755)
-        # In a namespace, whoever runs the hook is another user.
-        folder.chmod(0o755)
         command = [
             find_program("mmdebstrap", BuildError),
             f"--architectures={debian.architecture}",
             "--variant=minbase",
             f"--include={','.join(debian.all_packages)}",
-            f"--customize-hook={hook}",
+            # The script itself: in its namespace, who runs it is another user, to whom a home is closed.
+            f"--customize-hook=set -eu\n{unpack}{_AFTER}",
             '--aptopt=APT::Install-Recommends "false"',
             "--dpkgopt=force-unsafe-io",
             *(f"--dpkgopt={option}" for option in _EXCLUDED),

@@ -142,7 +142,10 @@ class RootTree:
         # No reason to fail on a board; but all cards to come would be made of this root, and start slowly.
         if (ours / "make-bytecode").exists() and not (ours / "bytecode" / "made-for").exists():
             said = told.decode(errors="replace").strip()
-            raise BuildError(f"{package}: the agent's bytecode could not be made in the root: {said[-_SAID:]}")
+            raise BuildError(
+                f"{package}: the agent's bytecode could not be made in the root; this machine may have been too busy: "
+                f"try again when it is not, or with a newer package; dpkg said {said[-_SAID:]}"
+            )
 
     def finish(self, removed: Sequence[str], folders: Sequence[str]) -> None:
         """Take away what only the making needed, make what is mounted on, and set back every later time.

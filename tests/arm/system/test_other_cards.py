@@ -73,8 +73,8 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
         assert {window.variant for window in windows} == set(kind.variants)
         assert world.witness.rows(device) > 0
         uname = {"arm64": "aarch64", "armhf": "armv7l"}[kind.architecture]
-        assert board.run("uname -m").split() == [uname]
-        assert f"VERSION_CODENAME={kind.suite}" in board.run("cat /etc/os-release")
+        told = board.run("uname -m; cat /etc/os-release").split()
+        assert {uname, f"VERSION_CODENAME={kind.suite}"} <= set(told)
     finally:
         board.remove()
 
