@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from broker.messages import Desired
-from tests.arm.system.board import Board
+from exporter.image.emulation.partitions import load_partitions
+from exporter.image.image_file import SECTOR_BYTES
+from tests.arm.system.board import DATA, Board
 from tests.arm.system.power_cuts import BOOT_S, UPDATE_S, survive_power_cuts
 from tests.arm.system.world import CardWorld
 from tests.crash.findings import rows_that_do_not_fit
@@ -38,6 +40,17 @@ def test_a_card_enrols_and_scores_with_the_bundle_that_it_brought(world: CardWor
     register = world.fleet.open_register()
     assert [identity.name for identity in register.view().active] == [DEVICE]
     register.close()
+
+
+def test_data_has_grown_to_the_end_of_the_card_while_it_was_in_use(image: Path, board: Board):
+    made = next(partition for partition in load_partitions(image) if partition.number == DATA)
+    told = board.run(f"cat /sys/class/block/vda/size /sys/class/block/vda{DATA}/size; df -B512 --output=size /data")
+    card, partition, file_system = (int(word) * SECTOR_BYTES for word in told.split() if word.isdecimal())
+    # On the image it is as small as it can be, and less than 8 MiB may be left behind it.
+    assert partition > made.size_bytes
+    assert card - made.start_bytes - partition < 8 << 20
+    # The rest is ext4's own.
+    assert file_system > 0.9 * partition
 
 
 def test_it_pulls_a_new_bundle_and_switches(world: CardWorld, board: Board):
