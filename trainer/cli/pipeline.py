@@ -1,13 +1,15 @@
-"""The commands ``fieldloop pipeline run|resume|show|list``."""
+"""The commands ``fieldloop pipeline run|resume|show|list``; the others of the group stand beside this module."""
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trainer.cli.compare import compare_command
 from trainer.cli.options import JsonOption, ProjectOption, minute_of
 from trainer.cli.schedule import schedule_command
+from trainer.cli.step import step_command
 from trainer.errors import GateRefusedError
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ app = typer.Typer(
 )
 
 app.command("schedule")(schedule_command)
+app.command("step")(step_command)
+app.command("compare")(compare_command)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]
 
@@ -52,7 +56,7 @@ def resume(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_
 
 @app.command("show")
 def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_json: JsonOption = False) -> None:
-    """Show a run: why it was started, its steps with times and facts, and how it ended."""
+    """Show a run: why it was started, its steps with times and facts, why each ran or was kept, and how it ended."""
     from trainer.pipeline.runs import load_run
     from trainer.project.loading import load_project
 
@@ -71,12 +75,14 @@ def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_js
     typer.echo(f"compared with: {f'{head.model}/{head.champion}' if head.champion else 'no champion yet'}")
     lines = StepLines(Console())
     for step in overview.steps:
-        lines(StepEvent(step.name, "finished", step.seconds, step.facts))
+        verdict = overview.verdict_on(step.name)
+        phase: Literal["finished", "skipped"] = "skipped" if verdict is not None and not verdict.ran else "finished"
+        lines(StepEvent(step.name, phase, step.seconds, step.facts, "" if verdict is None else verdict.why))
     if overview.end is None:
         typer.echo(f"unfinished: it goes on, or broke off (then: fieldloop pipeline resume {head.run_id})")
     else:
-        verdict = "promoted" if overview.end.promoted else f"refused: {overview.end.reason}"
-        typer.echo(f"{head.model}/{overview.end.version} {verdict}")
+        came_of_it = "promoted" if overview.end.promoted else f"refused: {overview.end.reason}"
+        typer.echo(f"{head.model}/{overview.end.version} {came_of_it}")
 
 
 @app.command("list")

@@ -26,7 +26,8 @@ class StepLines:
         for width in (1, 1, 9, 8, None):
             line.add_column(width=width, ratio=None if width else 1)
         mark, took = ("[green]✓[/]", f"[dim]{event.seconds:6.1f} s[/]") if event.phase == "finished" else ("=", "kept")
-        facts = "\n".join(f"[dim]{escape(name)}[/] {escape(text)}" for name, text in event.facts)
+        said = (*event.facts, *((("because", event.why),) if event.why else ()))
+        facts = "\n".join(f"[dim]{escape(name)}[/] {escape(text)}" for name, text in said)
         line.add_row("", mark, event.step, took, facts)
         self._console.print(line, highlight=False)
 

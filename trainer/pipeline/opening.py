@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from mlflow import MlflowClient
@@ -20,7 +19,6 @@ from trainer.pipeline.executor import Executor
 from trainer.pipeline.journal import Journal, Progress, packages_text
 from trainer.pipeline.runs import (
     HEAD_NAME,
-    RECORD_NAME,
     RESULT_NAME,
     RUNS_NAME,
     RunEnd,
@@ -33,8 +31,6 @@ from trainer.pipeline.steps import PRODUCTION
 from trainer.project.project import LoadedProject
 from trainer.registry.registry import CHAMPION, Registry, open_registry
 from trainer.registry.tracking import ensure_experiment, open_client
-
-_LAST_STEP: Final = "promote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +91,46 @@ def opened_run(
         registry = open_registry(loaded, client)
         experiment = ensure_experiment(client, loaded.project.name, state, loaded.stores.artefacts)
         sources = _CodeOnce(Sources())
+        join = _Joiner(loaded, client, registry, experiment, clock, progress, executor, sources)
         if isinstance(start, Beginning):
-            head = _begin(loaded, client, experiment, registry, start, clock, sources)
+            run = join(_begin(loaded, client, experiment, registry, start, clock, sources))
         else:
-            head = _take_up(loaded, client, registry, start)
-        on_begin(head.run_id)
-        folder = run_folder(state, head.run_id)
-        bench = RunBench(loaded, head, registry, folder)
-        journal = Journal(client, experiment, head.run_id, folder, clock=clock, progress=progress, executor=executor)
-        run = OpenRun(
-            head, folder, bench, journal, Executor(PRODUCTION, bench, loaded.project, journal, sources), client
-        )
+            run = _take_up(loaded, start, registry, join)
+        on_begin(run.head.run_id)
         try:
             yield run
         except BaseException:
-            client.set_terminated(head.run_id, "FAILED")
+            client.set_terminated(run.head.run_id, "FAILED")
             raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Joiner:
+    """Joins what works on a run, once its head is known."""
+
+    loaded: LoadedProject
+    client: MlflowClient
+    registry: Registry
+    experiment: str
+    clock: Clock
+    progress: Progress
+    executor: str
+    code_of: "_CodeOnce"
+
+    def __call__(self, head: RunHead) -> OpenRun:
+        folder = run_folder(self.loaded.state, head.run_id)
+        bench = RunBench(self.loaded, head, self.registry, folder)
+        journal = Journal(
+            self.client,
+            self.experiment,
+            head.run_id,
+            folder,
+            clock=self.clock,
+            progress=self.progress,
+            executor=self.executor,
+        )
+        executor = Executor(PRODUCTION, bench, self.loaded.project, journal, self.code_of)
+        return OpenRun(head, folder, bench, journal, executor, self.client)
 
 
 class _CodeOnce:
@@ -163,25 +183,27 @@ def _begin(
     return head
 
 
-def _take_up(loaded: LoadedProject, client: MlflowClient, registry: Registry, run: str) -> RunHead:
-    """Return the head of a run that broke off; it must match the champion as it is now, not as it was then."""
-    overview = load_run(loaded.state, run)
-    head, folder = overview.head, run_folder(loaded.state, overview.head.run_id)
+def _take_up(loaded: LoadedProject, start: str, registry: Registry, join: _Joiner) -> OpenRun:
+    """Take up a run that broke off; it must match the champion as it is now, not as it was then."""
+    overview = load_run(loaded.state, start)
+    head = overview.head
     if overview.end is not None:
         came_of_it = "promoted" if overview.end.promoted else "refused"
         raise RunError(f"run {head.run_id} has ended ({came_of_it}): there is nothing to resume; start a new one")
     if head.model != loaded.project.name:
         raise RunError(f"run {head.run_id} is of model {head.model!r}, the project's is {loaded.project.name!r} now")
+    run = join(head)
     champion = registry.find(loaded.project.name, alias=CHAMPION)
-    # A run that was cut off in its promotion is itself the champion, and goes on as it began. One whose promotion is
-    # done is done: it must not be promoted once more over who came after it.
-    is_done = (folder / _LAST_STEP / RECORD_NAME).exists()
-    if not is_done and champion is not None and champion.version != head.champion and champion.run_id != head.run_id:
+    # A run that was cut off in its promotion is itself the champion, and goes on as it began.
+    is_another = champion is not None and champion.version != head.champion and champion.run_id != head.run_id
+    # One whose steps are all done is done: it must not be promoted once more, over who came after it.
+    if champion is not None and is_another and any(verdict.action != "keep" for verdict in run.executor.forecast()):
         head = replace(head, champion=champion.version)
-        save_value(folder / HEAD_NAME, head)
-        client.set_tag(head.run_id, "fieldloop.previous_model", f"{champion.name}/{champion.version}")
-    client.update_run(head.run_id, "RUNNING")
-    return head
+        save_value(run.folder / HEAD_NAME, head)
+        run.client.set_tag(head.run_id, "fieldloop.previous_model", f"{champion.name}/{champion.version}")
+        run = join(head)
+    run.client.update_run(head.run_id, "RUNNING")
+    return run
 
 
 @contextmanager
