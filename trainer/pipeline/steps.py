@@ -50,7 +50,7 @@ def _prepare(bench: RunBench, at: Path) -> Outcome[Splits]:
 
 
 def _train(bench: RunBench, at: Path) -> Outcome[Trained]:
-    return training.train_model(bench.lesson, at)
+    return training.train_model(bench.lesson, at, storage=bench.loaded.stores.search)
 
 
 def _evaluate(bench: RunBench, at: Path) -> Outcome[Evaluation]:
@@ -160,7 +160,7 @@ PRODUCTION: Final = Graph(
                 *(f"training.{key}" for key in _OF_THE_SEARCH),
             ),
             # The search's own book holds times of day.
-            by_products=("search.db", "answers/*"),
+            by_products=("search.db", "study.txt", "answers/*"),
             named={"model": MODEL_NAME},
         ),
         Step(

@@ -27,7 +27,7 @@ from trainer.pipeline.outcome import Facts, Outcome
 from trainer.pipeline.search.exportable import verify_exportable
 from trainer.pipeline.search.families import families_of_project
 from trainer.pipeline.search.front import Budget, Contender, choose, pareto_front
-from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, Search
+from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, Search, shared_name
 from trainer.pipeline.search.trial import Draw
 from trainer.project.learning import ClassWeight
 
@@ -89,7 +89,11 @@ def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> 
     """
     families = families_of_project(lesson.project)
     verify_exportable(lesson, families)
-    search = Search(lesson, families, folder, storage=storage)
+    if storage is None:
+        search = Search(lesson, families, folder)
+    else:
+        name = shared_name(lesson.project.name, folder, storage)
+        search = Search(lesson, families, folder, storage=storage, study_name=name)
     search.run()
     contenders = search.contenders()
     taken = contenders[choose(contenders, _budget_of(lesson), lesson.project.training.choice)]

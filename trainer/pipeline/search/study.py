@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from edge_agent.clock import Clock, SystemClock
+from edge_agent.durable import replace_file
 from trainer.pipeline.artefacts import load_arrays, save_arrays
 from trainer.pipeline.candidates import Choice, Family, Real, Value, Whole
 from trainer.pipeline.lesson import Lesson
@@ -26,12 +27,31 @@ from trainer.project.learning import Objective
 FAMILY: Final = "family"
 FLEET_WEIGHT: Final = "fleet_weight"
 CLASS_WEIGHT: Final = "class_weight"
+STUDY_NAME: Final = "study.txt"
 _DATABASE_NAME: Final = "search.db"
 _ANSWERS_FOLDER: Final = "answers"
 _STUDY: Final = "search"
 _BLOCKS: Final = "blocks"
 _QUALITY: Final = "quality"
 _COST: Final = "cost"
+
+
+def shared_name(project: str, folder: Path, storage: str) -> str:
+    """Return the name of a folder's study in a database that holds those of all runs.
+
+    A folder that is made anew begins another study, as the trials of the old one learnt something else.
+
+    Args:
+        project: name of it.
+        folder: of the step; its parent is the run's.
+        storage: address of the database.
+    """
+    file = folder / STUDY_NAME
+    if not file.exists():
+        begins = f"{project} {folder.parent.name} "
+        earlier = sum(name.startswith(begins) for name in optuna.get_all_study_names(storage))
+        replace_file(file, f"{begins}{earlier + 1}".encode())
+    return file.read_text(encoding="utf-8")
 
 
 class Search:

@@ -209,3 +209,25 @@ def test_the_start_of_a_family_whose_trial_broke_off_is_tried_again(tmp_path):
     last = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'search.db'}").trials[-1]
     family, starts = "hist_gradient_boosting", FAMILIES["hist_gradient_boosting"].starts_with
     assert last.params == {"family": family, **{f"{family}.{key}": value for key, value in starts.items()}}
+
+
+def test_a_shared_database_keeps_the_search_of_each_run_apart_and_gives_the_same_model(searched, tmp_path):
+    lesson, outcome, _ = searched
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    folders = [tmp_path / run / "train" for run in ("one", "two")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        made = train_model(lesson, folder, storage=storage)
+        assert (folder / MODEL_NAME).read_bytes() == (searched[2] / MODEL_NAME).read_bytes()
+        assert made.value.chosen == outcome.value.chosen
+        assert not (folder / "search.db").exists()
+    names = optuna.get_all_study_names(storage)
+    assert sorted(name.split()[1] for name in names) == ["one", "two"]
+    # Gone on with, it tries nothing again; made anew, it begins anew.
+    train_model(lesson, folders[0], storage=storage)
+    assert len(optuna.get_all_study_names(storage)) == 2
+    for file in folders[1].rglob("*.*"):
+        file.unlink()
+    train_model(lesson, folders[1], storage=storage)
+    assert sorted(name.split()[2] for name in optuna.get_all_study_names(storage)) == ["1", "1", "2"]
+    assert {len(optuna.load_study(study_name=name, storage=storage).trials) for name in names} == {3}
