@@ -16,6 +16,7 @@ from trainer.cli.logs import configure_logging
 PARTS: Final = (
     Part("demo", "Play the whole loop on this machine.", "trainer.demo.cli"),
     Part("init", "Write a commented fieldloop.toml for your own CSV or Parquet.", "trainer.cli.init"),
+    Part("features", "Declare features once; extract, look up and watch them.", "trainer.cli.features"),
     Part("pipeline", "Run the production pipeline: train, export, gate, promote.", "trainer.cli.pipeline"),
     Part("registry", "See model versions, promote them and take it back, open MLflow's page.", "trainer.cli.registry"),
     Part("serve", "Answer requests with a model, over HTTP.", "trainer.cli.serve"),
