@@ -25,11 +25,15 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from benchmarks.feature_benches import bench_online_lookup, bench_point_in_time_join
 from trainer.demo.data import DATA_SETS
 from trainer.pipeline.candidates import FAMILIES, Circumstances, Family, Parameters
 from trainer.pipeline.production import run_production
 from trainer.project.loading import load_project
 from trainer.project.project import LoadedProject
+
+# Collected here, so that the trainer's figures stand in one file.
+__all__ = ["bench_online_lookup", "bench_point_in_time_join", "bench_production_run_against_a_bare_search"]
 
 TRIALS: Final = int(os.environ.get("FIELDLOOP_BENCH_TRIALS", "8"))
 ROUNDS: Final = int(os.environ.get("FIELDLOOP_BENCH_ROUNDS", "3"))

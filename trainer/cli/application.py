@@ -18,6 +18,7 @@ PARTS: Final = (
     Part("init", "Write a commented fieldloop.toml for your own CSV or Parquet.", "trainer.cli.init"),
     Part("experiment", "Look at data: a report on them, a model, and where it fails.", "trainer.cli.experiment"),
     Part("schema", "Say what a project's rows must be, and who has read that.", "trainer.cli.schema"),
+    Part("features", "Declare features once; extract, look up and watch them.", "trainer.cli.features"),
     Part("pipeline", "Run the production pipeline: train, export, gate, promote.", "trainer.cli.pipeline"),
     Part("registry", "See model versions, promote them and take it back, open MLflow's page.", "trainer.cli.registry"),
     Part("serve", "Answer requests with a model, over HTTP.", "trainer.cli.serve"),

@@ -1,0 +1,1 @@
+"""Files of the feature store by address: a folder of this machine, or whatever fsspec reaches."""

@@ -1,0 +1,1 @@
+"""What features there are: entities and feature views, declared once, shared by projects through a catalogue."""
