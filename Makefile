@@ -13,7 +13,7 @@ ALONE := tests/e2e/test_drift.py
 EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm properties check bench crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
+.PHONY: help demo test test-arm properties check bench bench-trainer crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton
 .NOTPARALLEL:
 
 help:
@@ -67,6 +67,10 @@ check: venv-dev
 
 bench: venv-dev
 	@$(BIN)/pytest benchmarks
+
+# Its figures come from several files, which name this area.
+bench-trainer: venv-dev
+	@$(BIN)/pytest benchmarks/bench_trainer.py benchmarks/bench_serving.py
 
 bench-%: venv-dev
 	@$(BIN)/pytest benchmarks/bench_$*.py

@@ -40,8 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def record_ratio(request: pytest.FixtureRequest) -> RecordRatio:
-    """Record a ratio under the area that this module's name gives: bench_AREA.py."""
-    area = request.path.stem.removeprefix(_PREFIX)
+    """Record a ratio under the area that this module names as AREA, or else by its own name: bench_AREA.py."""
+    area = getattr(request.module, "AREA", request.path.stem.removeprefix(_PREFIX))
     ratios = request.config.stash[_RATIOS].setdefault(area, [])
 
     def record(

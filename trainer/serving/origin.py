@@ -65,6 +65,7 @@ class RegistryVersion:
         self._model = model
         # A number never means another version.
         self.is_fixed = reference.rpartition("/")[2].isdecimal()
+        self._last: Offer | None = None
 
     def current(self) -> Offer:
         """Return the bundle of the version that the reference means now.
@@ -73,9 +74,12 @@ class RegistryVersion:
             RegistryError: there is no such version, or it has no bundle.
         """
         version = self._registry.resolve(self._reference, self._model)
+        key = f"{version.name}/{version.version}"
+        if self._last is not None and self._last.key == key:
+            # Where its files are is not asked again: the store may be far away.
+            return self._last
         bundle = version.bundle
         if not bundle.is_dir():
-            raise RegistryError(
-                f"{version.name}/{version.version} has no bundle: no variant of it was exported; see its run"
-            )
-        return Offer(f"{version.name}/{version.version}", bundle)
+            raise RegistryError(f"{key} has no bundle: no variant of it was exported; see its run")
+        self._last = Offer(key, bundle)
+        return self._last

@@ -56,7 +56,8 @@ class BlockEncoder:
                 into[place] = self._encoder.encode(raw).values
             except RowError as error:
                 into[place] = np.nan
-                refused[place] = error
+                # Its traceback holds this frame, which holds it and the whole block.
+                refused[place] = error.with_traceback(None)
         return refused
 
 

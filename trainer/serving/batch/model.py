@@ -82,7 +82,7 @@ class BlockModel:
             try:
                 into[place] = self._runtime.score(self.rows[place].tolist())
             except RowError as error:
-                refused[place] = error
+                refused[place] = error.with_traceback(None)
                 into[place] = np.nan
 
 

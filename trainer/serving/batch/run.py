@@ -5,7 +5,8 @@ are those of one that was not, to the byte.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -99,7 +100,7 @@ def score_file(rows: Path, answers: Path, model: BlockModel, options: Options, p
         resumed = sum(part.n_rows for part in parts.done)
         done = resumed
         scorer = _PartScorer(model, columns)
-        for table in source.parts(wanted, options.part_rows, len(parts.done)):
+        for table in _ahead(source.parts(wanted, options.part_rows, len(parts.done))):
             progress(done, source.n_rows)
             scorer.score(table, done, parts)
             done += table.num_rows
@@ -110,6 +111,15 @@ def score_file(rows: Path, answers: Path, model: BlockModel, options: Options, p
         outcome = _outcome_of(parts, str(model.manifest.ref), resumed)
         parts.remove()
     return outcome
+
+
+def _ahead(tables: Iterator[Any]) -> Iterator[Any]:
+    """Give tables, and have the next one read meanwhile."""
+    with ThreadPoolExecutor(1, "reading") as thread:
+        coming = thread.submit(next, tables, None)
+        while (table := coming.result()) is not None:
+            coming = thread.submit(next, tables, None)
+            yield table
 
 
 class _PartScorer:

@@ -110,7 +110,8 @@ def _cut(batches: Iterator[Any], n_rows: int) -> Iterator[Any]:
         while n_held >= n_rows:
             table = pa.Table.from_batches(held)
             yield table.slice(0, n_rows)
-            held = table.slice(n_rows).to_batches()
+            # What is empty still holds all memory of the batch that it is the end of.
+            held = [batch for batch in table.slice(n_rows).to_batches() if batch.num_rows]
             n_held -= n_rows
     if n_held:
         yield pa.Table.from_batches(held)

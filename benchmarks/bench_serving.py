@@ -1,0 +1,168 @@
+"""What serving costs: a request of one row against a bare FastAPI echo, rows of a file against the bare runtime.
+
+Both peers are as bare as can be: the echo reads no JSON, the loop around ONNX Runtime checks no row, keeps no part and
+writes the same two columns. The model is small (a logistic regression of three features), so that what is measured is
+what stands around it. ``FIELDLOOP_BENCH_ROUNDS`` bounds the rounds, ``FIELDLOOP_BENCH_MILLIONS`` the large file.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime as ort
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.http_load import Asked, ask, request_of
+from benchmarks.timing import alternate
+from tests.bundles import FEATURES, LABELS, MODEL_FILE, make_bundle
+from tests.integration.serving.test_score_command import MILLION, score, write_rows
+from tests.ports import free_port
+from tests.waiting import wait_until
+from trainer.serving.batch.model import opened_model
+from trainer.serving.batch.run import Options, score_file
+
+# By this name the results stand in build/bench.
+AREA: Final = "trainer"
+
+ROUNDS: Final = int(os.environ.get("FIELDLOOP_BENCH_ROUNDS", "30"))
+MILLIONS: Final = int(os.environ.get("FIELDLOOP_BENCH_MILLIONS", "10"))
+BURST: Final = 400
+CONNECTIONS: Final = 4
+REACH: Final = 0.7
+MEMORY_REACH: Final = 1.1
+_ROW: Final = {"inputs": [{"name": "rows", "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 0.5]}]}
+_BATCH_ROWS: Final = 1 << 16
+
+
+@pytest.mark.timeout(1800)
+def bench_requests_of_one_row(tmp_path, record_ratio) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    body = json.dumps(_ROW).encode()
+    ours_request, echo_request = request_of("/v2/models/toy/infer", body), request_of("/echo", body)
+    with (
+        _server("trainer.cli", "serve", bundle, "--port") as ours_port,
+        _server("benchmarks.echo_server") as echo_port,
+    ):
+        ours: list[Asked] = []
+        echo: list[Asked] = []
+        # Side by side, in short bursts: what else the machine does slows both alike.
+        for _ in range(ROUNDS):
+            ours.append(ask(ours_port, ours_request, n_requests=BURST, n_connections=CONNECTIONS))
+            echo.append(ask(echo_port, echo_request, n_requests=BURST, n_connections=CONNECTIONS))
+        ours_rate, echo_rate = (statistics.median(each.a_second for each in side) for side in (ours, echo))
+        # Half of what the slower one can do, from both.
+        rate = min(ours_rate, echo_rate) / 2
+        ours_p99, echo_p99 = (
+            statistics.median(
+                ask(port, request, n_requests=BURST, n_connections=CONNECTIONS, rate=rate).quantile_s(0.99)
+                for _ in range(ROUNDS)
+            )
+            for port, request in ((ours_port, ours_request), (echo_port, echo_request))
+        )
+    record_ratio(
+        "REST: requests of one row / bare FastAPI echo",
+        ours=ours_rate,
+        peer=echo_rate,
+        reach=REACH,
+        unit="requests/s",
+        runs=ROUNDS,
+        higher_is_better=True,
+    )
+    record_ratio(
+        f"REST: p99 of one row at {rate:.0f} requests/s / bare FastAPI echo",
+        ours=ours_p99 * 1e3,
+        peer=echo_p99 * 1e3,
+        reach=1 / REACH,
+        unit="ms",
+        runs=ROUNDS,
+    )
+
+
+@pytest.mark.timeout(1800)
+def bench_rows_of_a_file(tmp_path, record_ratio) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    rows = write_rows(tmp_path / "rows.parquet", MILLION)
+    rounds = max(3, ROUNDS // 3)
+    with opened_model(bundle) as model:
+        pair = alternate(
+            lambda: score_file(rows, tmp_path / "ours.parquet", model, Options(), lambda *_: None),
+            lambda: _score_bare(bundle / MODEL_FILE, rows, tmp_path / "bare.parquet"),
+            rounds=rounds,
+            warm_up=1,
+        )
+    found, expected = (pq.read_table(tmp_path / name) for name in ("ours.parquet", "bare.parquet"))
+    is_scored = [reason is None for reason in found["refused"].to_pylist()]
+    assert found["label"].filter(is_scored).to_pylist() == expected["label"].filter(is_scored).to_pylist()
+    record_ratio(
+        "batch: rows of a Parquet file / bare ONNX Runtime",
+        ours=MILLION / pair.ours_us * 1e6,
+        peer=MILLION / pair.peer_us * 1e6,
+        reach=REACH,
+        unit="rows/s",
+        runs=rounds,
+        higher_is_better=True,
+    )
+
+
+@pytest.mark.timeout(1800)
+def bench_memory_of_a_large_file(tmp_path, record_ratio) -> None:
+    bundle = make_bundle(tmp_path / "bundle")
+    small, large = (
+        score(write_rows(tmp_path / f"{n}.parquet", n * MILLION), tmp_path / f"{n}.answers.parquet", bundle)[1]
+        for n in (1, MILLIONS)
+    )
+    record_ratio(
+        f"batch: most memory for {MILLIONS} million rows / for one million",
+        ours=large / 1e6,
+        peer=small / 1e6,
+        reach=MEMORY_REACH,
+        unit="MB",
+        runs=1,
+    )
+
+
+def _score_bare(model: Path, rows: Path, out: Path) -> None:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    (name,) = [output.name for output in session.get_outputs() if output.type == "tensor(float)"]
+    schema = pa.schema([("label", pa.dictionary(pa.int32(), pa.string())), ("confidence", pa.float32())])
+    labels = pa.array(LABELS)
+    with pq.ParquetFile(rows) as file, pq.ParquetWriter(out, schema) as writer:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(FEATURES)):
+            block = np.column_stack([column.to_numpy(zero_copy_only=False) for column in batch.columns])
+            (answers,) = session.run([name], {session.get_inputs()[0].name: block.astype(np.float32)})
+            chosen = answers.argmax(axis=1)
+            label = pa.DictionaryArray.from_arrays(pa.array(chosen.astype(np.int32)), labels)
+            confidence = pa.array(answers[np.arange(len(answers)), chosen])
+            writer.write_batch(pa.record_batch([label, confidence], schema=schema))
+
+
+@contextmanager
+def _server(module: str, *arguments: object) -> Iterator[int]:
+    port = free_port()
+    command = [sys.executable, "-P", "-m", module, *map(str, arguments), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: _takes_connections(port), 120, f"{module} listens")
+            yield port
+        finally:
+            process.kill()
+
+
+def _takes_connections(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
