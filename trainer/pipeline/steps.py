@@ -21,7 +21,7 @@ from trainer.pipeline.graph import Graph
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.preparing import Splits
 from trainer.pipeline.step import Step
-from trainer.pipeline.training import MODEL_NAME, Trained
+from trainer.pipeline.training import FRONT_NAME, MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
 from trainer.project.learning import TrainingSection
 
@@ -50,7 +50,7 @@ def _prepare(bench: RunBench, at: Path) -> Outcome[Splits]:
 
 
 def _train(bench: RunBench, at: Path) -> Outcome[Trained]:
-    return training.train_model(bench.lesson, at)
+    return training.train_model(bench.lesson, at, storage=bench.loaded.stores.search)
 
 
 def _evaluate(bench: RunBench, at: Path) -> Outcome[Evaluation]:
@@ -160,8 +160,8 @@ PRODUCTION: Final = Graph(
                 *(f"training.{key}" for key in _OF_THE_SEARCH),
             ),
             # The search's own book holds times of day.
-            by_products=("search.db", "answers/*"),
-            named={"model": MODEL_NAME},
+            by_products=("search.db", "study.json", "answers/*"),
+            named={"model": MODEL_NAME, "front": FRONT_NAME},
         ),
         Step(
             "evaluate",
