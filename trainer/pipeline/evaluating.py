@@ -13,7 +13,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from exporter.models.metrics import quality
+from exporter.models.metrics import is_classification_metric, quality
 from exporter.models.model import Evidence
 from trainer.features.table import row_keys
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
@@ -205,6 +205,9 @@ def _figures(
 
 def _constant_quality(metric: str, truth: NDArray[np.float64], n_labels: int) -> float:
     """Judge the best constant answer: the most frequent label, or the mean (the median for the absolute error)."""
+    if is_classification_metric(metric) and not n_labels:
+        # Of a detector: all is as usual, or nothing is.
+        return max(quality(metric, truth, np.full((len(truth), 1), decision)) for decision in (1.0, -1.0))
     if not n_labels:
         value = np.median(truth) if metric == "mae" else truth.mean()
         return quality(metric, truth, np.full((len(truth), 1), value))

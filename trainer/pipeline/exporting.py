@@ -14,7 +14,7 @@ from edge_agent.bundle import Lineage
 from edge_agent.durable import replace_file
 from exporter.bundles.pack import pack_bundle
 from exporter.export import ExportLimits, export_model
-from exporter.models.model import FittedModel
+from exporter.models.model import Evidence, FittedModel
 from exporter.proof.intervals import Estimate
 from exporter.proof.report import ExportReport, parse_report, report_json
 from exporter.proof.report_html import report_html
@@ -62,7 +62,8 @@ def export_candidate(  # noqa: PLR0913 - most by name
 ) -> Outcome[Exported]:
     """Make, prove and pack the variants that the project asks for; a registry stores the report with the version."""
     project = loaded.project
-    model = FittedModel(trained.estimator, project.target.task, project.features, labels)
+    is_detector = project.target.task == "anomaly"
+    model = FittedModel(trained.estimator, project.target.task, project.features, () if is_detector else labels)
     evidence = evaluation.evidence
     measured = export_model(
         model,
@@ -94,7 +95,8 @@ def export_candidate(  # noqa: PLR0913 - most by name
             export_folder=folder / _VARIANTS_NAME,
             model=model,
             report=report,
-            evidence=evidence,
+            # A device watches a detector's decision; what it is compared with is in the same unit.
+            evidence=_decided(evidence) if is_detector else evidence,
             name=project.name,
             version=version,
             trial=project.rollout.trial,
@@ -108,6 +110,11 @@ def export_candidate(  # noqa: PLR0913 - most by name
     )
     metrics = {f"{variant.name}_size_bytes": float(variant.size_bytes) for variant in report.variants if variant.made}
     return Outcome(Exported(report, bundle), metrics=metrics, facts=facts)
+
+
+def _decided(evidence: Evidence) -> Evidence:
+    """Return evidence whose truth is what the model decided."""
+    return Evidence(evidence.rows, evidence.predictions[:, 0], evidence.predictions, evidence.block_of)
 
 
 def lineage_of(head: RunHead, table: TrainingTable) -> Lineage:

@@ -21,7 +21,7 @@ from trainer.pipeline.graph import Graph
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.preparing import Splits
 from trainer.pipeline.step import Step
-from trainer.pipeline.training import MODEL_NAME, Trained
+from trainer.pipeline.training import FRONT_NAME, MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
 from trainer.project.learning import TrainingSection
 
@@ -160,8 +160,8 @@ PRODUCTION: Final = Graph(
                 *(f"training.{key}" for key in _OF_THE_SEARCH),
             ),
             # The search's own book holds times of day.
-            by_products=("search.db", "study.txt", "answers/*"),
-            named={"model": MODEL_NAME},
+            by_products=("search.db", "study.json", "answers/*"),
+            named={"model": MODEL_NAME, "front": FRONT_NAME},
         ),
         Step(
             "evaluate",

@@ -7,6 +7,7 @@ The best of many trials looks better than it is on the rows that chose it. So ea
 evaluation, by the trial that is taken when the *other* blocks alone choose.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +25,11 @@ from trainer.pipeline.candidates import Family, Value
 from trainer.pipeline.lesson import Lesson, lesson_of
 from trainer.pipeline.model_bytes import model_bytes
 from trainer.pipeline.outcome import Facts, Outcome
+from trainer.pipeline.search.calibration import Calibrated, calibrate
 from trainer.pipeline.search.exportable import verify_exportable
 from trainer.pipeline.search.families import families_of_project
 from trainer.pipeline.search.front import Budget, Contender, choose, pareto_front
-from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, Search, shared_name
-from trainer.pipeline.search.trial import Draw
+from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, ONLY_STUDY, Search
 from trainer.project.learning import ClassWeight
 
 __all__ = ["MODEL_NAME", "Chosen", "Lesson", "Trained", "choose_by_other_blocks", "lesson_of"]
@@ -36,6 +37,7 @@ __all__ += ["load_front", "load_trained", "train_model"]
 
 MODEL_NAME: Final = "model.skops"
 FRONT_NAME: Final = "front.json"
+_STUDY_NAME: Final = "study.json"
 
 
 class Chosen(Struct, frozen=True):
@@ -85,20 +87,24 @@ def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> 
 
     Raises:
         ProjectError: a candidate that there is none of, or that no device can run.
+        RunError: the database of the trials cannot be reached.
         DataError: a classifier would see one label only.
     """
     families = families_of_project(lesson.project)
     verify_exportable(lesson, families)
-    if storage is None:
-        search = Search(lesson, families, folder)
-    else:
-        name = shared_name(lesson.project.name, folder, storage)
-        search = Search(lesson, families, folder, storage=storage, study_name=name)
+    search = Search(lesson, families, folder, storage=storage, study_name=_study_name(lesson, folder, storage))
     search.run()
     contenders = search.contenders()
     taken = contenders[choose(contenders, _budget_of(lesson), lesson.project.training.choice)]
     draw = search.draw_of(taken.number)
+    family = next(family for family in families if family.name == draw.family)
+    estimator = lesson.fit(family, draw.parameters, draw.fleet_weight, ~lesson.splits.is_holdout, draw.class_weight)
+    calibrated = calibrate(lesson, draw, family, estimator)
     answers = [search.answers_of(one.number) for one in contenders]
+    out_of_fold = choose_by_other_blocks(lesson, answers, contenders=contenders)
+    if calibrated is not None:
+        estimator = calibrated.estimator
+        out_of_fold = _with_calibrated(out_of_fold, answers[contenders.index(taken)], calibrated.answers)
     chosen = Chosen(
         draw.family,
         draw.parameters,
@@ -107,19 +113,17 @@ def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> 
         tuple((one.number, one.family, one.quality) for one in contenders),
         draw.class_weight,
         search.n_given_up,
+        "" if calibrated is None else calibrated.method,
     )
-    trained = Trained(
-        _fit(lesson, families, draw), chosen, choose_by_other_blocks(lesson, answers, contenders=contenders)
-    )
+    trained = Trained(estimator, chosen, out_of_fold)
     front = pareto_front(contenders)
     replace_file(folder / MODEL_NAME, model_bytes(trained.estimator))
     save_value(folder / "chosen.json", chosen)
     save_value(folder / FRONT_NAME, front)
     save_arrays(folder / "out_of_fold.npz", {"answers": trained.out_of_fold})
     metrics = {f"search_{lesson.project.metric}": chosen.quality}
-    return Outcome(
-        trained, params=_params_of(chosen), metrics=metrics, facts=_facts_of(lesson, families, chosen, front)
-    )
+    facts = (*_facts_of(lesson, families, chosen, front), *_calibration_facts(calibrated))
+    return Outcome(trained, params=_params_of(chosen), metrics=metrics, facts=facts)
 
 
 def load_trained(folder: Path) -> Trained:
@@ -170,9 +174,22 @@ def choose_by_other_blocks(
     return chosen
 
 
-def _fit(lesson: Lesson, families: Sequence[Family], draw: Draw) -> Any:  # noqa: ANN401 - scikit-learn ships no types
-    family = next(family for family in families if family.name == draw.family)
-    return lesson.fit(family, draw.parameters, draw.fleet_weight, ~lesson.splits.is_holdout, draw.class_weight)
+def _with_calibrated(
+    chosen: NDArray[np.float64], taken: NDArray[np.float64], calibrated: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Put calibrated answers where the trial that was taken answers; another one's stay as it gave them."""
+    is_takens = (chosen == taken).all(axis=1) & ~np.isnan(calibrated).any(axis=1)
+    return np.where(is_takens[:, np.newaxis], calibrated, chosen)
+
+
+def _study_name(lesson: Lesson, folder: Path, storage: str | None) -> str:
+    """Return the name of the search: in a database that keeps many, one like no other, which goes with the folder."""
+    file = folder / _STUDY_NAME
+    if storage is None:
+        return ONLY_STUDY
+    if not file.exists():
+        save_value(file, f"{lesson.project.name} {folder.parent.name} {secrets.token_hex(4)}")
+    return load_value(file, str)
 
 
 def _budget_of(lesson: Lesson) -> Budget:
@@ -202,6 +219,13 @@ def _facts_of(lesson: Lesson, families: Sequence[Family], chosen: Chosen, front:
         (lesson.project.metric, f"{chosen.quality:.4f} on contiguous blocks"),
         *((("front", f"{_front_text(front)}"),) if front else ()),
     )
+
+
+def _calibration_facts(calibrated: Calibrated | None) -> Facts:
+    if calibrated is None:
+        return ()
+    before, after = calibrated.log_losses
+    return (("calibration", f"{calibrated.method}: log-loss {before:.4f} to {after:.4f}"),)
 
 
 def _front_text(front: Sequence[Contender]) -> str:

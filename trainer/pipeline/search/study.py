@@ -12,10 +12,13 @@ from typing import Any, Final
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.durable import replace_file
+from trainer.errors import RunError
 from trainer.pipeline.artefacts import load_arrays, save_arrays
 from trainer.pipeline.candidates import Choice, Family, Real, Value, Whole
 from trainer.pipeline.lesson import Lesson
@@ -23,35 +26,17 @@ from trainer.pipeline.search.front import Contender
 from trainer.pipeline.search.pruning import is_hopeless
 from trainer.pipeline.search.trial import Draw, Judged, judge
 from trainer.project.learning import Objective
+from trainer.project.stores import hidden
 
 FAMILY: Final = "family"
 FLEET_WEIGHT: Final = "fleet_weight"
 CLASS_WEIGHT: Final = "class_weight"
-STUDY_NAME: Final = "study.txt"
 _DATABASE_NAME: Final = "search.db"
 _ANSWERS_FOLDER: Final = "answers"
-_STUDY: Final = "search"
+ONLY_STUDY: Final = "search"
 _BLOCKS: Final = "blocks"
 _QUALITY: Final = "quality"
 _COST: Final = "cost"
-
-
-def shared_name(project: str, folder: Path, storage: str) -> str:
-    """Return the name of a folder's study in a database that holds those of all runs.
-
-    A folder that is made anew begins another study, as the trials of the old one learnt something else.
-
-    Args:
-        project: name of it.
-        folder: of the step; its parent is the run's.
-        storage: address of the database.
-    """
-    file = folder / STUDY_NAME
-    if not file.exists():
-        begins = f"{project} {folder.parent.name} "
-        earlier = sum(name.startswith(begins) for name in optuna.get_all_study_names(storage))
-        replace_file(file, f"{begins}{earlier + 1}".encode())
-    return file.read_text(encoding="utf-8")
 
 
 class Search:
@@ -73,21 +58,16 @@ class Search:
         folder: Path,
         *,
         storage: str | None = None,
-        study_name: str = _STUDY,
+        study_name: str = ONLY_STUDY,
         clock: Clock | None = None,
     ) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._lesson, self._families, self._folder = lesson, {family.name: family for family in families}, folder
         self._clock = clock or SystemClock()
         self._study = optuna.create_study(
-            storage=storage or f"sqlite:///{folder / _DATABASE_NAME}",
+            storage=_open(storage or f"sqlite:///{folder / _DATABASE_NAME}"),
             study_name=study_name,
             directions=["maximize" if objective == "quality" else "minimize" for objective in self._objectives],
-            # Each family's start is tried first; a search that knows nothing yet should not guess for long.
-            sampler=optuna.samplers.TPESampler(
-                seed=lesson.project.seed,
-                n_startup_trials=max(4, len(families) + 2),
-            ),
             load_if_exists=True,
         )
         (folder / _ANSWERS_FOLDER).mkdir(exist_ok=True)
@@ -139,6 +119,7 @@ class Search:
             self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _try_next(self) -> None:
+        self._study.sampler = self._sampler(len(self._ended()))
         trial = self._study.ask()
         draw = self._suggest(trial)
         rule = self._lesson.project.training.pruning if self._objectives == ("quality",) else "none"
@@ -172,6 +153,12 @@ class Search:
         save_arrays(self._answers_file(trial.number), {"answers": found.answers})
         self._study.tell(trial, [values[objective] for objective in self._objectives])
 
+    def _sampler(self, n_ended: int) -> optuna.samplers.BaseSampler:
+        """Return what draws the next trial: by the seed and the trials so far, not by how often the search began."""
+        seed = np.random.SeedSequence([self._lesson.project.seed, n_ended]).generate_state(1)[0]
+        # Each family's start is tried first; a search that knows nothing yet should not guess for long.
+        return optuna.samplers.TPESampler(seed=int(seed), n_startup_trials=max(4, len(self._families) + 2))
+
     def _suggest(self, trial: optuna.Trial) -> Draw:
         training = self._lesson.project.training
         name = trial.suggest_categorical(FAMILY, list(self._families))
@@ -189,6 +176,17 @@ class Search:
 
     def _answers_file(self, number: int) -> Path:
         return self._folder / _ANSWERS_FOLDER / f"{number}.npz"
+
+
+def _open(address: str) -> RDBStorage:
+    """Open the database that keeps the trials."""
+    try:
+        return RDBStorage(address)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise RunError(
+            f"the trials of the search cannot be kept in {hidden(address)}: {hidden(str(error).splitlines()[0])}; "
+            "check the key 'stores.search', or FIELDLOOP_STORES_SEARCH"
+        ) from error
 
 
 def draw_of(params: dict[str, Any]) -> Draw:
