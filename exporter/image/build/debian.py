@@ -158,8 +158,9 @@ def make_debian(debian: Debian, cache: Kept, now_s: float, on_line: OnLine, *, a
             f"--architectures={debian.architecture}",
             "--variant=minbase",
             f"--include={','.join(debian.all_packages)}",
-            # The script itself: in its namespace, who runs it is another user, to whom a home is closed.
-            f"--customize-hook=set -eu\n{unpack}{_AFTER}",
+            # The script itself, and away from here: in its namespace, who runs it is another user, to whom a home is
+            # closed.
+            f"--customize-hook=set -eu\ncd /\n{unpack}{_AFTER}",
             '--aptopt=APT::Install-Recommends "false"',
             "--dpkgopt=force-unsafe-io",
             *(f"--dpkgopt={option}" for option in _EXCLUDED),
