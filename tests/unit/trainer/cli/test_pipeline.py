@@ -12,6 +12,7 @@ from tests.waiting import wait_until
 from trainer.cli.application import app
 from trainer.continuous.runner import RunOutcome, RunRequest, SubprocessRunner
 from trainer.errors import GateRefusedError, RunError
+from trainer.pipeline.runs import STEPS
 
 
 def pipeline(*arguments: str | Path) -> Result:
@@ -79,11 +80,60 @@ def test_resuming_a_run_keeps_its_finished_steps(
     assert "unfinished" in pipeline("show", "--project", project).output
     resumed = pipeline("resume", "last", "--project", project)
     assert resumed.exit_code == 0, resumed.output
+    told = json.loads(pipeline("show", run_id, "--project", project, "--json").output)
+    last = {verdict["step"]: (verdict["ran"], verdict["why"]) for verdict in told["attempts"][-1]["verdicts"]}
+    assert last["train"] == (False, "nothing that it depends on has changed")
+    assert last["promote"] == (True, "it was not finished yet")
     lines = resumed.output.splitlines()
     assert "kept" in next(line for line in lines if "train " in line)
     assert "kept" not in next(line for line in lines if "promote " in line)
     assert "onnx-fp32" in resumed.output
     assert "quality/1 is the champion" in resumed.output
+
+
+def test_the_show_of_a_run_says_why_each_step_ran(
+    promoted: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    shown = pipeline("show", "--project", promoted[0]).output
+    assert shown.count("because") == len(STEPS)
+    assert "it was not finished yet" in shown
+
+
+def test_a_step_is_run_alone_and_the_last_one_tells_the_refusal_by_its_exit_code(tmp_path: Path) -> None:
+    project = write_small_project(tmp_path, min_gain=2.0)
+    early = pipeline("step", "train", "--project", project)
+    assert early.exit_code == RunError.exit_code
+    assert "a new one begins with 'extract'" in early.stderr
+    begun = pipeline("step", "extract", "--project", project, "--executor", "kfp", "--json")
+    assert begun.exit_code == 0, begun.output
+    facts = json.loads(begun.stdout)
+    run_id = facts["run_id"]
+    assert (facts["ran"], facts["end"], facts["record"]["executor"]) == (True, None, "kfp")
+    again = json.loads(pipeline("step", "extract", "--run", run_id, "--project", project, "--json").stdout)
+    assert again["ran"] is False
+    for name in STEPS[1:-1]:
+        assert pipeline("step", name, "--run", run_id, "--project", project).exit_code == 0
+    last = pipeline("step", "promote", "--run", run_id, "--project", project)
+    assert last.exit_code == GateRefusedError.exit_code
+    assert "version 1 is not promoted: baseline" in last.stderr
+    # The same rows, another gate: the two runs part there.
+    edited = (project / "fieldloop.toml").read_text().replace("min_gain_over_baseline = 2.0", "")
+    (project / "fieldloop.toml").write_text(edited)
+    assert pipeline("run", "--project", project).exit_code == 0
+    compared = pipeline("compare", run_id, "last", "--project", project)
+    assert compared.exit_code == 0, compared.output
+    lines = compared.output.splitlines()
+    assert next(line for line in lines if " train " in line).startswith("=")
+    gate = lines.index(next(line for line in lines if " gate " in line))
+    assert lines[gate].startswith("≠")
+    assert "project: gate changed" in "".join(lines[gate:])
+    told = json.loads(pipeline("compare", run_id, "last", "--project", project, "--json").output)
+    steps = {step["step"]: step for step in told["steps"]}
+    assert (steps["extract"]["left"], steps["train"]["left"]) == ("kept", "ran")
+    assert steps["train"]["makes_the_same"] is True
+    assert {pair["name"] for pair in told["metrics"]} >= {"gate_passed", "test_accuracy"}
+    unknown = pipeline("compare", "0" * 32, "last", "--project", project)
+    assert unknown.exit_code == RunError.exit_code
 
 
 def test_a_list_without_runs_says_how_to_start_one(tmp_path: Path) -> None:
