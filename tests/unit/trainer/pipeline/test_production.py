@@ -35,7 +35,7 @@ from trainer.pipeline.promoting import load_decision
 from trainer.pipeline.runs import RECORD_NAME, RESULT_NAME, STEPS, list_runs, load_run, run_folder
 from trainer.project.loading import load_project
 from trainer.project.project import LoadedProject
-from trainer.registry.registry import CHAMPION, Registry
+from trainer.registry.registry import CHAMPION, Registry, open_registry
 from trainer.registry.tracking import open_client, tracking_uri
 
 REGRESSION = """\
@@ -559,3 +559,19 @@ def test_a_version_has_a_card_that_stands_alone_and_a_signature_that_mlflow_read
 
 def manifest_of(model):
     return (model.bundle / "manifest.json").read_bytes()
+
+
+def test_where_a_person_must_approve_a_run_that_passes_stops_at_staging(tmp_path, new_store):
+    folder = write_small_project(tmp_path)
+    file = folder / "fieldloop.toml"
+    file.write_text(file.read_text() + '\n[registry]\nstaging = "waiting"\napproval = ["champion"]\n')
+    new_store(folder / ".fieldloop")
+    result = run_production(load_project(folder), trigger="manual", reason="a test")
+    assert result.decision.passed
+    assert not result.promoted
+    assert "fieldloop registry promote 1 --to champion --by NAME" in result.reason
+    registry = open_registry(load_project(folder))
+    assert registry.find("quality", alias=CHAMPION) is None
+    assert registry.load("quality", version=1).aliases == ("waiting",)
+    registry.promote("quality", 1, by="Ada")
+    assert registry.load("quality").aliases == (CHAMPION,)
