@@ -1,5 +1,6 @@
 """The Open Inference Protocol by HTTP: what is answered, and what is refused with which code."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -11,6 +12,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.sensing.inference_protocol import LENGTH_HEADER
 from tests.bundles import FEATURES
 from tests.serving import GOOD, INFER, Shelf, infer_body, running
+from trainer.serving.app import make_app
 from trainer.serving.limits import Limits
 from trainer.serving.model import open_model
 
@@ -110,6 +112,28 @@ def test_a_body_in_chunks_is_read_up_to_the_same_bound(toy):
     assert ask([body[:9], body[9:]])[0] == 200
     status, answer = ask([b" " * 1000] * 5)
     assert (status, answer) == (413, {"error": "a body of more than 4096 bytes is not read: send fewer rows at once"})
+
+
+@pytest.mark.parametrize(("n_chunks", "expected"), [(4, (400, b"")), (5, (413, b"is not read"))])
+def test_a_body_that_comes_bit_by_bit_is_counted_bit_by_bit(toy, n_chunks, expected):
+    """The service takes each bit before the next is there."""
+
+    async def ask():
+        came, told = iter([b" " * 1000] * n_chunks), []
+
+        async def receive():
+            body = next(came, b"")
+            return {"type": "http.request", "body": body, "more_body": bool(body)}
+
+        async def send(message):
+            told.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": INFER, "headers": []}
+        await make_app(toy.service)(scope, receive, send)
+        return told[0]["status"], told[1]["body"]
+
+    status, body = asyncio.run(ask())
+    assert (status, expected[1] in body) == (expected[0], True)
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(toy):
