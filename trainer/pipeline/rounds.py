@@ -88,7 +88,8 @@ def _light(model: Any, fitted: Part, judging: Part) -> tuple[str, int]:  # noqa:
         fitted.rows,
         fitted.target,
         sample_weight=fitted.weights,
-        eval_set=[(judging.rows, judging.target)],
+        eval_X=judging.rows,
+        eval_y=judging.target,
         eval_sample_weight=None if judging.weights is None else [judging.weights],
         callbacks=[early_stopping(_PATIENCE, verbose=False)],
     )

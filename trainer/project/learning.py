@@ -1,6 +1,6 @@
 """What is learnt from what, and how: the sections ``[data]``, ``[target]``, ``[training]`` and ``[gate]``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -8,6 +8,8 @@ from edge_agent.bundle import Task
 from trainer.project.estimators import EstimatorSection
 from trainer.project.section import Positive, Section
 
+# Of four pairs the least p of the signed-rank test is 1/16; one more is left away, and the last block ends a trial.
+LEAST_WILCOXON_BLOCKS: Final = 6
 ClassWeight = Literal["none", "balanced"]
 CalibrationMethod = Literal["sigmoid", "isotonic", "temperature"]
 Objective = Literal["quality", "size", "latency"]

@@ -10,6 +10,7 @@ from broker.topics import TopicError, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
 from trainer.project.estimators import estimator_problems
+from trainer.project.learning import LEAST_WILCOXON_BLOCKS
 from trainer.project.project import LoadedProject, Project
 from trainer.project.registry import registry_problems
 from trainer.project.schema import load_schema
@@ -71,6 +72,11 @@ def _problems_of(project: Project) -> list[str]:
     rings = project.rollout.rings
     if list(rings) != sorted(set(rings)) or rings[-1] != 1.0:
         problems.append("key 'rollout.rings': shares must grow and end with 1.0")
+    if project.training.pruning == "wilcoxon" and project.training.blocks < LEAST_WILCOXON_BLOCKS:
+        problems.append(
+            f"key 'training.pruning': 'wilcoxon' finds nothing in fewer than {LEAST_WILCOXON_BLOCKS} blocks; "
+            "raise training.blocks, or take 'median'"
+        )
     problems += estimator_problems(project.training.estimators)
     problems += trigger_problems(project.triggers)
     problems += registry_problems(project.registry)

@@ -351,3 +351,18 @@ def test_a_signal_that_makes_no_sense_is_refused(tmp_path: Path, signal: str, li
         edited = path.read_text(encoding="utf-8").replace('task = "classification"', 'task = "regression"')
         path.write_text(edited, encoding="utf-8")
     assert told in problems(path)[0]
+
+
+def test_wilcoxon_is_refused_where_it_could_never_find_anything(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, training='pruning = "wilcoxon"')
+    assert told.startswith("key 'training.pruning': 'wilcoxon' finds nothing in fewer than 6 blocks")
+    load(tmp_path, training='pruning = "wilcoxon"\nblocks = 6')
+
+
+def test_a_detection_of_anomalies_has_two_labels_and_is_judged_by_both(tmp_path: Path) -> None:
+    path = write(tmp_path, target='labels = ["good", "worn", "scrap"]')
+    path.write_text(path.read_text(encoding="utf-8").replace("classification", "anomaly"), encoding="utf-8")
+    (told,) = problems(path)
+    assert told.startswith("key 'target.labels': an anomaly detection has two, the usual one first")
+    path.write_text(path.read_text(encoding="utf-8").replace('"worn", ', ""), encoding="utf-8")
+    assert load_project(path).project.metric == "balanced_accuracy"
