@@ -126,3 +126,55 @@ def test_labels_of_aged_gas_sensors_give_a_model_that_is_promoted_over_the_first
     evidence = second.decision.evidence
     assert evidence.compared_rows == 400
     assert evidence.compared_quality > evidence.champion_quality + 0.1
+
+
+TURBINE_ROWS_OF_2014 = 7_158
+EARLY_ROWS = 2_147
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_turbine_that_is_retrained_on_early_months_only_is_refused_by_the_rows_that_judge(shared_data, tmp_path):
+    init(
+        tmp_path,
+        str(shared_data / "gas_turbine" / "gt_2014.csv"),
+        *("--target", "NOX", "--leave-out", "CO", "--name", "turbine"),
+        rows=f"[0, {EARLY_ROWS}]",
+        judge=f"[{EARLY_ROWS}, {TURBINE_ROWS_OF_2014}]",
+        candidates='["hist_gradient_boosting"]',
+        trials="1",
+        boards='["x86-64"]',
+        variants='["onnx-fp32"]',
+    )
+    result = run_production(load_project(tmp_path), trigger="manual", reason="early months only")
+    assert not result.promoted
+    failed = [check.name for check in result.decision.checks if check.decides and not check.passed]
+    assert "baseline" in failed, "the rest of the year is another turbine"
+    assert result.decision.evidence.judged_rows == TURBINE_ROWS_OF_2014 - EARLY_ROWS
+    assert result.decision.evidence.quality < 0
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rooms_without_a_light_sensor_are_refused_by_the_baseline(shared_data, tmp_path):
+    header, lines = "", []
+    for name in ("datatraining.txt", "datatest2.txt"):
+        header, *rows = (shared_data / "occupancy" / name).read_text().splitlines()
+        lines += [row.split(",", 1)[1] for row in rows]
+    data = tmp_path / "rooms.csv"
+    data.write_text("\n".join([header, *lines]) + "\n")
+    init(
+        tmp_path,
+        str(data),
+        *("--target", "Occupancy", "--leave-out", "Light", "--name", "rooms"),
+        candidates='["hist_gradient_boosting"]',
+        trials="1",
+        boards='["x86-64"]',
+        variants='["onnx-fp32"]',
+    )
+    result = run_production(load_project(tmp_path), trigger="manual", reason="without light")
+    assert not result.promoted
+    failed = [check.name for check in result.decision.checks if check.decides and not check.passed]
+    assert "baseline" in failed

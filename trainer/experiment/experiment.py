@@ -25,6 +25,7 @@ from trainer.experiment.report import ReportFacts, report_page
 from trainer.features.guess import LeftOut
 from trainer.features.table import TrainingTable
 from trainer.pipeline import candidates, evaluating, extracting, preparing, training, validating
+from trainer.pipeline.lesson import lesson_of
 from trainer.pipeline.outcome import Outcome, StepEvent
 from trainer.project.project import LoadedProject
 
@@ -86,7 +87,7 @@ def run_experiment(
     splits = steps.carry_out(
         "prepare", lambda at: preparing.prepare_splits(table, validation.is_kept, project.training, at)
     )
-    lesson = training.lesson_of(project, table, splits)
+    lesson = lesson_of(project, table, splits)
     trained = steps.carry_out("train", lambda at: training.train_model(lesson, at))
     evaluation = steps.carry_out("evaluate", lambda at: evaluating.evaluate_model(lesson, trained, None, at))
     model = steps.carry_out(

@@ -12,7 +12,8 @@ from exporter.models.metrics import labels_of, quality
 from exporter.proof.intervals import Estimate, Judge
 from trainer.features.table import NO_ENTITY, TrainingTable
 from trainer.pipeline.fitting import outputs_of
-from trainer.pipeline.training import Lesson, Trained
+from trainer.pipeline.lesson import Lesson
+from trainer.pipeline.training import Trained
 
 _MIN_SLICE_ROWS: Final = 20
 _MAX_SLICES_OF_ONE: Final = 12

@@ -112,7 +112,11 @@ def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
         DataError: the project's files do not hold what the project says, or a label of the fleet is none of its labels.
     """
     project = loaded.project
-    source = _load_source(loaded)
+    source = _load_source(loaded).drop_columns(["position"])
+    judges = _judging_rows(loaded)
+    n_judge = 0 if judges is None else judges.num_rows
+    if judges is not None:
+        source = pa.concat_tables([source, judges])
     fleet = _load_fleet(loaded, as_of_utc_s)
     labels = _labels_of(project, source.column("truth"))
     rows = [_model_rows(project, source, loaded.data_paths[0])]
@@ -136,9 +140,18 @@ def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
     entity = np.full(len(all_truth), NO_ENTITY, dtype=np.int64)
     if project.data.entity is not None:
         entity[: source.num_rows] = _numbered(source.column("entity").to_pylist())
-    fingerprint = fingerprint_of(names, labels, all_rows, all_truth, is_fleet, chosen, entity)
-    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint)
+    fingerprint = fingerprint_of(names, labels, all_rows, all_truth, is_fleet, chosen, entity, n_judge)
+    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint, n_judge)
     return Extraction(table, left_out)
+
+
+def _judging_rows(loaded: LoadedProject) -> Any | None:  # noqa: ANN401 - Arrow ships no types
+    """Read the rows that judge and are never trained on; None where the project names none."""
+    project = loaded.project
+    if project.data.judge is None:
+        return None
+    data = msgspec.structs.replace(project.data, rows=project.data.judge, judge=None)
+    return read_source(msgspec.structs.replace(loaded, project=msgspec.structs.replace(project, data=data)))
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:

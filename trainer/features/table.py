@@ -24,7 +24,8 @@ class TrainingTable:
             training on, but they are no fair sample to judge or describe by.
         entity: ``(n_rows,) int64``: number of the entity, in the order of their first rows; `NO_ENTITY` for rows of
             the fleet, and where the project names no entity.
-        fingerprint: sha256 over all of the above.
+        fingerprint: sha256 over all of the above, and `n_judge`.
+        n_judge: so many rows of the files, the last of them, judge and are never trained on.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,13 @@ class TrainingTable:
     is_chosen: NDArray[np.bool_]
     entity: NDArray[np.int64]
     fingerprint: str
+    n_judge: int = 0
+
+    @property
+    def is_judge(self) -> NDArray[np.bool_]:
+        """Which rows of the files judge, ``(n_rows,) bool``."""
+        place, n_own = np.arange(len(self.is_fleet)), int((~self.is_fleet).sum())
+        return (place >= n_own - self.n_judge) & (place < n_own)
 
 
 def fingerprint_of(
@@ -45,11 +53,14 @@ def fingerprint_of(
     is_fleet: NDArray[np.bool_],
     is_chosen: NDArray[np.bool_],
     entity: NDArray[np.int64],
+    n_judge: int = 0,
 ) -> str:
     """Return the sha256 over the content of a table, in hex."""
     digest = hashlib.sha256(repr((names, labels, rows.shape)).encode())
     for array in (rows, truth, is_fleet, is_chosen, entity):
         digest.update(np.ascontiguousarray(array).tobytes())
+    if n_judge:  # tables of before there were such rows keep their names
+        digest.update(f"judge {n_judge}".encode())
     return digest.hexdigest()
 
 

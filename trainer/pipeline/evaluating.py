@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from exporter.models.metrics import is_classification_metric, quality
 from exporter.models.model import Evidence
+from exporter.proof.intervals import Judge
 from trainer.features.table import row_keys
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.fitting import outputs_of
+from trainer.pipeline.gate import SliceFigures
 from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.paired import chance_of_gain
 from trainer.pipeline.training import Lesson, Trained
 
 KEYS_NAME: Final = "trained_rows.npz"
@@ -76,6 +79,10 @@ class Figures(Struct, frozen=True):
     Attributes:
         train_quality: of the model on the rows that it was fitted on.
         blocks: quality of each contiguous block of the evidence.
+        quality_low, quality_high: 95 % confidence interval of `quality`; 0 and 0 in figures of before.
+        champion_chance: how often a gain like that over the champion comes about by chance.
+        constant_chance: the same over the constant answer.
+        slices: of the parts that the gate judges.
     """
 
     judged_rows: int
@@ -93,6 +100,11 @@ class Figures(Struct, frozen=True):
     recent_constant_quality: float
     recent_majority_share: float
     blocks: tuple[float, ...]
+    quality_low: float = 0.0
+    quality_high: float = 0.0
+    champion_chance: float = 1.0
+    constant_chance: float = 1.0
+    slices: tuple[SliceFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,7 +128,7 @@ def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, 
     held = splits.is_holdout
     answers[held] = outputs_of(trained.estimator, lesson.rows[held], lesson.n_labels)
     has_answer = ~np.isnan(answers).any(axis=1) & lesson.is_fair
-    judged = held if held.any() else has_answer
+    judged = held if held.any() and not splits.fleet_judges else has_answer & ~held
     evidence = Evidence(
         lesson.rows[has_answer], lesson.truth[has_answer], answers[has_answer], splits.block_of[has_answer]
     )
@@ -135,13 +147,22 @@ def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, 
     fitted = ~held
     save_arrays(folder / KEYS_NAME, {"keys": row_keys(lesson.rows[fitted], lesson.truth[fitted])})
     facts = [
-        (metric, f"{figures.quality:.4f} on {figures.judged_rows:,} rows, constant {figures.constant_quality:.4f}"),
+        (
+            metric,
+            (
+                f"{figures.quality:.4f} ({figures.quality_low:.4f} to {figures.quality_high:.4f}) on "
+                f"{figures.judged_rows:,} rows, constant {figures.constant_quality:.4f}"
+            ),
+        ),
         ("blocks", f"{min(figures.blocks):.3f} to {max(figures.blocks):.3f}"),
     ]
     if figures.compared_rows:
-        facts.append(("champion", f"{figures.champion_quality:.4f} on {figures.compared_rows:,} of them"))
+        text = f"{figures.champion_quality:.4f} on {figures.compared_rows:,} of them"
+        facts.append(("champion", f"{text}, a gain like that by chance: {figures.champion_chance:.3f}"))
     metrics = {
         f"test_{metric}": figures.quality,
+        f"test_{metric}_low": figures.quality_low,
+        f"test_{metric}_high": figures.quality_high,
         f"train_{metric}": figures.train_quality,
         "constant": figures.constant_quality,
         **({"champion": figures.champion_quality} if figures.compared_rows else {}),
@@ -170,12 +191,16 @@ def _figures(
     evidence: Evidence,
 ) -> Figures:
     metric, truth, fitted = lesson.project.metric, lesson.truth, ~lesson.splits.is_holdout
-    compared, champion_quality = np.zeros_like(judged), 0.0
+    compared, champion_quality, champion_chance = np.zeros_like(judged), 0.0, 1.0
+    rng = np.random.default_rng(lesson.project.seed)
+    constant = _constant_answers(metric, truth[judged], lesson.n_labels)
+    interval = Judge(metric, truth[judged], rng).quality(answers[judged])
     if champion is not None:
         theirs = champion.answer(lesson.rows, row_keys(lesson.rows, truth), lesson.n_labels)
         compared = judged & ~np.isnan(theirs).any(axis=1)
         if compared.any():
             champion_quality = quality(metric, truth[compared], theirs[compared])
+            champion_chance = chance_of_gain(metric, truth[compared], answers[compared], theirs[compared], rng)
     recent = np.zeros_like(judged)
     if lesson.splits.fleet_judges:
         recent[np.flatnonzero(judged)[-_RECENT_ROWS:]] = True
@@ -200,20 +225,52 @@ def _figures(
             quality(metric, evidence.truth[inside], evidence.predictions[inside])
             for inside in (evidence.block_of == block for block in evidence.blocks)
         ),
+        quality_low=interval.low,
+        quality_high=interval.high,
+        champion_chance=champion_chance,
+        constant_chance=chance_of_gain(metric, truth[judged], answers[judged], constant, rng),
+        slices=tuple(
+            SliceFigures(
+                name, int(inside.sum()), quality(metric, truth[inside], answers[inside]) if inside.any() else 0.0
+            )
+            for name, inside in _slices(lesson, judged)
+        ),
     )
 
 
+def _slices(lesson: Lesson, judged: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Cut the judged rows as ``[gate.slices]`` names them, each with its name there."""
+    project = lesson.project
+    columns = {feature.name: (place, feature.categories) for place, feature in enumerate(project.features)}
+    cuts: dict[str, NDArray[np.bool_]] = {}
+    for wanted in project.gate.slices:
+        column, _, value = wanted.rpartition("=")
+        if column == "target":
+            values, codes = lesson.labels, lesson.truth
+        else:
+            place, values = columns[column]
+            codes = lesson.rows[:, place].astype(np.float64)
+        for code, name in enumerate(values):
+            if value in {"*", name}:
+                cuts[f"{column}={name}"] = judged & (codes == code)
+    return list(cuts.items())
+
+
 def _constant_quality(metric: str, truth: NDArray[np.float64], n_labels: int) -> float:
-    """Judge the best constant answer: the most frequent label, or the mean (the median for the absolute error)."""
+    return quality(metric, truth, _constant_answers(metric, truth, n_labels))
+
+
+def _constant_answers(metric: str, truth: NDArray[np.float64], n_labels: int) -> NDArray[np.float64]:
+    """Return the best constant answer: the most frequent label, or the mean (the median for the absolute error)."""
     if is_classification_metric(metric) and not n_labels:
         # Of a detector: all is as usual, or nothing is.
-        return max(quality(metric, truth, np.full((len(truth), 1), decision)) for decision in (1.0, -1.0))
+        sides = (np.full((len(truth), 1), decision) for decision in (1.0, -1.0))
+        return max(sides, key=lambda side: quality(metric, truth, side))
     if not n_labels:
-        value = np.median(truth) if metric == "mae" else truth.mean()
-        return quality(metric, truth, np.full((len(truth), 1), value))
+        return np.full((len(truth), 1), np.median(truth) if metric == "mae" else truth.mean())
     outputs = np.zeros((len(truth), n_labels))
     outputs[:, np.bincount(truth.astype(np.int64), minlength=n_labels).argmax()] = 1.0
-    return quality(metric, truth, outputs)
+    return outputs
 
 
 def _majority_share(truth: NDArray[np.float64], n_labels: int) -> float:

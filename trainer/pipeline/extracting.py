@@ -33,6 +33,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
             "is_fleet": table.is_fleet,
             "is_chosen": table.is_chosen,
             "entity": table.entity,
+            "n_judge": np.array(table.n_judge),
         },
     )
     if loaded.project.signal is not None:
@@ -42,6 +43,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     n_fleet = int(table.is_fleet.sum())
     facts = (
         ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
+        *((("only to judge", f"{table.n_judge:,}"),) if table.n_judge else ()),
         *((("of the fleet, not usable", f"{extraction.left_out:,}"),) if extraction.left_out else ()),
         *_signal_facts(loaded.project.signal),
         ("features", str(len(table.names))),
@@ -75,8 +77,9 @@ def load_rows(folder: Path) -> TrainingTable:
     rows, truth = arrays["rows"].astype(np.float32), arrays["truth"].astype(np.float64)
     is_fleet, is_chosen = arrays["is_fleet"].astype(np.bool_), arrays["is_chosen"].astype(np.bool_)
     entity = arrays["entity"].astype(np.int64)
-    fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity)
-    return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint)
+    n_judge = int(arrays["n_judge"]) if "n_judge" in arrays else 0
+    fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity, n_judge)
+    return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint, n_judge)
 
 
 def load_signal(folder: Path) -> Signal | UnsetType:

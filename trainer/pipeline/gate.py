@@ -3,6 +3,7 @@
 A refusal says which check failed and by how much. Qualities are in units of the project's metric, higher is better.
 """
 
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from trainer.project.learning import GateSection
 # Where nearly all rows are of one class, "better than always that class" says nothing.
 _ONE_SIDED_SHARE: Final = 0.98
 _RECENT_MARGIN: Final = 0.02
+_MIN_SLICE_ROWS: Final = 20
 # What is exactly at its limit must not be judged by the last bit of a difference.
 _ROUNDING: Final = 1e-9
 
@@ -28,6 +30,14 @@ class VariantFigures(Struct, frozen=True):
     parity_loss: float
 
 
+class SliceFigures(Struct, frozen=True):
+    """Quality on one part of the judged rows; 0 where there is none of it."""
+
+    name: str
+    rows: int
+    quality: float
+
+
 class GateEvidence(Struct, frozen=True):
     """All that the gate looks at.
 
@@ -40,6 +50,9 @@ class GateEvidence(Struct, frozen=True):
         champion_answers_alike: whether it takes the same features and gives the same labels.
         compared_rows: those judged rows of which the champion, or a model of its kind, gave an honest answer too.
         compared_quality, champion_quality: of both models on the compared rows.
+        champion_chance: how often a gain like that over the champion comes about by chance.
+        constant_chance: the same of the gain over the constant answer on the judged rows.
+        slices: quality on parts of the judged rows.
         recent_rows: the latest judged rows of the fleet, 0 when the fleet does not judge.
         recent_quality, recent_constant_quality, recent_majority_share: on those.
     """
@@ -59,6 +72,9 @@ class GateEvidence(Struct, frozen=True):
     recent_constant_quality: float
     recent_majority_share: float
     variants: tuple[VariantFigures, ...]
+    champion_chance: float = 0.0
+    constant_chance: float = 0.0
+    slices: tuple[SliceFigures, ...] = ()
 
 
 class GateCheck(Struct, frozen=True):
@@ -96,6 +112,8 @@ def decide(evidence: GateEvidence, gate: GateSection, export: ExportSection) -> 
     checks = (
         _baseline(evidence, gate),
         _previous(evidence, gate),
+        _beyond_chance(evidence, gate),
+        *_slices(evidence, gate),
         _recent(evidence),
         *(check for variant in evidence.variants if variant.made for check in _variant(variant, gate, export)),
         _any_variant(evidence),
@@ -139,6 +157,40 @@ def _previous(evidence: GateEvidence, gate: GateSection) -> GateCheck:
         f"on the same {evidence.compared_rows} rows: gain {gain:+.4f}, must be at least {limit:+.4f}"
     )
     return GateCheck("previous", gain, limit, gain >= limit - _ROUNDING, text)
+
+
+def _beyond_chance(evidence: GateEvidence, gate: GateSection) -> GateCheck:
+    """Refuse a gain that chance gives too often: over the champion, or of a first model over a constant answer."""
+    limit = gate.max_chance
+    if evidence.champion_version and not evidence.champion_answers_alike:
+        text = "chance: the champion has other features or labels: not compared"
+        return GateCheck("chance", 0.0, limit, passed=True, text=text, is_ceiling=True)
+    if not evidence.champion_version and evidence.majority_share >= _ONE_SIDED_SHARE:
+        text = "chance: not judged, nearly all rows are of one class"
+        return GateCheck("chance", 0.0, limit, passed=True, text=text, is_ceiling=True)
+    other = "the champion" if evidence.champion_version else "a constant answer"
+    chance = evidence.champion_chance if evidence.champion_version else evidence.constant_chance
+    rows = evidence.compared_rows if evidence.champion_version else evidence.judged_rows
+    text = (
+        f"chance: a model no better than {other} gains as much on {rows} rows with a chance of {chance:.3f}, "
+        f"at most {limit:g}"
+    )
+    return GateCheck("chance", chance, limit, chance <= limit, text, is_ceiling=True)
+
+
+def _slices(evidence: GateEvidence, gate: GateSection) -> list[GateCheck]:
+    checks = []
+    for part in evidence.slices:
+        column, _, _ = part.name.rpartition("=")
+        floor = gate.slices.get(part.name, gate.slices.get(f"{column}=*", -math.inf))
+        text = f"slice {part.name}: {evidence.metric} {part.quality:.4f} on {part.rows} rows, at least {floor:g}"
+        if part.rows < _MIN_SLICE_ROWS:
+            text += f"; not judged, these are fewer than {_MIN_SLICE_ROWS} rows"
+            checks.append(GateCheck(f"slice {part.name}", part.quality, floor, passed=True, text=text))
+        else:
+            passed = part.quality >= floor - _ROUNDING
+            checks.append(GateCheck(f"slice {part.name}", part.quality, floor, passed, text))
+    return checks
 
 
 def _recent(evidence: GateEvidence) -> GateCheck:

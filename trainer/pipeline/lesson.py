@@ -26,6 +26,7 @@ class Lesson:
     is_fair: NDArray[np.bool_]
     splits: Splits
     n_labels: int
+    labels: tuple[str, ...]
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -102,6 +103,7 @@ def lesson_of(project: Project, table: TrainingTable, splits: Splits) -> Lesson:
         ~table.is_chosen[index],
         splits,
         0 if project.target.task == "anomaly" else len(table.labels),
+        table.labels,
     )
 
 

@@ -57,7 +57,14 @@ def prepare_splits(
         DataError: too few rows for the blocks.
     """
     is_fair = table.is_fleet[is_kept] & ~table.is_chosen[is_kept]
-    splits = split(table.is_fleet[is_kept], is_fair, table.entity[is_kept], np.flatnonzero(is_kept), training)
+    splits = split(
+        table.is_fleet[is_kept],
+        is_fair,
+        table.entity[is_kept],
+        np.flatnonzero(is_kept),
+        training,
+        table.is_judge[is_kept],
+    )
     save_arrays(
         folder / "splits.npz",
         {
@@ -68,11 +75,12 @@ def prepare_splits(
         },
     )
     held = int(splits.is_holdout.sum())
-    judged = held or int((splits.block_of != ALWAYS_TRAINS).sum())
+    has_held = held > 0 and not splits.fleet_judges
+    judged = held if has_held else int((splits.block_of != ALWAYS_TRAINS).sum())
     by = f"{judged:,} rows of the fleet" if splits.fleet_judges else f"{judged:,} rows of entities not trained on"
     facts = (
         ("blocks", str(len(splits.search_blocks))),
-        ("judged by", f"the latest {judged:,} rows" if held else by),
+        ("judged by", f"the latest {judged:,} rows" if has_held else by),
     )
     return Outcome(splits, metrics={"judged_rows": float(judged)}, facts=facts)
 
@@ -94,6 +102,7 @@ def split(
     entity: NDArray[np.int64],
     index: NDArray[np.int64],
     training: TrainingSection,
+    is_judge: NDArray[np.bool_] | None = None,
 ) -> Splits:
     """Decide the roles from counts, order and entities alone.
 
@@ -103,17 +112,25 @@ def split(
         entity: ``(n,) int64``.
         index: ``(n,) int64``: the rows' places in the table.
         training: of the project.
+        is_judge: ``(n,) bool``: rows of the files that are never trained on, and judge as long as the fleet does not.
     """
+    judges = np.zeros(len(index), dtype=np.bool_) if is_judge is None else is_judge
     n_fair = int(is_fair.sum())
     block_of = np.full(len(index), ALWAYS_TRAINS, dtype=np.int64)
-    is_holdout = np.zeros(len(index), dtype=np.bool_)
+    is_holdout = judges.copy()
     if n_fair >= MIN_FLEET_ROWS:
         n_blocks = max(2, min(training.blocks, n_fair // _MIN_FLEET_BLOCK))
         # Cut by fair rows, so that each block has some; a chosen row goes with the fair rows before it.
         fair_before = np.maximum(np.cumsum(is_fair[is_fleet]) - 1, 0)
         block_of[is_fleet] = _contiguous(n_fair, n_blocks)[fair_before]
         return Splits(index, block_of, is_holdout, fleet_judges=True)
-    own = np.flatnonzero(~is_fleet)
+    own = np.flatnonzero(~is_fleet & ~judges)
+    if judges.any():
+        if len(own) < training.blocks * _MIN_BLOCK:
+            raise DataError(f"{len(own)} rows are too few for {training.blocks} blocks: give {_MIN_BLOCK} for each")
+        block_of[own] = _contiguous(len(own), training.blocks)
+        block_of[judges] = training.blocks
+        return Splits(index, block_of, is_holdout, fleet_judges=False)
     if training.split == "entity":
         block_of[own] = _blocks_of_entities(entity[own], training.blocks)
         return Splits(index, block_of, is_holdout, fleet_judges=False)

@@ -91,6 +91,9 @@ def _evidence(project: Project, evaluation: Evaluation, exported: Exported) -> G
         recent_quality=figures.recent_quality,
         recent_constant_quality=figures.recent_constant_quality,
         recent_majority_share=figures.recent_majority_share,
+        champion_chance=figures.champion_chance,
+        constant_chance=figures.constant_chance,
+        slices=figures.slices,
         variants=tuple(
             VariantFigures(
                 name=variant.name,

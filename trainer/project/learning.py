@@ -2,11 +2,12 @@
 
 from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
 from edge_agent.bundle import Task
 from trainer.project.estimators import EstimatorSection
-from trainer.project.section import Positive, Section
+from trainer.project.section import Positive, Section, Share
 
 # Of four pairs the least p of the signed-rank test is 1/16; one more is left away, and the last block ends a trial.
 LEAST_WILCOXON_BLOCKS: Final = 6
@@ -23,6 +24,8 @@ class DataSection(Section, frozen=True, kw_only=True):
         rows: first (inclusive) and last (exclusive) data row to train on, counted over all files; None: all.
         timestamp: column that orders the rows; None: the order of the file.
         entity: column that names the device or unit; None: all rows are of one.
+        judge: first (inclusive) and last (exclusive) row that judge and are never trained on, counted as those of
+            ``rows`` and later than they; None: the held-out part of ``rows`` judges.
         schema: file that says what the rows must be; None: the features of this file say it.
         must_be_reviewed: refuse rows as long as nobody has reviewed the schema as it is.
     """
@@ -31,6 +34,7 @@ class DataSection(Section, frozen=True, kw_only=True):
     rows: tuple[Annotated[int, Meta(ge=0)], Positive] | None = None
     timestamp: str | None = None
     entity: str | None = None
+    judge: tuple[Positive, Positive] | None = None
     schema: str | None = None
     must_be_reviewed: bool = False
 
@@ -100,8 +104,14 @@ class GateSection(Section, frozen=True, kw_only=True):
         min_gain_over_baseline: better than the majority (or mean) by at least this.
         max_loss_to_previous: not worse than the champion on the same rows by more than this.
         max_parity_loss: a variant's quality loss against the original model.
+        max_chance: how often a candidate may be promoted that is no better than the champion (the first: than a
+            constant answer), and only looks so on the rows that judge; 1: it need not be shown to be better.
+        slices: quality that the candidate must have on parts of the judged rows, by ``COLUMN=VALUE`` of a category,
+            ``COLUMN=*`` for each of its values, or ``target=LABEL``; parts of fewer than 20 rows are not judged.
     """
 
     min_gain_over_baseline: float = 0.0
     max_loss_to_previous: float = 0.01
     max_parity_loss: float = 0.005
+    max_chance: Share = 0.1
+    slices: dict[str, float] = msgspec.field(default_factory=dict)

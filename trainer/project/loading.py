@@ -61,6 +61,8 @@ def _problems_of(project: Project) -> list[str]:
     problems += _schema_problems(project)
     if project.target.task == "anomaly" and len(labels) not in {0, 2}:
         problems.append('key \'target.labels\': an anomaly detection has two, the usual one first: ["good", "fault"]')
+    problems += _judge_problems(project)
+    problems += _slice_problems(project)
     classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
     if (project.metric in classification_metrics) == (project.target.task == "regression"):
         problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
@@ -81,6 +83,34 @@ def _problems_of(project: Project) -> list[str]:
     problems += trigger_problems(project.triggers)
     problems += registry_problems(project.registry)
     problems += store_problems(project.stores)
+    return problems
+
+
+def _judge_problems(project: Project) -> list[str]:
+    rows, judge = project.data.rows, project.data.judge
+    if judge is None:
+        return []
+    if judge[0] >= judge[1]:
+        return [f"key 'data.judge': {judge[0]} to {judge[1]} holds no row"]
+    if rows is None or judge[0] < rows[1]:
+        return ["key 'data.judge': rows that judge come after those of 'data.rows', which must end before them"]
+    if project.training.split == "entity":
+        return ["key 'data.judge': 'training.split' is 'entity': whole entities judge already; take one of the two"]
+    return []
+
+
+def _slice_problems(project: Project) -> list[str]:
+    known = {feature.name: feature.categories for feature in project.features if feature.dtype == "category"}
+    if project.target.task == "classification":
+        known["target"] = project.target.labels
+    problems = []
+    for name in project.gate.slices:
+        column, _, value = name.rpartition("=")
+        values = known.get(column)
+        if values is None:
+            problems.append(f"key 'gate.slices': {name!r} is no slice; take COLUMN=VALUE of: {', '.join(known) or '-'}")
+        elif value != "*" and values and value not in values:
+            problems.append(f"key 'gate.slices': {column!r} has no value {value!r}; it has: {', '.join(values)}")
     return problems
 
 

@@ -3,12 +3,18 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from trainer.pipeline.gate import GateEvidence, VariantFigures, decide
+from trainer.pipeline.gate import GateEvidence, SliceFigures, VariantFigures, decide
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
 
 # Limits and qualities are sums of powers of two: exactly at a limit is exactly there.
-GATE = GateSection(min_gain_over_baseline=0.125, max_loss_to_previous=0.25, max_parity_loss=0.125)
+GATE = GateSection(
+    min_gain_over_baseline=0.125,
+    max_loss_to_previous=0.25,
+    max_parity_loss=0.125,
+    max_chance=0.05,
+    slices={"colour=red": 0.5, "target=*": 0.25},
+)
 EXPORT = ExportSection(max_size_bytes=1000, max_latency_us=50.0)
 FP32 = VariantFigures("onnx-fp32", made=True, refusal="", size_bytes=900, latency_us=40.0, parity_loss=0.0)
 INT8 = VariantFigures("onnx-int8", made=True, refusal="", size_bytes=300, latency_us=20.0, parity_loss=0.0625)
@@ -76,6 +82,23 @@ ERROR = {"metric": "mae", "quality": -1.0, "constant_quality": -2.0, "majority_s
         ({**with_champion(1.0, candidate=0.0), "champion_answers_alike": False, "compared_rows": 0}, []),
         # a champion that could be compared, and was not, is no reason to pass
         ({**with_champion(0.0), "compared_rows": 0}, ["previous"]),
+        # chance: of a gain over the champion; of a first model over a constant answer
+        ({"constant_chance": 0.05}, []),
+        ({"constant_chance": 0.0501}, ["chance"]),
+        ({"constant_chance": math.nan}, ["chance"]),
+        ({"constant_chance": 1.0, "majority_share": 0.98}, []),
+        ({**with_champion(0.5), "champion_chance": 0.05, "constant_chance": 1.0}, []),
+        ({**with_champion(0.5), "champion_chance": 0.0501}, ["chance"]),
+        ({**with_champion(0.75), "champion_chance": 1.0}, ["chance"]),
+        ({**with_champion(0.5), "champion_chance": 1.0, "champion_answers_alike": False}, []),
+        # slices: each at its floor, few rows are not judged
+        ({"slices": (SliceFigures("colour=red", 20, 0.5),)}, []),
+        ({"slices": (SliceFigures("colour=red", 20, 0.4999),)}, ["slice colour=red"]),
+        ({"slices": (SliceFigures("colour=red", 19, 0.0),)}, []),
+        (
+            {"slices": (SliceFigures("target=bad", 20, 0.25), SliceFigures("target=good", 20, 0.0))},
+            ["slice target=good"],
+        ),
         # recent: may be a little worse than a constant, not as much as the margin
         (with_recent(0.5), []),
         (with_recent(0.49), []),
@@ -224,3 +247,16 @@ def test_exactly_at_a_limit_does_not_hang_on_the_last_bit(changes, names):
     assert refused(judge(gate, variants=(replace(FP32, parity_loss=0.905 - 0.9),), **changes)) == names
     at_limit = judge(gate, variants=(replace(FP32, parity_loss=0.905 - 0.9),))
     assert all(check.passed for check in at_limit.checks)
+
+
+def test_a_gain_that_may_be_chance_is_allowed_where_the_project_says_so():
+    gate = replace(GATE, max_chance=1.0)
+    assert judge(gate, **with_champion(0.75), champion_chance=1.0).passed
+
+
+def test_a_refusal_by_chance_says_against_whom_and_how_likely():
+    (text,) = judge(**with_champion(0.5), champion_chance=0.25).refusals
+    assert (
+        text
+        == "chance: a model no better than the champion gains as much on 150 rows with a chance of 0.250, at most 0.05"
+    )

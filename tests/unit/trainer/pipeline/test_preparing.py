@@ -153,3 +153,28 @@ def test_a_step_says_who_judges(tmp_path):
     table = make_table(np.zeros((90, 2)), np.arange(90) % 2, entity=np.repeat([0, 1, 2], 30))
     by_entity = prepare_splits(table, np.ones(90, dtype=bool), TrainingSection(split="entity"), tmp_path)
     assert ("judged by", "90 rows of entities not trained on") in by_entity.facts
+
+
+def rows_that_judge(n_own, n_judge, n_fleet=0):
+    n = n_own + n_judge + n_fleet
+    is_fleet = np.arange(n) >= n_own + n_judge
+    is_judge = (np.arange(n) >= n_own) & ~is_fleet
+    return split(is_fleet, is_fleet, np.full(n, -1), np.arange(n), TrainingSection(blocks=4), is_judge), is_judge
+
+
+def test_rows_that_are_only_to_judge_are_held_out_and_all_others_train():
+    splits, is_judge = rows_that_judge(80, 30)
+    assert list(splits.is_holdout) == list(is_judge)
+    assert splits.search_blocks == (0, 1, 2, 3)
+    assert_contiguous(splits.block_of[:80])
+
+
+def test_rows_that_are_only_to_judge_never_train_when_the_fleet_judges():
+    splits, is_judge = rows_that_judge(80, 30, n_fleet=MIN_FLEET_ROWS)
+    assert splits.fleet_judges
+    assert list(splits.is_holdout) == list(is_judge)
+
+
+def test_too_few_rows_beside_those_that_judge_are_refused():
+    with pytest.raises(DataError, match="39 rows are too few for 4 blocks"):
+        rows_that_judge(39, 30)
