@@ -27,7 +27,6 @@ MAKE_BYTECODE: Final = "/usr/lib/fieldloop/make-bytecode"
 _MAKE_S: Final = 1500
 _RUN_S: Final = 60
 _EMULATED_RUN_S: Final = 600
-_BOOT_S: Final = 60
 NSPAWN: Final = ("--register=no", "--keep-unit", "--settings=no", "--resolv-conf=off", "--console=pipe", "--boot")
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 
@@ -71,21 +70,17 @@ def _source() -> str:
 
 
 class Root:
-    """A Debian in a folder, of this processor or of another one; nothing of it runs.
-
-    Attributes:
-        architecture: Debian's name of its processor.
-    """
+    """A Debian in a folder, of this processor or of another one; nothing of it runs."""
 
     def __init__(self, folder: Path, archive: Path, architecture: str = HERE) -> None:
         """Unpack it."""
         self.folder = folder
-        self.architecture = architecture
+        self._architecture = architecture
         subprocess.run(["tar", "--extract", "--file", str(archive), "--directory", str(folder)], check=True)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command inside."""
-        deadline_s = _RUN_S if self.architecture == HERE else _EMULATED_RUN_S
+        deadline_s = _RUN_S if self._architecture == HERE else _EMULATED_RUN_S
         return _run(self.command(*command), deadline_s, check=check)
 
     def command(self, *command: str) -> list[str]:
@@ -93,7 +88,7 @@ class Root:
         return [*self._enter(), *command]
 
     def _enter(self) -> list[str]:
-        if self.architecture == HERE:
+        if self._architecture == HERE:
             return ["chroot", str(self.folder)]
         return among_processors([], self.folder)
 
@@ -128,7 +123,7 @@ class Machine(Root):
             arguments: what a kernel would be told.
         """
         self.folder = root.folder
-        self.architecture = root.architecture
+        self._architecture = HERE
         if shutil.which("systemd-nspawn") is None:
             pytest.skip("no systemd-nspawn here: sudo apt-get install systemd-container")
         self._groups_before = set(_CGROUPS.glob("*/*"))
@@ -152,8 +147,7 @@ class Machine(Root):
             start_new_session=True,
         )
         try:
-            within_s = _BOOT_S if self.architecture == HERE else _EMULATED_RUN_S
-            wait_until(self._is_up, within_s, "the container has booted")
+            wait_until(self._is_up, 60, "the container has booted")
         except AssertionError:
             self._log.seek(0)
             said = self._log.read().decode(errors="replace")[-300:]
