@@ -12,6 +12,7 @@ from typing import Final
 from exporter.models.model_file import load_estimator
 from trainer.features.table import TrainingTable
 from trainer.pipeline import evaluating, exporting, extracting, preparing, promoting, registering, training, validating
+from trainer.pipeline.anomalies import STATISTICS_NAME, FeatureStatistics, load_statistics
 from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.bench import RunBench
 from trainer.pipeline.evaluating import Champion, Evaluation
@@ -39,7 +40,7 @@ def _extract(bench: RunBench, at: Path) -> Outcome[TrainingTable]:
 
 
 def _validate(bench: RunBench, at: Path) -> Outcome[Validation]:
-    outcome = validating.validate_rows(bench.project, bench.table, at)
+    outcome = validating.validate_rows(bench.project, bench.table, at, usual=_learnt_by_champion(bench))
     if not (at / _SCHEMA_NAME).exists():  # without a schema of its own, what the project declares is the schema
         save_value(at / _SCHEMA_NAME, bench.project.features)
     return outcome
@@ -109,6 +110,15 @@ def _champion(bench: RunBench) -> Champion | None:
     )
 
 
+def _learnt_by_champion(bench: RunBench) -> tuple[FeatureStatistics, ...]:
+    """Return the statistics of the rows that the champion learnt from; empty where none are known."""
+    version = bench.head.champion
+    if not version:
+        return ()
+    folder = bench.registry.load(bench.project.name, version=version).folder("validate")
+    return load_statistics(folder) if (folder / STATISTICS_NAME).exists() else ()
+
+
 def _digest_of(path: Path) -> str:
     """Return the hash of a file; that it cannot be read is told by the step itself."""
     try:
@@ -137,6 +147,7 @@ PRODUCTION: Final = Graph(
             _validate,
             ("trainer.pipeline.validating",),
             ("features", "schema", "data.schema", "data.must_be_reviewed", "target.column", "target.task"),
+            _given_champion,
             by_products=(_SCHEMA_NAME,),
             named={"anomalies": "anomalies.json", "statistics": "statistics.json", "schema": _SCHEMA_NAME},
         ),
