@@ -6,13 +6,15 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from hypothesis import settings
 
 from tests import ports
-from tests.postgres import PostgresServer, postgres_server
+
+if TYPE_CHECKING:
+    from tests.postgres import PostgresServer
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
@@ -56,8 +58,11 @@ def free_ports() -> Callable[[int], list[int]]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def postgres() -> "Iterator[PostgresServer]":
     """A PostgreSQL server that a worker's tests share: each makes a database of its own in it."""
+    # Devices, where some of these tests run as well, have no SQLAlchemy.
+    from tests.postgres import postgres_server
+
     with postgres_server() as server:
         yield server
 

@@ -13,6 +13,7 @@ from trainer.pipeline import (
     evaluating,
     exporting,
     extracting,
+    judging,
     lesson,
     preparing,
     promoting,
@@ -97,7 +98,7 @@ class RunBench:
     @property
     def decision(self) -> GateDecision:
         """What ``gate`` made."""
-        return self._of("gate", promoting.load_decision)
+        return self._of("gate", judging.load_decision)
 
     @property
     def promoted(self) -> bool:

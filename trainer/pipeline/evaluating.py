@@ -19,9 +19,9 @@ from exporter.proof.intervals import Judge
 from trainer.features.table import row_keys
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.fitting import outputs_of
-from trainer.pipeline.gate import SliceFigures
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.paired import chance_of_gain
+from trainer.pipeline.slices import SliceFigures
 from trainer.pipeline.training import Lesson, Trained
 
 KEYS_NAME: Final = "trained_rows.npz"

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from trainer.pipeline.slices import SliceFigures
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
 
@@ -28,14 +29,6 @@ class VariantFigures(Struct, frozen=True):
     size_bytes: int
     latency_us: float
     parity_loss: float
-
-
-class SliceFigures(Struct, frozen=True):
-    """Quality on one part of the judged rows; 0 where there is none of it."""
-
-    name: str
-    rows: int
-    quality: float
 
 
 class GateEvidence(Struct, frozen=True):

@@ -11,7 +11,17 @@ from typing import Final
 
 from exporter.models.model_file import load_estimator
 from trainer.features.table import TrainingTable
-from trainer.pipeline import evaluating, exporting, extracting, preparing, promoting, registering, training, validating
+from trainer.pipeline import (
+    evaluating,
+    exporting,
+    extracting,
+    judging,
+    preparing,
+    promoting,
+    registering,
+    training,
+    validating,
+)
 from trainer.pipeline.anomalies import STATISTICS_NAME, FeatureStatistics, load_statistics
 from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.bench import RunBench
@@ -77,7 +87,7 @@ def _export(bench: RunBench, at: Path) -> Outcome[Exported]:
 
 
 def _gate(bench: RunBench, at: Path) -> Outcome[GateDecision]:
-    return promoting.judge_candidate(bench.project, bench.evaluation, bench.exported, at)
+    return judging.judge_candidate(bench.project, bench.evaluation, bench.exported, at)
 
 
 def _promote(bench: RunBench, at: Path) -> Outcome[bool]:
@@ -179,7 +189,7 @@ PRODUCTION: Final = Graph(
             ("extract", "prepare", "train"),
             _evaluate,
             ("trainer.pipeline.evaluating",),
-            _METRIC,
+            ("features", "seed", "gate.slices", *_METRIC),
             _given_champion,
             named={"figures": "figures.json", "evidence": "evidence.npz"},
         ),
@@ -207,7 +217,7 @@ PRODUCTION: Final = Graph(
             "gate",
             ("evaluate", "export"),
             _gate,
-            ("trainer.pipeline.gate", "trainer.pipeline.promoting"),
+            ("trainer.pipeline.judging",),
             ("gate", "export", *_METRIC),
             named={"decision": "decision.json"},
         ),

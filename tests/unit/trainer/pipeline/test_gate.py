@@ -3,7 +3,8 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from trainer.pipeline.gate import GateEvidence, SliceFigures, VariantFigures, decide
+from trainer.pipeline.gate import GateEvidence, VariantFigures, decide
+from trainer.pipeline.slices import SliceFigures
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
 

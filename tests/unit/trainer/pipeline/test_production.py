@@ -29,9 +29,9 @@ from tests.waiting import wait_until
 from trainer.errors import BusyError, ProjectError, RunError
 from trainer.features.store import LabelledRow, push_labelled
 from trainer.pipeline.card import card_of
+from trainer.pipeline.judging import load_decision
 from trainer.pipeline.outcome import StepEvent
 from trainer.pipeline.production import RunResult, run_production
-from trainer.pipeline.promoting import load_decision
 from trainer.pipeline.runs import RECORD_NAME, RESULT_NAME, STEPS, list_runs, load_run, run_folder
 from trainer.project.loading import load_project
 from trainer.project.project import LoadedProject

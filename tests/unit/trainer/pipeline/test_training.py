@@ -229,5 +229,5 @@ def test_a_shared_database_keeps_the_search_of_each_run_apart_and_gives_the_same
     for file in folders[1].rglob("*.*"):
         file.unlink()
     train_model(lesson, folders[1], storage=storage)
-    assert sorted(name.split()[2] for name in optuna.get_all_study_names(storage)) == ["1", "1", "2"]
+    assert sorted(name.split()[1] for name in optuna.get_all_study_names(storage)) == ["one", "two", "two"]
     assert {len(optuna.load_study(study_name=name, storage=storage).trials) for name in names} == {3}
