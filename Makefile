@@ -99,6 +99,7 @@ clean:
 
 packages:
 	@sh scripts/debian-packages.sh packages/debian-test.txt $(PYTHON)
+	@sh scripts/enable-emulation.sh
 
 venv-demo:
 	@sh scripts/install.sh $(PYTHON) $(VENV) demo

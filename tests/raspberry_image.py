@@ -2,11 +2,12 @@
 
 As pi-gen makes it (export-image/prerun.sh, stage1, stage2/04-cloud-init): a table of two partitions, a FAT32 named
 bootfs with clusters of one sector, and an ext4 named rootfs. The second holds only the files by which a system is
-known.
+known, unless it is given a whole one.
 """
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,38 +55,56 @@ class Layout:
         return files
 
 
-def make_image(folder: Path, layout: Layout | None = None) -> Path:
+@dataclass(frozen=True)
+class System:
+    """A whole system, which starts.
+
+    Attributes:
+        root: folder of its root file system.
+        boot: files of its boot partition, in place of a layout's that have the same name.
+    """
+
+    root: Path
+    root_bytes: int
+    boot: Mapping[str, bytes]
+
+
+def make_image(folder: Path, layout: Layout | None = None, system: System | None = None) -> Path:
     """Make an image; a test that has not the tools is skipped with the reason."""
     layout = layout or Layout()
     for tool, package in TOOLS.items():
         if shutil.which(tool, path=PATH) is None:
             pytest.skip(f"no {tool} here: sudo apt-get install {package}")
-    root = folder / "rootfs"
-    for path, text in _root_files(layout).items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
+    if system is None:
+        system = _known_by_its_files(folder / "rootfs", layout)
     boot, ext4, image = folder / "boot.fat", folder / "root.ext4", folder / "raspios.img"
     _run("mkfs.vfat", "-C", "-F", "32", "-s", "1", "-n", "bootfs", str(boot), str(layout.boot_bytes >> 10))
-    for name, text in layout.files.items():
-        _run("mcopy", "-i", str(boot), "-", f"::/{name}", given=text)
-    _run("mke2fs", "-q", "-t", "ext4", "-L", "rootfs", "-d", str(root), str(ext4), f"{ROOT_BYTES >> 10}k")
+    files = {name: text.encode() for name, text in layout.files.items()} | dict(system.boot)
+    for name, content in files.items():
+        _run("mcopy", "-i", str(boot), "-", f"::/{name}", given=content)
+    _run("mke2fs", "-q", "-t", "ext4", "-L", "rootfs", "-d", str(system.root), str(ext4), f"{system.root_bytes >> 10}k")
     root_start = BOOT_START + layout.boot_bytes
     with image.open("wb") as file:
-        file.truncate(root_start + ROOT_BYTES)
+        file.truncate(root_start + system.root_bytes)
     table = f"start={BOOT_START >> 9}, size={layout.boot_bytes >> 9}, type=c\nstart={root_start >> 9}, type=83\n"
-    _run("sfdisk", "-q", str(image), given=f"label: dos\nlabel-id: 0x4e639091\n{table}")
-    with image.open("r+b") as file:
-        for part, start in ((boot, BOOT_START), (ext4, root_start)):
-            file.seek(start)
-            file.write(part.read_bytes())
-            part.unlink()
-    shutil.rmtree(root)
+    _run("sfdisk", "-q", str(image), given=f"label: dos\nlabel-id: 0x4e639091\n{table}".encode())
+    for part, start in ((boot, BOOT_START), (ext4, root_start)):
+        _run("dd", f"if={part}", f"of={image}", "bs=1M", f"seek={start >> 20}", "conv=sparse,notrunc")
+        part.unlink()
+    shutil.rmtree(system.root)
     return image
 
 
 def boot_partition(image: Path) -> BootPartition:
     """Return the boot partition of a raw image."""
     return BootPartition(image, load_partitions(image)[0])
+
+
+def _known_by_its_files(root: Path, layout: Layout) -> System:
+    for path, text in _root_files(layout).items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+    return System(root, ROOT_BYTES, {})
 
 
 def _root_files(layout: Layout) -> dict[str, str]:
@@ -96,7 +115,7 @@ def _root_files(layout: Layout) -> dict[str, str]:
     return files | ({"usr/bin/cloud-init": "#!/usr/bin/python3\n"} if layout.suite == "trixie" else {})
 
 
-def _run(tool: str, *arguments: str, given: str = "") -> None:
+def _run(tool: str, *arguments: str, given: bytes = b"") -> None:
     program = shutil.which(tool, path=PATH)
     assert program is not None
-    subprocess.run([program, *arguments], check=True, capture_output=True, input=given, text=True)
+    subprocess.run([program, *arguments], check=True, capture_output=True, input=given)

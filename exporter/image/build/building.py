@@ -128,8 +128,8 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
         raise BuildError(f"{options.image}: an image's name ends with .img; its block map and SBOM lie beside it")
     options.image.parent.mkdir(parents=True, exist_ok=True)
     card = _card(options, runtime)
-    wanted = root_wanted(card.system, options, runtime, package, epoch_of(around.environment))
     now_s = around.clock.utc_s()
+    wanted = root_wanted(card.system, options, runtime, package, epoch_of(around.environment, now_s))
     with Kept(roots_folder(around.environment) / "image", now_s) as cache:
         root = make_root_partition(wanted, cache, now_s, around.on_step, anew=options.anew)
         written = write_image(
@@ -208,17 +208,22 @@ def find_package(named: Path | None, architecture: Architecture) -> Path:
     return found[-1]
 
 
-def epoch_of(environment: Mapping[str, str]) -> int | None:
+def epoch_of(environment: Mapping[str, str], now_s: float) -> int | None:
     """Return what ``SOURCE_DATE_EPOCH`` says (https://reproducible-builds.org/specs/source-date-epoch/).
 
     Raises:
-        BuildError: it is no number.
+        BuildError: it is no number, or still to come: what is written while an image is made would keep its time.
     """
     named = environment.get("SOURCE_DATE_EPOCH")
     if named is None:
         return None
     if not named.isdecimal() or not named.isascii():
         raise BuildError(f"SOURCE_DATE_EPOCH is {named!r}; it is whole seconds since 1970")
+    if int(named) > now_s:
+        raise BuildError(
+            f"SOURCE_DATE_EPOCH is {named}, which is still to come: two builds with it would not give the same bytes; "
+            f"it is {int(now_s)} now"
+        )
     return int(named)
 
 

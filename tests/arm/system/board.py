@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 
 from edge_agent.clock import SystemClock
 from exporter.image.emulation.boot_files import extract_boot_files
-from exporter.image.emulation.command_line import CONSOLE_LOG, CONSOLE_SOCKET, Card, Start
+from exporter.image.emulation.command_line import CONSOLE_LOG, CONSOLE_SOCKET, Card, Forward, Start
 from exporter.image.emulation.machines import MACHINES, MachineName
 from exporter.image.emulation.overlay import prepare_overlay
 from exporter.image.emulation.partitions import load_partitions
@@ -38,9 +38,26 @@ class Board:
         starts: how often it was started.
     """
 
-    def __init__(self, folder: Path, image: Path, machine: MachineName) -> None:
-        """Put a card of the image into it; it is not started yet."""
+    def __init__(
+        self,
+        folder: Path,
+        image: Path,
+        machine: MachineName,
+        forwards: tuple[Forward, ...] = (),
+        *,
+        restarts: bool = True,
+    ) -> None:
+        """Put a card of the image into it; it is not started yet.
+
+        Args:
+            folder: is made.
+            image: of the card.
+            machine: that stands for the board.
+            forwards: ports of this machine that lead to it.
+            restarts: when its system does; else it is switched off then.
+        """
         self.folder = folder
+        self._forwards, self._restarts = forwards, restarts
         self.machine = MACHINES[machine]
         folder.mkdir(parents=True)
         boot = folder / "boot"
@@ -54,7 +71,13 @@ class Board:
     def start(self) -> None:
         """Switch it on."""
         start = Start(
-            self.machine, self._files, Card(self._card, "qcow2"), console="socket", memory_mib=self.machine.memory_mib
+            self.machine,
+            self._files,
+            Card(self._card, "qcow2"),
+            self._forwards,
+            console="socket",
+            memory_mib=self.machine.memory_mib,
+            reboots=self._restarts,
         )
         self._process = start_in_background(start, self.folder)
         self.starts += 1
@@ -63,6 +86,11 @@ class Board:
         """Switch it off between two instructions."""
         if self._process is not None:
             cut_power(self._process, _CLOCK)
+
+    @property
+    def is_on(self) -> bool:
+        """It runs."""
+        return self._process is not None and self._process.is_running
 
     def stop(self) -> bool:
         """Have it stop as a system does; return whether it did."""
@@ -104,6 +132,12 @@ class Board:
         log = self.folder / CONSOLE_LOG
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def take_out(self, image: Path) -> Path:
+        """Copy its card, which is not in use, into a raw image and return that."""
+        done = _run("qemu-img", "convert", "-O", "raw", str(self._card), str(image))
+        assert done.returncode == 0, done.stderr
+        return image
+
     def damages(self) -> list[str]:
         """Look at a copy of its file systems as its next start finds them; return what is wrong with them.
 
@@ -132,9 +166,7 @@ class Board:
 
     def _copies(self) -> dict[int, Path]:
         """Copy its Linux partitions, each into a file of its own: e2fsck replays no journal at an offset."""
-        raw = self.folder / "copy.img"
-        done = _run("qemu-img", "convert", "-O", "raw", str(self._card), str(raw))
-        assert done.returncode == 0, done.stderr
+        raw = self.take_out(self.folder / "copy.img")
         files = {}
         with raw.open("rb") as source:
             for partition in load_partitions(raw):

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from exporter.proof.emulated import roots_folder
 from tests.debian_machine import NSPAWN, Machine, Root, base_archive
 from tests.ports import free_port
 from tests.raspberry_image import boot_partition
+from tests.ssh_board import answers_ssh, let_in, write_file
+from tests.ssh_client import SshClient
 from tests.waiting import wait_until
 
 PACKAGES = ("apt", "openssh-server", "openssl", "passwd", "python3", "sudo", "systemd-sysv")
@@ -38,53 +39,19 @@ class SshBoard:
             key: private; its public one lies beside it.
         """
         (folder / "board").mkdir()
-        self._folder = folder
-        self.port = free_port()
-        self._key = key
-        root = make_board(folder / "board", self.port)
-        root.run("useradd", "--create-home", "--shell", "/bin/bash", "pi")
-        self.write("etc/sudoers.d/010_pi-nopasswd", "pi ALL=(ALL) NOPASSWD: ALL\n", root, 0o440)
-        self.write("home/pi/.ssh/authorized_keys", key.with_name(f"{key.name}.pub").read_text(), root)
-        root.run("chown", "--recursive", "pi:pi", "/home/pi/.ssh")
+        self.ssh = SshClient(folder, key, free_port())
+        root = make_board(folder / "board", self.ssh.port)
+        let_in(root, key)
         self.machine = Machine(root)
         try:
-            wait_until(self._answers, 60, "its server of SSH answers")
+            wait_until(lambda: answers_ssh(self.ssh.port), 60, "its server of SSH answers")
         except AssertionError:
             self.machine.stop()
             raise
-        self.programs = folder / "programs"
-        self.programs.mkdir()
-        self.forget()
 
-    @property
-    def known_hosts(self) -> Path:
-        """The host keys that are known to who logs in."""
-        return self._folder / "known_hosts"
-
-    def forget(self) -> None:
-        """Know no host key; ssh takes its own configuration, that of the user of this machine is not touched."""
-        self.known_hosts.write_text("")
-        config = self._folder / "ssh_config"
-        lines = (f"UserKnownHostsFile {self.known_hosts}", f"IdentityFile {self._key}", "IdentitiesOnly yes")
-        alias = ("Host my-board", "HostName 127.0.0.1", f"Port {self.port}", "User pi")
-        config.write_text("\n".join((*alias, "Host *", *lines, "GlobalKnownHostsFile /dev/null", "")))
-        ssh = self.programs / "ssh"
-        ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh", path=os.defpath)} -F {config} "$@"\n')
-        ssh.chmod(0o755)
-
-    def write(self, path: str, text: str, root: Root | None = None, mode: int = 0o600) -> None:
+    def write(self, path: str, text: str, mode: int = 0o600) -> None:
         """Write a file on it."""
-        place = (self.machine if root is None else root).folder / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
-        place.chmod(mode)
-
-    def _answers(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as there:
-                return there.recv(4) == b"SSH-"
-        except OSError:
-            return False
+        write_file(self.machine, path, text, mode)
 
 
 def insert(image: Path, board: Root) -> Path:

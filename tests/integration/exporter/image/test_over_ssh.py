@@ -14,6 +14,8 @@ from tests.cards import AGENT, UserFiles, make_user_files
 from tests.integration.deb.conftest import BuildPackage
 from tests.integration.exporter.image.board import SshBoard
 from tests.receiver import Receiver
+from tests.ssh_board import SUDOERS
+from tests.ssh_client import ALIAS
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -35,10 +37,10 @@ class Site:
     ) -> Result:
         """Run the command."""
         package = self._package_of(architecture, version)
-        address = to or f"ssh://pi@127.0.0.1:{self.board.port}"
+        address = to or self.board.ssh.address
         arguments = ["install", address, "--card", str(self.user.card), "--package", str(package), *options]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PATH", f"{self.board.programs}:/usr/sbin:/usr/bin:/sbin:/bin")
+            patch.setenv("PATH", self.board.ssh.path)
             return CliRunner().invoke(app, arguments)
 
     @property
@@ -81,7 +83,7 @@ def test_a_board_that_was_never_seen_is_not_believed(site: Site):
     assert done.exit_code == 20, done.output
     assert UNKNOWN in done.output
     assert "--accept-new-host-key" in done.output
-    assert site.board.known_hosts.read_text() == ""
+    assert site.board.ssh.known_hosts.read_text() == ""
 
 
 def test_a_dry_run_looks_and_changes_nothing(site: Site):
@@ -123,7 +125,7 @@ def test_it_installs_and_waits_until_the_agent_is_well_and_it_scores(site: Site)
 
 def test_twice_is_once(site: Site):
     pid = site.board.machine.show("MainPID")
-    done = site.install("--json", to="my-board")
+    done = site.install("--json", to=ALIAS)
     assert done.exit_code == 0, done.output
     steps = json.loads(done.stdout)["steps"]
     assert steps[0] == "fieldloop-agent 0.1.0 was there already"
@@ -161,7 +163,7 @@ def test_an_upgrade_replaces_what_runs_and_keeps_the_bundle(site: Site):
 
 def test_where_sudo_asks_its_password_is_asked_for_here_and_goes_over_standard_input(site: Site):
     machine = site.board.machine
-    site.board.write("etc/sudoers.d/010_pi-nopasswd", "pi ALL=(ALL) ALL\n", mode=0o440)
+    site.board.write(SUDOERS, "pi ALL=(ALL) ALL\n", mode=0o440)
     machine.run("sh", "-c", "echo 'pi:correct horse' | chpasswd")
     done = site.install(version="0.1.1")
     assert done.exit_code == 20
@@ -174,14 +176,14 @@ def test_where_sudo_asks_its_password_is_asked_for_here_and_goes_over_standard_i
 
 
 def test_a_user_who_may_not_be_root_is_told_so(site: Site):
-    (site.board.machine.folder / "etc/sudoers.d/010_pi-nopasswd").unlink()
+    (site.board.machine.folder / SUDOERS).unlink()
     with answering(site, "correct horse\n") as done:
         assert done.exit_code == 20
         assert "does not let him be root" in done.output
 
 
 def test_a_board_without_room_is_refused_before_anything_is_sent(site: Site):
-    site.board.write("etc/sudoers.d/010_pi-nopasswd", "pi ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
+    site.board.write(SUDOERS, "pi ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
     machine = site.board.machine
     machine.run("mount", "-t", "tmpfs", "-o", "size=4M,mode=1777", "none", UNPACKED_IN)
     try:
@@ -193,21 +195,21 @@ def test_a_board_without_room_is_refused_before_anything_is_sent(site: Site):
 
 
 def test_a_host_key_that_changed_is_refused_even_if_new_ones_are_accepted(site: Site):
-    known = site.board.known_hosts.read_text()
+    known = site.board.ssh.known_hosts.read_text()
     place, kind, key = known.splitlines()[0].split()[:3]
     other = f"{key[:-8]}AAAAAAAA"
-    site.board.known_hosts.write_text(f"{place} {kind} {other}\n")
+    site.board.ssh.known_hosts.write_text(f"{place} {kind} {other}\n")
     try:
         done = site.install("--accept-new-host-key")
     finally:
-        site.board.known_hosts.write_text(known)
+        site.board.ssh.known_hosts.write_text(known)
     assert done.exit_code == 20
     assert "another than the one that is known" in done.output
     assert "ssh-keygen -R" in done.output
 
 
 def test_a_board_that_does_not_let_us_in_or_is_not_there_is_told_apart(site: Site):
-    done = site.install(to=f"ssh://nobody-here@127.0.0.1:{site.board.port}")
+    done = site.install(to=f"ssh://nobody-here@127.0.0.1:{site.board.ssh.port}")
     assert "does not let nobody-here in" in done.output
     done = site.install(to="ssh://pi@127.0.0.1:1")
     assert "no server of SSH listens there" in done.output
@@ -229,8 +231,8 @@ def wrong_settings(site: Site) -> Iterator[None]:
 def answering(site: Site, password: str) -> Iterator[Result]:
     """Install, and type a password when it is asked for."""
     package = site._package_of("amd64", "0.1.1")
-    address = f"ssh://pi@127.0.0.1:{site.board.port}"
+    address = site.board.ssh.address
     arguments = ["install", address, "--card", str(site.user.card), "--package", str(package), "--ask-sudo-password"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{site.board.programs}:/usr/sbin:/usr/bin:/sbin:/bin")
+        patch.setenv("PATH", site.board.ssh.path)
         yield CliRunner().invoke(app, arguments, input=password)
