@@ -58,7 +58,7 @@ def test_over_ssh_it_is_installed_and_scores_and_twice_is_once(
             done = CliRunner().invoke(app, [*command, "--wait", str(WAIT_S)])
             assert done.exit_code == 0, done.output
             assert "fieldloop-agent 0.1.0 installed" in done.output
-            wait_until(lambda: scoring(world, "desk-"), BOOT_S, f"a window arrives; {done.output}")
+            wait_until(lambda: world.scoring("desk-"), BOOT_S, f"a window arrives; {done.output}")
             again = CliRunner().invoke(app, [*command, "--wait", str(WAIT_S), "--json"])
         assert again.exit_code == 0, again.output
         steps = json.loads(again.stdout)["steps"]
@@ -79,12 +79,12 @@ def test_the_first_start_of_a_customised_image_installs_it_and_the_second_scores
     first = Board(tmp_path / "first", customised, "virt", restarts=False)
     first.start()
     wait_until(lambda: not first.is_on, BOOT_S, f"its first run ends; {first.console[-3000:]}")
-    assert not scoring(world, "own-")
+    assert not world.scoring("own-")
     second = Board(tmp_path / "second", first.take_out(tmp_path / "started.img"), "virt")
     first.remove()
     second.start()
     try:
-        wait_until(lambda: scoring(world, "own-"), BOOT_S, f"a window arrives; {second.console[-3000:]}")
+        wait_until(lambda: world.scoring("own-"), BOOT_S, f"a window arrives; {second.console[-3000:]}")
         told = second.run("cat /boot/firmware/fieldloop-first-run.log; cat /boot/firmware/cmdline.txt; uname -m")
         assert "fieldloop-agent 0.1.0 installed" in told
         assert "ended with 0" in told
@@ -92,13 +92,3 @@ def test_the_first_start_of_a_customised_image_installs_it_and_the_second_scores
         assert "aarch64" in told
     finally:
         second.remove()
-
-
-def scoring(world: CardWorld, prefix: str) -> set[str]:
-    """Return the devices of a kind that scored with the bundle that they were given."""
-    return {
-        key.device
-        for key in list(world.witness.records)
-        if key.device.startswith(prefix)
-        and any(window.bundle == world.bundles[0] for window in world.witness.windows(key.device))
-    }

@@ -15,7 +15,6 @@ from tests.arm.system.board import Board
 from tests.arm.system.cards import build_card
 from tests.arm.system.power_cuts import BOOT_S
 from tests.arm.system.world import CardWorld
-from tests.crash.witness import Witness
 from tests.waiting import wait_until
 
 ALL: Final = "FIELDLOOP_ALL_CARDS"
@@ -66,8 +65,8 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
     board = Board(tmp_path / "virt", image, "virt")
     board.start()
     try:
-        wait_until(lambda: devices(world.witness, kind), BOOT_S, f"a window arrives; {board.console}")
-        (device,) = devices(world.witness, kind)
+        wait_until(lambda: world.scoring(f"{kind}-"), BOOT_S, f"a window arrives; {board.console}")
+        (device,) = world.scoring(f"{kind}-")
         windows = world.witness.windows(device)
         assert {window.bundle for window in windows} == {bundle}
         assert {window.variant for window in windows} == set(kind.variants)
@@ -77,9 +76,3 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
         assert {uname, f"VERSION_CODENAME={kind.suite}"} <= set(told)
     finally:
         board.remove()
-
-
-def devices(witness: Witness, kind: Kind) -> set[str]:
-    return {
-        key.device for key in list(witness.records) if key.device.startswith(f"{kind}-") and witness.windows(key.device)
-    }

@@ -108,6 +108,11 @@ class CardWorld:
         self.witness.publish(device, Channel.DESIRED, order)
         return order
 
+    def scoring(self, prefix: str) -> set[str]:
+        """Return the names of the boards that begin so, and whose windows have come."""
+        records = list(self.witness.records)
+        return {key.device for key in records if key.device.startswith(prefix) and self.witness.windows(key.device)}
+
     def _settings(self, device: str) -> str:
         _, port = self.endpoint.server_address[:2]
         return f"""
