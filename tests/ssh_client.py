@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Final
 
 ALIAS: Final = "my-board"
+_RUN_S: Final = 120
 
 
 class SshClient:
@@ -47,3 +49,8 @@ class SshClient:
     def address(self) -> str:
         """The board, as the command takes it."""
         return f"ssh://pi@127.0.0.1:{self.port}"
+
+    def run(self, command: str) -> str:
+        """Run a command there, and return what it printed; the board is known."""
+        words = [str(self.programs / "ssh"), "-o", "BatchMode=yes", ALIAS, command]
+        return subprocess.run(words, check=True, capture_output=True, text=True, timeout=_RUN_S).stdout

@@ -1,5 +1,6 @@
 """One emulated board with a card of its own, whose power can be cut, and whose file systems can be looked at."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -116,10 +117,22 @@ class Board:
         return found[1].replace("\r\n", "\n")
 
     def _type(self, line: str, is_done: Callable[[], object], timeout_s: float) -> None:
-        """Type a line, and hold the terminal until it is done: QEMU forgets what its guest has not read by then."""
+        """Type a line, and hold the terminal until it is done: QEMU forgets what its guest has not read by then.
+
+        What the board says is taken meanwhile, though its log has it too: a guest whose terminal nobody reads stands
+        still after some three hundred bytes.
+        """
         with connected(self.folder, CONSOLE_SOCKET) as link:
             link.sendall(f"{line}\r".encode())
-            wait_until(is_done, timeout_s, f"{line} is done; {self.console[-500:]}")
+            link.setblocking(False)
+
+            def is_done_and_read() -> object:
+                with contextlib.suppress(BlockingIOError):
+                    while link.recv(_BLOCK_BYTES):
+                        pass
+                return is_done()
+
+            wait_until(is_done_and_read, timeout_s, f"{line} is done; {self.console[-500:]}")
 
     def remove(self) -> None:
         """Throw it away."""
