@@ -1,7 +1,7 @@
 """The smallest card that starts as a real one does: Debian's own kernel for 64-bit boards, an initrd with busybox.
 
 It has no root file system. What it does is told by its initrd: it says who it is and what it finds on its second
-partition, counts its starts there, serves that over HTTP, and obeys a power button.
+partition, counts its starts there, serves that over HTTP, and obeys a power button and the word restart.
 """
 
 import gzip
@@ -62,7 +62,7 @@ httpd -p 80 -h /www
 echo tiny: serves on $link
 button=/dev/input/event0
 [ -e $button ] && (dd if=$button bs=24 count=1 of=/dev/null 2>/dev/null; umount /data; poweroff -f) &
-while true; do read line && echo tiny: heard $line; done
+while true; do read line && echo tiny: heard $line; [ "$line" != restart ] || reboot -f; done
 """
 
 

@@ -24,6 +24,9 @@ def boot_command(  # noqa: PLR0913 - typer calls it by name
     snapshot: Annotated[bool, typer.Option("--snapshot", help="Keep nothing of what the board writes.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what it wrote before: a card just flashed.")] = False,
     write: Annotated[bool, typer.Option("--write", help="Let the board write to the image itself.")] = False,
+    no_reboot: Annotated[
+        bool, typer.Option("--no-reboot", help="End where the board restarts: the next start reads its card anew.")
+    ] = False,
 ) -> None:
     """Start an image in an emulated board, with its console on this terminal. Ctrl-A X ends it.
 
@@ -45,6 +48,7 @@ def boot_command(  # noqa: PLR0913 - typer calls it by name
             memory_mib=memory,
             cpus=cpus,
             more_arguments=append,
+            reboots=not no_reboot,
         )
         typer.echo(f"{image.name} on {machine}: Ctrl-A X ends it, Ctrl-A H helps; it sees this machine as 10.0.2.2")
         boot_on_terminal(request)

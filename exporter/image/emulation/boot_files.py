@@ -1,6 +1,8 @@
 """Takes kernel, initrd, device tree and command line out of an image's boot partition: by mtools, without a mount."""
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,7 +35,9 @@ class BootFiles:
     is_32bit: bool = False
 
 
-def extract_boot_files(image: Path, machine: Machine, place: Callable[[str], Path], more: str = "") -> BootFiles:
+def extract_boot_files(
+    image: Path, machine: Machine, place: Callable[[str], Path], more: str = "", written: Path | None = None
+) -> BootFiles:
     """Copy out what a machine needs.
 
     Args:
@@ -41,13 +45,17 @@ def extract_boot_files(image: Path, machine: Machine, place: Callable[[str], Pat
         machine: that is to start it.
         place: says where a file of a name goes; another program finds it there, too.
         more: further arguments of the kernel.
+        written: overlay with what a board wrote over the image: it starts from what is on its card by now.
 
     Raises:
         ImageError: it is no image of a card.
         EmulationError: it has no boot partition, or too little on it.
     """
-    boot = _boot_partition(image)
-    source = f"{image}@@{boot.start_bytes}"
+    with _boot_partition(image, written) as source:
+        return _extract(source, image, machine, place, more)
+
+
+def _extract(source: str, image: Path, machine: Machine, place: Callable[[str], Path], more: str) -> BootFiles:
     listed = run_program("mdir", ["-i", source, "-b", "::/"], image)
     files = {line.strip().removeprefix("::/") for line in listed.splitlines()}
     config = _text(source, _CONFIG, image) if _CONFIG in files else ""
@@ -66,11 +74,27 @@ def extract_boot_files(image: Path, machine: Machine, place: Callable[[str], Pat
     )
 
 
-def _boot_partition(image: Path) -> Partition:
+@contextmanager
+def _boot_partition(image: Path, written: Path | None) -> Iterator[str]:
+    """Give the boot partition as mtools call it."""
     boot = next((partition for partition in load_partitions(image) if partition.is_fat), None)
     if boot is None:
         raise EmulationError(f"{image} has no boot partition (FAT): is it the image of a Raspberry Pi?")
-    return boot
+    if written is None:
+        yield f"{image}@@{boot.start_bytes}"
+        return
+    # mtools do not read overlays.
+    with tempfile.TemporaryDirectory(dir=written.parent) as folder:
+        yield str(_copy_partition(written, boot, Path(folder) / "boot"))
+
+
+def _copy_partition(overlay: Path, partition: Partition, into: Path) -> Path:
+    # What divides both: a partition of a card begins and ends on MiB.
+    block = (partition.start_bytes | partition.size_bytes) & -(partition.start_bytes | partition.size_bytes)
+    end = (partition.start_bytes + partition.size_bytes) // block
+    options = ["-f", "qcow2", "-O", "raw", f"bs={block}", f"skip={partition.start_bytes // block}", f"count={end}"]
+    run_program("qemu-img", ["dd", *options, f"if={overlay}", f"of={into}"], overlay)
+    return into
 
 
 def _is_32bit(kernel: Path) -> bool:

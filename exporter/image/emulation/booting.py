@@ -26,6 +26,7 @@ class BootRequest:
         keep: where what the guest writes goes: an overlay beside the image, nowhere, or the image itself.
         fresh: forget the overlay that is there.
         more_arguments: of the kernel.
+        reboots: a restart of the guest starts it again, with the command line that it was started with; else it ends.
     """
 
     image: Path
@@ -36,6 +37,7 @@ class BootRequest:
     memory_mib: int | None = None
     cpus: int | None = None
     more_arguments: str = ""
+    reboots: bool = True
 
 
 def overlay_folder(image: Path) -> Path:
@@ -56,13 +58,16 @@ def boot_on_terminal(request: BootRequest) -> NoReturn:
     program = find_program(PROGRAM, EmulationError)
     with unnamed_files() as new_file:
         image = raw_image(request.image, overlay_folder(request.image), writes=request.keep == "image")
+        card = _card(request, image, new_file)
+        written = card.path if request.keep == "overlay" else None
         start = Start(
             request.machine,
-            extract_boot_files(image, request.machine, new_file, request.more_arguments),
-            _card(request, image, new_file),
+            extract_boot_files(image, request.machine, new_file, request.more_arguments, written),
+            card,
             request.forwards,
             memory_mib=request.memory_mib,
             cpus=request.cpus,
+            reboots=request.reboots,
         )
         os.execv(program, [program, *qemu_arguments(start)])  # noqa: S606 - that is what it is for
 

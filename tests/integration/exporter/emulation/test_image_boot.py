@@ -101,6 +101,25 @@ def test_an_image_starts_on_the_terminal_and_keeps_what_it_wrote_beside_it(card:
         console.wait_for("start 1 from")
 
 
+def test_what_a_board_wrote_to_its_boot_partition_is_what_it_starts_from_next(card: Path, tmp_path: Path):
+    with booted(str(card), "--no-reboot") as console:
+        console.wait_for("tiny: serves")
+        console.type(b"restart\r")
+        assert console.process.wait(60) == 0
+    line = b"console=tty0 console=ttyS1,115200 quiet\n"
+    changed = tmp_path / "line"
+    changed.write_bytes(line.replace(b"quiet", b"loose"))
+    order = f"write -s {changed} {card.read_bytes().index(line)} {len(line)}"
+    overlay = tmp_path / "card.img.card" / "card.qcow2"
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", order, str(overlay)], check=True, capture_output=True)
+    with booted(str(card)) as console:
+        console.wait_for("tiny: command line console=ttyAMA0 loose")
+        console.wait_for("start 2 from")
+        console.type(b"restart\r")
+        console.wait_for("start 3 from")
+    assert [path.name for path in overlay.parent.iterdir() if path.is_dir()] == []
+
+
 def test_a_snapshot_keeps_nothing_and_an_image_that_may_be_written_to_keeps_all(card: Path, tmp_path: Path):
     before = card.read_bytes()
     packed = tmp_path / "packed.img.xz"
