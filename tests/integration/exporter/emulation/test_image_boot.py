@@ -46,9 +46,10 @@ class Console:
         return self._said.decode(errors="replace")
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        wait_until(lambda: re.search(pattern, self.text), BOOT_S, f"the console says {pattern}")
+        is_over = self.process.poll
+        wait_until(lambda: re.search(pattern, self.text) or is_over() is not None, BOOT_S, f"it says {pattern}")
         found = re.search(pattern, self.text)
-        assert found is not None
+        assert found is not None, self.text
         return found
 
     def type(self, keys: bytes) -> None:
