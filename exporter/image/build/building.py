@@ -49,7 +49,8 @@ class BuildOptions(Struct, frozen=True):
         runtime: beside the native engine.
         package: the Debian package of the agent; None: the one that `make deb` made here.
         mirror: of Debian; None: that of this machine's apt.
-        security_mirror: of Debian's security updates; None: that of this machine's apt; `NO_MIRROR`: leave them out.
+        security_mirror: of Debian's security updates; None: that of this machine's apt; `NO_MIRROR`: leave
+            these and all other updates out.
         anew: take Debian's packages as they are today.
     """
 

@@ -80,7 +80,8 @@ class Debian:
 
     Attributes:
         packages: beside Python.
-        mirrors: whence it comes: of the suite, and of its security updates; None in place of these: without them.
+        mirrors: whence it comes: of the suite, and of its security updates; None in place of these: as it was last
+            released, without any updates.
         time_s: no file is newer, UTC seconds since 1970; None: that of its making.
     """
 
@@ -105,8 +106,11 @@ class Debian:
     def sources(self) -> tuple[str, ...]:
         """Lines of apt's ``sources.list``."""
         main, security = self.mirrors
-        lines = (f"deb {main} {self.suite} {_COMPONENTS}", f"deb {main} {self.suite}-updates {_COMPONENTS}")
-        return lines if security is None else (*lines, f"deb {security} {self.suite}-security {_COMPONENTS}")
+        released = f"deb {main} {self.suite} {_COMPONENTS}"
+        if security is None:
+            return (released,)
+        updates = f"deb {main} {self.suite}-updates {_COMPONENTS}"
+        return released, updates, f"deb {security} {self.suite}-security {_COMPONENTS}"
 
     @property
     def key(self) -> str:
@@ -219,7 +223,7 @@ def explain_failure(exit_code: int, said: Sequence[str]) -> BuildError:
     if torn:
         return BuildError(
             f"a mirror is just being renewed, or was left half renewed: {torn[-1][:_SAID]}; try again later, or name "
-            "another by --mirror or --security-mirror; --security-mirror none leaves Debian's security updates out"
+            "another by --mirror or --security-mirror; --security-mirror none takes Debian as it was last released"
         )
     return BuildError(f"mmdebstrap failed (exit code {exit_code}): {' / '.join(said[-_LAST:])[-_SAID:]}")
 
