@@ -40,7 +40,7 @@ def build_command(  # noqa: PLR0913, PLR0917 - options of a command
     mirror: Annotated[str | None, typer.Option(metavar="URL", help="Of Debian; default: this machine's.")] = None,
     security_mirror: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Of its security updates; default: this machine's; none: without any updates."),
+        typer.Option(metavar="URL", help="Of its security updates; default: this machine's; none: without updates."),
     ] = None,
     *,
     zst: Annotated[bool, typer.Option("--zst", help="Write IMAGE.zst, too.")] = False,
