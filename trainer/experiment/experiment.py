@@ -108,7 +108,7 @@ def run_experiment(
         name=project.name,
         task=project.target.task,
         target=project.target.column,
-        where=", ".join(path.name for path in loaded.data_paths),
+        where=", ".join([path.name for path in loaded.data_paths] or [str(loaded.data_name)]),
         made_utc=f"{datetime.fromtimestamp(clock.utc_s(), UTC):%Y-%m-%d %H:%M} UTC",
         family=chosen.family,
         parameters=" ".join(f"{name}={_text(value)}" for name, value in chosen.parameters.items()),

@@ -9,11 +9,14 @@ from msgspec import UNSET, UnsetType
 from edge_agent.raw_signal import Signal
 from trainer.features.store import extract_counted
 from trainer.features.table import TrainingTable, fingerprint_of
+from trainer.features.view_rows import views_used
+from trainer.features.views.use import ViewUse
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
 from trainer.project.project import LoadedProject, Project
 
 VOCABULARIES_NAME: Final = "vocabularies.json"
+VIEWS_NAME: Final = "views.json"
 _SIGNAL_NAME: Final = "signal.json"
 
 
@@ -40,9 +43,15 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
         save_value(folder / _SIGNAL_NAME, loaded.project.signal.declared)
     save_value(folder / "table.json", {"names": table.names, "labels": table.labels, "sha256": table.fingerprint})
     save_value(folder / VOCABULARIES_NAME, _vocabularies(loaded.project, table.labels))
+    uses = views_used(loaded)
+    if uses:
+        save_value(folder / VIEWS_NAME, uses)
     n_fleet = int(table.is_fleet.sum())
+    origin = "views" if uses else "files"
     facts = (
-        ("rows", f"{len(table.rows) - n_fleet:,} from files, {n_fleet:,} from the fleet"),
+        ("rows", f"{len(table.rows) - n_fleet:,} from {origin}, {n_fleet:,} from the fleet"),
+        *((("views", _spoken(uses)),) if uses else ()),
+        *((("not known then", f"{extraction.unanswerable:,} rows left out"),) if extraction.unanswerable else ()),
         *((("only to judge", f"{table.n_judge:,}"),) if table.n_judge else ()),
         *((("of the fleet, not usable", f"{extraction.left_out:,}"),) if extraction.left_out else ()),
         *_signal_facts(loaded.project.signal),
@@ -53,8 +62,14 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
         "rows": float(len(table.rows)),
         "fleet_rows": float(n_fleet),
         "fleet_rows_left_out": float(extraction.left_out),
+        **({"rows_not_known_then": float(extraction.unanswerable)} if uses else {}),
     }
-    return Outcome(table, params={"data_sha256": table.fingerprint}, metrics=metrics, facts=facts)
+    params = {"data_sha256": table.fingerprint, **({"views": _spoken(uses)} if uses else {})}
+    return Outcome(table, params=params, metrics=metrics, facts=facts)
+
+
+def _spoken(uses: tuple[ViewUse, ...]) -> str:
+    return ", ".join(f"{use.view}/{use.version}" for use in uses)
 
 
 def _vocabularies(project: Project, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -86,6 +101,12 @@ def load_signal(folder: Path) -> Signal | UnsetType:
     """Read how the rows of what `extract_rows` wrote were made of readings; unset where they were not."""
     path = folder / _SIGNAL_NAME
     return load_value(path, Signal) if path.exists() else UNSET
+
+
+def load_views(folder: Path) -> tuple[ViewUse, ...]:
+    """Read from which views the rows of what `extract_rows` wrote were taken; none where they were not."""
+    path = folder / VIEWS_NAME
+    return load_value(path, tuple[ViewUse, ...]) if path.exists() else ()
 
 
 def load_names(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

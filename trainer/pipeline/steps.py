@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from exporter.models.model_file import load_estimator
+from trainer.errors import TrainerError
 from trainer.features.table import TrainingTable
+from trainer.features.view_rows import view_fingerprints
 from trainer.pipeline import (
     evaluating,
     exporting,
@@ -35,6 +37,7 @@ from trainer.pipeline.step import Step
 from trainer.pipeline.training import FRONT_NAME, MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
 from trainer.project.learning import TrainingSection
+from trainer.project.project import LoadedProject
 
 _SCHEMA_NAME: Final = "schema.json"
 # The quality metric is the target's, or follows from its task.
@@ -97,7 +100,15 @@ def _promote(bench: RunBench, at: Path) -> Outcome[bool]:
 def _given_rows(bench: RunBench) -> Mapping[str, str]:
     """Of the fleet's rows the time says it all: what was known once stays known."""
     files = {f"data file {path.name}": _digest_of(path) for path in bench.loaded.data_paths}
-    return {**files, "the time whose rows are taken": str(bench.head.as_of_utc_s)}
+    return {**files, **_given_views(bench.loaded), "the time whose rows are taken": str(bench.head.as_of_utc_s)}
+
+
+def _given_views(loaded: LoadedProject) -> Mapping[str, str]:
+    """Return what each view holds that the project reads; what is wrong with one is told by the step itself."""
+    try:
+        return view_fingerprints(loaded)
+    except TrainerError:
+        return {"the views": "unreadable"}
 
 
 def _given_champion(bench: RunBench) -> Mapping[str, str]:
@@ -148,8 +159,12 @@ PRODUCTION: Final = Graph(
             ("data", "features", "signal", "target.column", "target.task", "target.labels"),
             _given_rows,
             # For people: the table holds the labels, and the project the categories.
-            by_products=(extracting.VOCABULARIES_NAME,),
-            named={"rows": "table.npz", "vocabularies": extracting.VOCABULARIES_NAME},
+            by_products=(extracting.VOCABULARIES_NAME, extracting.VIEWS_NAME),
+            named={
+                "rows": "table.npz",
+                "vocabularies": extracting.VOCABULARIES_NAME,
+                "views": extracting.VIEWS_NAME,
+            },
         ),
         Step(
             "validate",

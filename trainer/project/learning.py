@@ -21,6 +21,12 @@ class DataSection(Section, frozen=True, kw_only=True):
 
     Attributes:
         path: a CSV or Parquet file, relative to the project file; several are read one after the other.
+        view: views of the feature store, or features of them as ``VIEW:FEATURE``: each labelled row gets what was known
+            at its time; the files then hold keys, time and target alone. None: the files hold the features.
+        labels: instead of files, the view whose rows are the labelled rows, the target among its features: of the
+            fleet's labels, say.
+        zone: of times that do not say theirs, where there is a view.
+        epoch: what times that are numbers count, where there is a view.
         rows: first (inclusive) and last (exclusive) data row to train on, counted over all files; None: all.
         timestamp: column that orders the rows; None: the order of the file.
         entity: column that names the device or unit; None: all rows are of one.
@@ -30,13 +36,28 @@ class DataSection(Section, frozen=True, kw_only=True):
         must_be_reviewed: refuse rows as long as nobody has reviewed the schema as it is.
     """
 
-    path: Annotated[tuple[str, ...], Meta(min_length=1)]
+    # Without labels there must be some: `viewed`.
+    path: tuple[str, ...] = ()
+    view: str | tuple[str, ...] = ()
+    labels: str | None = None
+    zone: str | None = None
+    epoch: Literal["s", "ms", "us"] | None = None
     rows: tuple[Annotated[int, Meta(ge=0)], Positive] | None = None
     timestamp: str | None = None
     entity: str | None = None
     judge: tuple[Positive, Positive] | None = None
     schema: str | None = None
     must_be_reviewed: bool = False
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What is taken from the feature store; nothing: the rows' own columns are the features."""
+        return (self.view,) if isinstance(self.view, str) else self.view
+
+    @property
+    def time(self) -> str | None:
+        """The column of the rows' times; rows of a view always have one."""
+        return self.timestamp or ("event_timestamp" if self.labels is not None else None)
 
 
 class TargetSection(Section, frozen=True, kw_only=True):

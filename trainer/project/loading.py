@@ -17,6 +17,7 @@ from trainer.project.schema import load_schema
 from trainer.project.signal import SignalSection, features_of, problems_of_section
 from trainer.project.stores import StoresSection, resolve_stores, store_problems
 from trainer.project.triggers import trigger_problems
+from trainer.project.viewed import view_problems
 
 FILE_NAME: Final = "fieldloop.toml"
 
@@ -50,6 +51,7 @@ def _problems_of(project: Project) -> list[str]:
         parse_fleet(project.fleet)
     except TopicError as error:
         problems.append(f"key 'fleet': {error}")
+    problems += view_problems(project)
     problems += _input_problems(project)
     labels = project.target.labels
     twice = sorted({label for label in labels if labels.count(label) > 1})
