@@ -1,4 +1,4 @@
-"""The graph of what came from what: views, features and data, runs, models, bundles, devices; followed from a place both ways.
+"""The graph of what came from what: views, features, data, runs, models, bundles, devices; followed both ways.
 
 Gathered from what is recorded anyway: the registry, the update repository, the fleet's database. Nothing is computed.
 """

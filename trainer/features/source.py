@@ -133,13 +133,13 @@ def _checked(raw: Any, project: Project, path: Path, first_row: int) -> tuple[An
     signal = project.signal
     inputs = [f.name for f in project.features] if signal is None else [*columns_of(signal), signal.recording]
     for name in (*inputs, target.column, data.time, data.entity):
-        if name is not None:
+        if name:
             column(name)
     if signal is not None:
-        truth = _truth(column(target.column), project, place(target.column))
+        truth = _truth(raw, project, place(target.column))
         return windows_in(raw, truth, project, signal, place(signal.channels[0].name)), np.empty(0)
     columns = {f"x.{f.name}": _feature(column(f.name), f, place(f.name)) for f in project.features}
-    columns["truth"] = _truth(column(target.column), project, place(target.column))
+    columns["truth"] = _truth(raw, project, place(target.column))
     if data.entity is not None:
         columns["entity"] = pa.array(texts(column(data.entity), place(data.entity), may_miss=False), type=pa.string())
     if data.time is None:
@@ -160,7 +160,11 @@ def _feature(raw: Any, feature: Feature, place: Place) -> Any:  # noqa: ANN401
     return pa.array(numbers(raw, place, may_miss=may_miss), type=pa.float64())
 
 
-def _truth(raw: Any, project: Project, place: Place) -> Any:  # noqa: ANN401
+def _truth(table: Any, project: Project, place: Place) -> Any:  # noqa: ANN401
+    if not project.target.is_labelled:
+        # Nobody has said of any row that it is an anomaly.
+        return pa.array([project.target.known_labels[0]] * table.num_rows, type=pa.string())
+    raw = column_of(table, place)
     if project.target.task == "regression":
         return pa.array(numbers(raw, place, may_miss=False), type=pa.float64())
     names = texts(raw, place, may_miss=False)

@@ -29,6 +29,7 @@ from edge_agent.durable import replace_file
 from edge_agent.raw_signal import window_text
 from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, found_labels, label_codes, numbers, text_of
+from trainer.features.row_times import row_times
 from trainer.features.source import read_source
 from trainer.features.table import NO_ENTITY, TrainingTable, fingerprint_of
 from trainer.project.project import LoadedProject, Project
@@ -143,8 +144,11 @@ def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
     entity = np.full(len(all_truth), NO_ENTITY, dtype=np.int64)
     if project.data.entity is not None:
         entity[: source.num_rows] = _numbered(source.column("entity").to_pylist())
-    fingerprint = fingerprint_of(names, labels, all_rows, all_truth, is_fleet, chosen, entity, n_judge)
-    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint, n_judge)
+    times = row_times(project, source, fleet, entity[: source.num_rows])
+    fingerprint = fingerprint_of(
+        names, labels, all_rows, all_truth, is_fleet, chosen, entity, n_judge=n_judge, times=times
+    )
+    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint, n_judge, times)
     return Extraction(table, left_out, sum(unanswerable))
 
 
@@ -230,7 +234,7 @@ def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401
 def _labels_of(project: Project, truth: Any) -> tuple[str, ...]:  # noqa: ANN401
     if project.target.task == "regression":
         return ()
-    return project.target.labels or found_labels(truth.to_pylist())
+    return project.target.known_labels or found_labels(truth.to_pylist())
 
 
 def _model_rows(project: Project, table: Any, where: Path) -> NDArray[np.float32]:  # noqa: ANN401

@@ -53,10 +53,10 @@ def views_used(loaded: LoadedProject) -> tuple[ViewUse, ...]:
     inputs = {feature.name: feature for feature in loaded.project.features}
     found: dict[str, list[tuple[str, str]]] = {}
     for view, feature, given in store.named(data.views, taken=_own_columns(loaded, store)):
-        uses = found.setdefault(view.name, [])
+        taken = found.setdefault(view.name, [])
         if given in inputs:
             _verify_alike(inputs[given], feature, view.name)
-            uses.append((feature.name, given))
+            taken.append((feature.name, given))
     uses = [ViewUse(name, store.catalogue.find(name).version, tuple(names)) for name, names in found.items()]
     if data.labels is not None:
         target = loaded.project.target.column
@@ -125,7 +125,7 @@ def _own_columns(loaded: LoadedProject, store: FeatureStore) -> tuple[str, ...]:
     views = [store.catalogue.find(name.partition(":")[0]).view for name in project.data.views]
     keys = [key for view in views for key in view.keys]
     wanted = (*keys, project.data.time, project.target.column, project.data.entity)
-    return tuple(dict.fromkeys(name for name in wanted if name is not None))
+    return tuple(dict.fromkeys(name for name in wanted if name))
 
 
 def _known(loaded: LoadedProject) -> tuple[Registered, ...]:
@@ -142,7 +142,7 @@ def _verify_alike(mine: Feature, theirs: ViewFeature, view: str) -> None:
     where = f"key 'features': {mine.name!r}"
     if mine.unit and mine.unit != theirs.unit:
         raise ProjectError(
-            f"{where} is in {mine.unit!r}, but view {view!r} holds {theirs.unit or 'no unit'!r}; the view says what it is"
+            f"{where} is in {mine.unit!r}, but view {view!r} holds {theirs.unit or 'no unit'!r}; the view says it"
         )
     if (mine.dtype == "category") != (theirs.dtype == "text"):
         raise ProjectError(f"{where} is {mine.dtype}, but view {view!r} holds {theirs.dtype}; mend the project")

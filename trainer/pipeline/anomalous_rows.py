@@ -1,4 +1,4 @@
-"""The anomalies of a run with the rows that show them, read from what its steps left, as names and numbers for people."""
+"""The anomalies of a run with the rows that show them, read from what its steps left, for people."""
 
 from pathlib import Path
 from typing import Literal

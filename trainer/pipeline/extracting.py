@@ -1,14 +1,15 @@
 """Step ``extract``: the rows to learn from, frozen as files of the run."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
 from edge_agent.raw_signal import Signal
 from trainer.features.store import extract_counted
-from trainer.features.table import TrainingTable, fingerprint_of
+from trainer.features.table import RowTimes, TrainingTable, fingerprint_of
 from trainer.features.view_rows import views_used
 from trainer.features.views.use import ViewUse
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
@@ -37,6 +38,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
             "is_chosen": table.is_chosen,
             "entity": table.entity,
             "n_judge": np.array(table.n_judge),
+            **_times_as_arrays(table.times),
         },
     )
     if loaded.project.signal is not None:
@@ -93,8 +95,16 @@ def load_rows(folder: Path) -> TrainingTable:
     is_fleet, is_chosen = arrays["is_fleet"].astype(np.bool_), arrays["is_chosen"].astype(np.bool_)
     entity = arrays["entity"].astype(np.int64)
     n_judge = int(arrays["n_judge"]) if "n_judge" in arrays else 0
-    fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity, n_judge)
-    return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint, n_judge)
+    times = None
+    if "at" in arrays:
+        at, known = arrays["at"].astype(np.float64), arrays["known"].astype(np.float64)
+        times = RowTimes(at, known, arrays["series"].astype(np.int64))
+    fingerprint = fingerprint_of(names, labels, rows, truth, is_fleet, is_chosen, entity, n_judge=n_judge, times=times)
+    return TrainingTable(names, labels, rows, truth, is_fleet, is_chosen, entity, fingerprint, n_judge, times)
+
+
+def _times_as_arrays(times: RowTimes | None) -> dict[str, NDArray[Any]]:
+    return {} if times is None else {"at": times.at, "known": times.known, "series": times.series}
 
 
 def load_signal(folder: Path) -> Signal | UnsetType:

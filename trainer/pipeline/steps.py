@@ -40,8 +40,8 @@ from trainer.project.learning import TrainingSection
 from trainer.project.project import LoadedProject
 
 _SCHEMA_NAME: Final = "schema.json"
-# The quality metric is the target's, or follows from its task.
-_METRIC: Final = ("target.metric", "target.task")
+# The quality metric is the target's, or follows from its task; and of rows without labels there is none.
+_METRIC: Final = ("target.metric", "target.task", "target.column")
 
 _OF_THE_SEARCH: Final = tuple(
     field for field in TrainingSection.__struct_fields__ if field not in {"split", "blocks", "holdout"}
@@ -60,7 +60,8 @@ def _validate(bench: RunBench, at: Path) -> Outcome[Validation]:
 
 
 def _prepare(bench: RunBench, at: Path) -> Outcome[Splits]:
-    return preparing.prepare_splits(bench.table, bench.validation.is_kept, bench.project.training, at)
+    training, delay_s = bench.project.training, bench.project.target.label_delay_s or 0.0
+    return preparing.prepare_splits(bench.table, bench.validation.is_kept, training, at, label_delay_s=delay_s)
 
 
 def _train(bench: RunBench, at: Path) -> Outcome[Trained]:
@@ -156,7 +157,7 @@ PRODUCTION: Final = Graph(
             (),
             _extract,
             ("trainer.pipeline.extracting",),
-            ("data", "features", "signal", "target.column", "target.task", "target.labels"),
+            ("data", "features", "signal", "target.column", "target.task", "target.labels", "target.label_delay_s"),
             _given_rows,
             # For people: the table holds the labels, and the project the categories.
             by_products=(extracting.VOCABULARIES_NAME, extracting.VIEWS_NAME),
@@ -181,7 +182,7 @@ PRODUCTION: Final = Graph(
             ("extract", "validate"),
             _prepare,
             ("trainer.pipeline.preparing",),
-            ("training.split", "training.blocks", "training.holdout"),
+            ("training.split", "training.blocks", "training.holdout", "target.label_delay_s"),
             named={"splits": "splits.npz"},
         ),
         Step(
@@ -233,7 +234,7 @@ PRODUCTION: Final = Graph(
             ("evaluate", "export"),
             _gate,
             ("trainer.pipeline.judging",),
-            ("gate", "export", *_METRIC),
+            ("gate", "export", "target.label_delay_s", *_METRIC),
             named={"decision": "decision.json"},
         ),
         Step(

@@ -116,9 +116,7 @@ class FeatureStore:
         """
         return self.rows.known(view, as_of_us, features)
 
-    def named(
-        self, wanted: Sequence[str], taken: Iterable[str]
-    ) -> tuple[tuple[FeatureView, ViewFeature, str], ...]:
+    def named(self, wanted: Sequence[str], taken: Iterable[str]) -> tuple[tuple[FeatureView, ViewFeature, str], ...]:
         """Return the features that are wanted, each with its view and with the name that `extract` gives it.
 
         Args:
