@@ -123,11 +123,6 @@ def ui(
     if address is not None and is_server(address):
         typer.echo(f"MLflow's page is the server's own: {hidden(address)}")
         return
-    if address is not None and not address.startswith("sqlite:"):
-        raise RegistryError(
-            f"{hidden(address)} has no page by itself: run `mlflow server` on it, and name the server's address as "
-            "stores.metadata"
-        )
     if address is None and not (state / STORE_NAME).exists():
         raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
     environment = page_environment(os.environ)

@@ -19,6 +19,7 @@ _STOP_S: Final = 20.0
 _TAIL_CHARACTERS: Final = 2000
 # Without the first, and with more than one worker, the server takes four times the memory. The others keep it quiet:
 # it would tell its makers that it is in use.
+_STORE: Final = "MLFLOW_BACKEND_STORE_URI"
 _SETTINGS: Final = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -97,15 +98,16 @@ def start_page(
     server = (str(python), "-m", "mlflow", "server")
     through = ("--serve-artifacts", "--artifacts-destination")
     beside = ("--no-serve-artifacts", "--default-artifact-root")
-    store = ("--backend-store-uri", store_uri, *(through if serves_artefacts else beside), artefacts.as_uri())
+    files = (*(through if serves_artefacts else beside), artefacts.as_uri())
     place = ("--host", _HOST, "--port", str(port), "--workers", "1")
     with log.open("wb") as words:
         process = subprocess.Popen(
-            guarded((*server, *store, *place)),
+            guarded((*server, *files, *place)),
             stdin=subprocess.DEVNULL,
             stdout=words,
             stderr=subprocess.STDOUT,
-            env=os.environ | _SETTINGS,
+            # The address may hold a password, and a command line can be read by everyone on the machine.
+            env=os.environ | _SETTINGS | {_STORE: store_uri},
             # Ctrl-C reaches this program alone, which then ends the server in order.
             start_new_session=True,
         )
