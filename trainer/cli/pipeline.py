@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trainer.cli.anomalies import anomalies_command
 from trainer.cli.compare import compare_command
 from trainer.cli.compile import compile_command
 from trainer.cli.options import JsonOption, ProjectOption, minute_of
@@ -30,6 +31,7 @@ app.command("schedule")(schedule_command)
 app.command("step")(step_command)
 app.command("compare")(compare_command)
 app.command("compile")(compile_command)
+app.command("anomalies")(anomalies_command)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]
 
