@@ -35,6 +35,8 @@ from exporter.proof.emulated import roots_folder
 _PACKAGES: Final = Path("build") / "deb"
 # In place of a mirror's address.
 NO_MIRROR: Final = "none"
+# The agent's package has what it needs for 32 bits compiled for the Python of Debian 12; later ones have it themselves.
+_OF_DEBIAN: Final[Mapping[tuple[Architecture, Suite], tuple[str, ...]]] = {("armhf", "trixie"): ("python3-msgspec",)}
 _MACHINES: Final[Mapping[Architecture, str]] = {"arm64": "aarch64", "armhf": "armv7"}
 
 
@@ -175,7 +177,8 @@ def root_wanted(
         BuildError: this machine's apt knows no mirror, or a board is to update itself from none.
     """
     mirrors = _mirrors(options, is_updated=system.security_updates)
-    packages = (*root_packages(system), *(runtime.packages if runtime else ()))
+    ours = _OF_DEBIAN.get((options.architecture, options.suite), ())
+    packages = (*root_packages(system), *ours, *(runtime.packages if runtime else ()))
     files = tuple(sorted(root_files(system), key=lambda file: file.path))
     return RootWanted(
         Debian(options.architecture, options.suite, tuple(sorted(packages)), mirrors, time_s),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from exporter.image.build.building import BuildOptions, epoch_of, root_wanted
 from exporter.image.card.description import System
@@ -18,6 +19,13 @@ def test_security_updates_can_be_left_out():
 def test_a_board_that_updates_itself_takes_a_mirror_to_do_it_from():
     with pytest.raises(BuildError, match="takes their mirror"):
         root_wanted(System(security_updates=True), OPTIONS, None, PACKAGE, None)
+
+
+def test_what_the_agents_package_for_32_bits_lacks_on_a_later_debian_comes_from_that():
+    later = replace(OPTIONS, architecture="armhf", suite="trixie")
+    assert "python3-msgspec" in root_wanted(System(), later, None, PACKAGE, None).debian.all_packages
+    for has_it in (replace(later, suite="bookworm"), replace(later, architecture="arm64")):
+        assert "python3-msgspec" not in root_wanted(System(), has_it, None, PACKAGE, None).debian.all_packages
 
 
 def test_a_time_that_is_still_to_come_is_refused_because_it_would_bound_nothing():
