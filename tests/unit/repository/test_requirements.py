@@ -19,6 +19,7 @@ COMPILED = {
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
     "triton.txt": (("triton",), ()),
+    "mlserver.txt": (("mlserver",), ("build",)),
     "build.txt": ((), ("build",)),
     "onnx2tf.txt": (("onnx2tf",), ()),
 }
