@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from trainer.cli.anomalies import anomalies_command
 from trainer.cli.compare import compare_command
+from trainer.cli.compile import compile_command
 from trainer.cli.options import JsonOption, ProjectOption, minute_of
 from trainer.cli.schedule import schedule_command
 from trainer.cli.step import step_command
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command("schedule")(schedule_command)
 app.command("step")(step_command)
 app.command("compare")(compare_command)
+app.command("compile")(compile_command)
+app.command("anomalies")(anomalies_command)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]
 
@@ -42,8 +46,8 @@ def run(
 ) -> None:
     """Train, evaluate, register, export and gate a candidate, and promote it when it has earned that.
 
-    Exit code 4: the gate refused it. With --json two lines are printed: the run's id as soon as there is one, and at
-    the end all facts.
+    Exit code 4: the gate refused it; one that passed and waits for a person's approval ends well. With --json two lines
+    are printed: the run's id as soon as there is one, and at the end all facts.
     """
     _produce(project, trigger, reason, None, as_json=as_json)
 
@@ -81,8 +85,8 @@ def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_js
     if overview.end is None:
         typer.echo(f"unfinished: it goes on, or broke off (then: fieldloop pipeline resume {head.run_id})")
     else:
-        came_of_it = "promoted" if overview.end.promoted else f"refused: {overview.end.reason}"
-        typer.echo(f"{head.model}/{overview.end.version} {came_of_it}")
+        why = "" if overview.end.promoted else f": {overview.end.reason}"
+        typer.echo(f"{head.model}/{overview.end.version} {overview.end.outcome}{why}")
 
 
 @app.command("list")
@@ -109,7 +113,7 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, a
     """Carry out a run or go on with one, and show it.
 
     Raises:
-        GateRefusedError: nothing was promoted.
+        GateRefusedError: the gate refused the candidate.
     """
     from rich.console import Console
 
@@ -146,9 +150,8 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, a
         _print_json(_facts(result))
     else:
         _print_result(console, result, loaded.project.name)
-    if not result.promoted:
-        verdict = "did not refuse" if result.decision.passed else "refused"
-        raise GateRefusedError(f"the gate {verdict} {loaded.project.name}/{result.version}: {result.reason}")
+    if not result.promoted and not result.waits:
+        raise GateRefusedError(f"the gate refused {loaded.project.name}/{result.version}: {result.reason}")
 
 
 def _facts(result: "RunResult") -> dict[str, object]:
@@ -157,6 +160,7 @@ def _facts(result: "RunResult") -> dict[str, object]:
         "run_id": result.run_id,
         "version": result.version,
         "promoted": result.promoted,
+        "waits": result.waits,
         "reason": result.reason,
         "bundle": None if result.bundle is None else str(result.bundle.resolve()),
         "decision": {
@@ -185,13 +189,15 @@ def _print_result(console: "Console", result: "RunResult", name: str) -> None:
         console.print(
             f"{name}/{result.version} is the champion; its bundle: {result.bundle}", highlight=False, soft_wrap=True
         )
+    elif result.waits:
+        console.print(f"{name}/{result.version} waits for approval: {result.reason}", highlight=False, soft_wrap=True)
 
 
 def _end_of(overview: "RunOverview") -> str:
     end = overview.end
     if end is None:
         return "unfinished"
-    return f"{'promoted' if end.promoted else 'refused'} {end.version}"
+    return f"{end.outcome} {end.version}"
 
 
 def _print_json(value: object) -> None:
