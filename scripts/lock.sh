@@ -39,10 +39,14 @@ project agent-tflite.txt --extra agent-tflite "$@"
 # What the Debian package of the agent carries.
 project agent.txt --constraints requirements/demo.txt "$@"
 project triton.txt --extra triton "$@"
+project mlserver.txt --extra mlserver --group build "$@"
 # 3. MLflow's page reads what our mlflow-skinny wrote: they must be of one version.
 mkdir -p build
 sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-version.txt
 project registry-ui.txt --extra registry-ui --constraints build/mlflow-version.txt "$@"
+# The SDK of Kubeflow Pipelines reads and writes files of its own only: it agrees with nobody.
+project kubeflow.txt --extra kubeflow "$@"
+compile kubeflow-build.txt --group kubeflow-build "$@"
 # 4. What installs this project itself where build isolation is off.
 compile build.txt --group build --constraints requirements/demo.txt "$@"
 # 5. onnx2tf without TensorFlow needs a newer Python, and agrees with nobody.
