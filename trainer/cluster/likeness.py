@@ -33,13 +33,13 @@ def likeness_of(packages: Iterable[str], modules: Iterable[str] = ()) -> Likenes
 
     Args:
         packages: names of distributions that count.
-        modules: dotted names that a project imports, whose distributions or files count.
+        modules: dotted names of what a project imports from modules, whose distributions or files count.
     """
     found = {"python": platform.python_version(), **{name: _version_of(name) for name in packages}}
-    for module in modules:
-        top = module.partition(".")[0]
+    for dotted in modules:
+        top = dotted.partition(".")[0]
         if top not in _OURS:
-            name, told = _told_of(top, module)
+            name, told = _told_of(top, dotted.rpartition(".")[0])
             found[name] = told
     return Likeness(_our_code(), found)
 
@@ -76,7 +76,7 @@ def _told_of(top: str, module: str) -> tuple[str, str]:
     if brought:
         return brought[0], _version_of(brought[0])
     try:
-        spec = importlib.util.find_spec(module) or importlib.util.find_spec(module.rpartition(".")[0])
+        spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         spec = None
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
