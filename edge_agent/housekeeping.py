@@ -24,7 +24,7 @@ from edge_agent.live import Live
 from edge_agent.recorder import Recorder
 from edge_agent.surprises import Surprises
 from edge_agent.telemetry.forwarder import Forwarder
-from edge_agent.update.updater import Updater
+from edge_agent.update.duty import UpdateDuty
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class Housekeeping:
         handover: Handover,
         recorder: Recorder,
         forwarder: Forwarder,
-        updater: Updater,
+        updater: UpdateDuty,
         link: Link,
         clock: Clock,
         about: About,

@@ -16,7 +16,7 @@ from edge_agent.clock import SystemClock
 from tests.waiting import wait_until
 from trainer.serving.limits import Limits
 from trainer.serving.origin import Offer
-from trainer.serving.server import Listening, configured, listen, opened
+from trainer.serving.server import Beside, Listening, configured, listen, opened
 from trainer.serving.service import Service
 
 GOOD = (1.0, 2.0, 0.5)
@@ -85,11 +85,13 @@ def infer_body(*rows: Any, **more: Any) -> str:
 
 
 @contextmanager
-def running(bundle: Path, limits: Limits | None = None, **listening: Any) -> Iterator[Running]:
+def running(
+    bundle: Path, limits: Limits | None = None, beside: Beside | None = None, **listening: Any
+) -> Iterator[Running]:
     """Run a service until the context ends; its file of keys and what it looks at may change meanwhile."""
     shelf = Shelf(bundle)
     where = Listening(**({"port": 0, "every_s": 0.02} | listening))
-    with opened(shelf, where, limits or Limits(), SystemClock()) as (service, app):
+    with opened(shelf, where, limits or Limits(), SystemClock(), beside) as (service, app):
         server = uvicorn.Server(configured(app, where))
         with listen(where) as listener:
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -17,6 +17,7 @@ from edge_agent.bundle import Manifest
 from edge_agent.raw_signal import Signal
 from edge_agent.scoring.schema import RawRow, Unreadable
 from edge_agent.sensing.http_message import HttpError, Response
+from edge_agent.sensing.tensor_rows import ROWS, WINDOWS, max_values, rows_of
 from edge_agent.sensing.tensors import (
     BYTES,
     DATATYPES,
@@ -28,8 +29,6 @@ from edge_agent.sensing.tensors import (
     encode_bytes,
 )
 
-ROWS: Final = "rows"
-WINDOWS: Final = "windows"
 # What an inlet is opened for where its rows are windows; the name of no feature.
 WHOLE_WINDOW: Final = ("\0window",)
 # Of the binary extension: where the JSON of a body ends and its tensors begin.
@@ -150,16 +149,25 @@ def parse_rows(
     body: bytes, json_length: str | None, features: Sequence[str], max_rows: int, signal: Signal | None = None
 ) -> tuple[Inference, Sequence[RawRow]]:
     """Take apart a request whose rows are scored at once; as `parse_inference`, with the rows instead of payloads."""
+    inference, tensors = parse_tensors(body, json_length, max_values(features, max_rows, signal))
+    return inference, parse_tensor_rows(tensors, features, max_rows, signal)
+
+
+def parse_tensors(body: bytes, json_length: str | None, limit: int) -> tuple[Inference, list[Tensor]]:
+    """Take a request apart as far as it says itself what is in it: which rows its tensors make is asked later.
+
+    Args:
+        body: JSON, and behind it the bytes of binary tensors.
+        json_length: what `LENGTH_HEADER` says; None where all is JSON.
+        limit: most values of one tensor.
+
+    Raises:
+        HttpError: as `parse_inference`.
+    """
     json_part, binary_part = _divided(body, json_length)
     try:
         request = _REQUEST.decode(json_part)
-        rows: Sequence[RawRow]
-        if signal is None:
-            tensors = _tensors_of(request, binary_part, max_rows * len(features))
-            rows = _rows_of(tensors, tuple(features), max_rows)
-        else:
-            shape = (signal.size, len(signal.channels))
-            rows = _windows_of(_tensors_of(request, binary_part, max_rows * shape[0] * shape[1]), shape, max_rows)
+        tensors = _tensors_of(request, binary_part, limit)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise _bad(f"not a request of the Open Inference Protocol: {error} (NaN is written null)") from error
     except TooLargeError as error:
@@ -172,7 +180,23 @@ def parse_rows(
         raise _bad(f"no output {unknown[0]!r}; there are {', '.join(_DATATYPES)}")
     binary = frozenset(output.name for output in request.outputs if output.parameters.binary_data)
     everything_binary = request.parameters.binary_data_output and not request.outputs
-    return Inference((), wanted, None if everything_binary else binary, request.id), rows
+    return Inference((), wanted, None if everything_binary else binary, request.id), tensors
+
+
+def parse_tensor_rows(
+    tensors: Sequence[Tensor], features: Sequence[str], max_rows: int, signal: Signal | None = None
+) -> Sequence[RawRow]:
+    """Return the rows that the tensors of a request make.
+
+    Raises:
+        HttpError: they make none, or too many.
+    """
+    try:
+        return rows_of(tensors, features, max_rows, signal)
+    except TooLargeError as error:
+        raise HttpError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from error
+    except TensorError as error:
+        raise _bad(str(error)) from error
 
 
 def inference_response(inference: Inference, scored: Sequence[Scored], manifest: Manifest) -> Response:
@@ -275,59 +299,6 @@ def _tensors_of(request: _Request, binary: bytes, limit: int) -> list[Tensor]:
     if at != len(binary):
         raise TensorError(f"{len(binary) - at} bytes are left over behind the inputs")
     return tensors
-
-
-def _rows_of(tensors: Sequence[Tensor], features: tuple[str, ...], max_rows: int) -> Sequence[RawRow]:
-    named = {tensor.name: tensor for tensor in tensors}
-    if len(named) != len(tensors):
-        raise TensorError("an input is there twice")
-    whole = named.get(ROWS)
-    if whole is not None and len(named) == 1 and features != (ROWS,):
-        if len(whole.shape) != 2 or whole.shape[1] != len(features):  # noqa: PLR2004 - rows and columns
-            raise TensorError(f"input {ROWS!r}: shape {list(whole.shape)}, a row has {len(features)} values")
-        n_rows, width = whole.shape
-        columns = [whole.values[place::width] for place in range(width)]
-    else:
-        _verify_names(named, features)
-        n_rows = named[features[0]].shape[0]
-        for tensor in tensors:
-            if tensor.shape not in {(n_rows,), (n_rows, 1)}:
-                raise TensorError(f"input {tensor.name!r}: shape {list(tensor.shape)}, not [{n_rows}] or [{n_rows}, 1]")
-        columns = [named[name].values for name in features]
-    _verify_count(n_rows, max_rows, "rows")
-    return list(zip(*columns, strict=True))
-
-
-def _windows_of(tensors: Sequence[Tensor], shape: tuple[int, int], max_rows: int) -> Sequence[RawRow]:
-    """Return the readings of each window, ``(size * n_channels,)``."""
-    size, n_channels = shape
-    if [tensor.name for tensor in tensors] != [WINDOWS] or not tensors[0].datatype.startswith(("FP", "INT", "UINT")):
-        raise TensorError(f"the model takes windows of raw readings: send one input {WINDOWS!r} of numbers")
-    (whole,) = tensors
-    if whole.shape[1:] != shape:
-        raise TensorError(
-            f"input {WINDOWS!r}: shape {list(whole.shape)}, a window has {size} readings of {n_channels} channels: "
-            f"[n, {size}, {n_channels}]"
-        )
-    n_rows, width = whole.shape[0], size * n_channels
-    _verify_count(n_rows, max_rows, "windows")
-    return [whole.values[at : at + width] for at in range(0, n_rows * width, width)]
-
-
-def _verify_count(n_rows: int, max_rows: int, what: str) -> None:
-    if n_rows < 1:
-        raise TensorError(f"{n_rows} {what}; 1 to {max_rows} are taken at once")
-    if n_rows > max_rows:
-        raise TooLargeError(f"{n_rows} {what}; 1 to {max_rows} are taken at once")
-
-
-def _verify_names(named: Mapping[str, Tensor], features: tuple[str, ...]) -> None:
-    missing = [name for name in features if name not in named]
-    unknown = [name for name in named if name not in features]
-    if missing:
-        raise TensorError(f"no input {missing[0]!r}; send one tensor a feature, or all of them as {ROWS!r}")
-    if unknown:
-        raise TensorError(f"input {unknown[0]!r} is no feature of the model")
 
 
 def _bad(message: str) -> HttpError:

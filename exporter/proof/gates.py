@@ -10,6 +10,7 @@ from typing import Final
 from exporter.proof.cost import Latency
 from exporter.proof.intervals import Estimate
 from exporter.proof.parity import CLOSE, Parity
+from exporter.proof.units import figure_and_limit, size_text, time_text
 
 # A float32 variant may differ far from the original on this share of rows at most.
 MAX_FAR_SHARE: Final = 0.01
@@ -41,9 +42,11 @@ def parity_refusal(parity: Parity, *, is_quantised: bool, loss: float, max_loss:
 def cost_refusal(size_bytes: int, latency: Latency, *, max_size_bytes: int, max_latency_us: float | None) -> str:
     """Return why a variant costs too much, or an empty string."""
     if size_bytes > max_size_bytes:
-        return f"its file has {size_bytes} bytes, at most {max_size_bytes} are allowed"
+        size, limit = figure_and_limit(size_bytes, max_size_bytes, size_text)
+        return f"its file has {size}, at most {limit} are allowed"
     if max_latency_us is not None and latency.median_us > max_latency_us:
-        return f"one row takes {latency.median_us:.1f} µs, at most {max_latency_us:g} are allowed"
+        time, limit = figure_and_limit(latency.median_us, max_latency_us, time_text)
+        return f"one row takes {time}, at most {limit} are allowed"
     return ""
 
 

@@ -1,7 +1,7 @@
 """Where the feature store of a command lies, and the options that say it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +10,11 @@ import typer
 from trainer.errors import DataError
 
 if TYPE_CHECKING:
+    from edge_agent.clock import Clock
     from trainer.features.offline.feature_store import FeatureStore
     from trainer.features.views.view import FeatureView, FleetTable
     from trainer.project.stores import StoresSection
+    from trainer.serving.entities import EntityFeatures
 
 _FILE = "fieldloop.toml"
 _STATE = ".fieldloop"
@@ -52,6 +54,35 @@ def online_address(project: Path, online: str | None) -> str:
     """Return the address of the online features, found in the same way."""
     state, stores = _stores(project)
     return online or stores.online or f"sqlite:///{state / 'features' / 'online.db'}"
+
+
+def state_folder(project: Path) -> Path:
+    """Return the folder of what is kept: the project's, or .fieldloop where there is none."""
+    return _stores(project)[0]
+
+
+def open_entities(
+    wanted: Sequence[str], project: Path, store: str | None, online: str | None, clock: "Clock"
+) -> "EntityFeatures":
+    """Open what a service looks up: views of the feature store, rows of the online store; close it.
+
+    Raises:
+        DataError: there is no such view, or one of the stores cannot be used.
+        ServingError: a view has no such feature, or two have the same.
+    """
+    from trainer.features.online.lookup import Lookup
+    from trainer.features.online.opening import open_online
+    from trainer.serving.asked_views import open_views
+    from trainer.serving.entities import EntityFeatures
+
+    catalogue = open_feature_store(project, store).catalogue
+    rows = open_online(online_address(project, online))
+    try:
+        views = open_views(wanted, lambda name: catalogue.find(name).view, lambda view: Lookup(rows, view, clock))
+        return EntityFeatures(views, clock, rows.close)
+    except BaseException:
+        rows.close()
+        raise
 
 
 def fleet_reader(project: Path) -> Any:  # noqa: ANN401 - a function, whose types are heavy

@@ -222,7 +222,7 @@ def load_places(
     from trainer.project.loading import load_project
 
     loaded = load_project(project)
-    places = usual_places(loaded, _endpoint(broker))
+    places = usual_places(loaded, parse_endpoint(broker))
     loaded.state.mkdir(parents=True, exist_ok=True)
     by = giver_of_orders(link)
     return loaded, replace(places, database=database or places.database, link=link, by=by)
@@ -238,7 +238,8 @@ def parse_device_argument(name: str) -> "DeviceId":
         raise typer.BadParameter(str(error)) from error
 
 
-def _endpoint(text: str) -> "Endpoint":
+def parse_endpoint(text: str) -> "Endpoint":
+    """Return where a broker listens; raise BadParameter where it is no HOST:PORT."""
     from broker.client import Endpoint
 
     host, _, port = text.rpartition(":")

@@ -43,8 +43,8 @@ def run(
 ) -> None:
     """Train, evaluate, register, export and gate a candidate, and promote it when it has earned that.
 
-    Exit code 4: the gate refused it. With --json two lines are printed: the run's id as soon as there is one, and at
-    the end all facts.
+    Exit code 4: the gate refused it; one that passed and waits for a person's approval ends well. With --json two lines
+    are printed: the run's id as soon as there is one, and at the end all facts.
     """
     _produce(project, trigger, reason, None, dask, as_json=as_json)
 
@@ -88,8 +88,8 @@ def show(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_js
     if overview.end is None:
         typer.echo(f"unfinished: it goes on, or broke off (then: fieldloop pipeline resume {head.run_id})")
     else:
-        came_of_it = "promoted" if overview.end.promoted else f"refused: {overview.end.reason}"
-        typer.echo(f"{head.model}/{overview.end.version} {came_of_it}")
+        why = "" if overview.end.promoted else f": {overview.end.reason}"
+        typer.echo(f"{head.model}/{overview.end.version} {overview.end.outcome}{why}")
 
 
 @app.command("list")
@@ -116,7 +116,7 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, dask
     """Carry out a run or go on with one, and show it.
 
     Raises:
-        GateRefusedError: nothing was promoted.
+        GateRefusedError: the gate refused the candidate.
     """
     from rich.console import Console
 
@@ -153,9 +153,8 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, dask
         _print_json(_facts(result))
     else:
         _print_result(console, result, loaded.project.name)
-    if not result.promoted:
-        verdict = "did not refuse" if result.decision.passed else "refused"
-        raise GateRefusedError(f"the gate {verdict} {loaded.project.name}/{result.version}: {result.reason}")
+    if not result.promoted and not result.waits:
+        raise GateRefusedError(f"the gate refused {loaded.project.name}/{result.version}: {result.reason}")
 
 
 def _facts(result: "RunResult") -> dict[str, object]:
@@ -164,6 +163,7 @@ def _facts(result: "RunResult") -> dict[str, object]:
         "run_id": result.run_id,
         "version": result.version,
         "promoted": result.promoted,
+        "waits": result.waits,
         "reason": result.reason,
         "bundle": None if result.bundle is None else str(result.bundle.resolve()),
         "decision": {
@@ -192,13 +192,15 @@ def _print_result(console: "Console", result: "RunResult", name: str) -> None:
         console.print(
             f"{name}/{result.version} is the champion; its bundle: {result.bundle}", highlight=False, soft_wrap=True
         )
+    elif result.waits:
+        console.print(f"{name}/{result.version} waits for approval: {result.reason}", highlight=False, soft_wrap=True)
 
 
 def _end_of(overview: "RunOverview") -> str:
     end = overview.end
     if end is None:
         return "unfinished"
-    return f"{'promoted' if end.promoted else 'refused'} {end.version}"
+    return f"{end.outcome} {end.version}"
 
 
 def _print_json(value: object) -> None:

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from trainer.cli.feature_places import OnlineOption, StoreOption
+from trainer.cli.fleet import BrokerOption
+from trainer.cli.link import CaOption, CertOption, KeyOption
 from trainer.cli.options import ProjectOption
 
 app = typer.Typer(add_completion=False)
@@ -36,6 +39,37 @@ def serve(  # noqa: PLR0913, PLR0917 - typer calls it by name
     max_body_bytes: Annotated[int, typer.Option(min=1024, max=1 << 30, help="Of one request.")] = 4 << 20,
     max_requests: Annotated[int, typer.Option(min=1, max=65536, help="Answered at the same time.")] = 256,
     max_requests_a_key: Annotated[int, typer.Option(min=1, max=65536, help="The same, of one API key.")] = 64,
+    look_up: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VIEW[:FEATURE]",
+            help="Look up features of this view for rows that bring its keys instead; may be repeated.",
+        ),
+    ] = None,
+    store: StoreOption = None,
+    online: OnlineOption = None,
+    broker: BrokerOption = "127.0.0.1:1883",
+    report_as: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Report to the fleet's broker as this device: windows, samples, status; one name each."
+        ),
+    ] = None,
+    fleet: Annotated[str | None, typer.Option(help="Whose device it is; default: the project's fleet.")] = None,
+    report_every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, max=86400, help="Age at which a window is sent, however few.")
+    ] = 60.0,
+    from_topic: Annotated[
+        str | None, typer.Option(metavar="TOPIC", help="Also answer rows of this topic: one message, one JSON row.")
+    ] = None,
+    to_topic: Annotated[str | None, typer.Option(metavar="TOPIC", help="Where their answers go.")] = None,
+    topic_client: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Name at the topics' broker, which keeps what comes while it is away."),
+    ] = None,
+    ca: CaOption = None,
+    cert: CertOption = None,
+    key: KeyOption = None,
     *,
     is_open: Annotated[
         bool, typer.Option("--open", help="Listen beyond loopback without keys: everybody may ask.")
@@ -51,6 +85,7 @@ def serve(  # noqa: PLR0913, PLR0917 - typer calls it by name
         return
     from edge_agent.clock import SystemClock
     from trainer.cli.model_reference import origin_of
+    from trainer.cli.serve_beside import BesideOptions, opened_beside
     from trainer.serving.limits import Limits
     from trainer.serving.server import Listening, run_service
 
@@ -61,7 +96,13 @@ def serve(  # noqa: PLR0913, PLR0917 - typer calls it by name
         max_requests_a_key=max_requests_a_key,
     )
     listening = Listening(host, port, is_open=is_open, keys=keys, every_s=look_every, n_workers=workers)
-    run_service(origin_of(what, project), listening, limits, SystemClock(), _tell)
+    options = BesideOptions(
+        what, project, look_up or (), store, online, broker, ca, cert, key,
+        report_as, fleet, report_every, from_topic, to_topic, topic_client,
+    )  # fmt: skip
+    origin, clock = origin_of(what, project), SystemClock()
+    with opened_beside(options, clock) as beside:
+        run_service(origin, listening, limits, clock, _tell, beside)
 
 
 def _tell(model: str, address: str) -> None:

@@ -16,9 +16,10 @@ from trainer.cli.fleet import (
 )
 from trainer.cli.link import CaOption, CertOption, KeyOption, tls_files
 from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
+from trainer.errors import TrainerError
 
 if TYPE_CHECKING:
-    from broker.messages import StartShadow, StopShadow
+    from broker.messages import BundleRef, StartShadow, StopShadow
     from trainer.continuous.station import Places
     from trainer.project.project import LoadedProject
 
@@ -54,8 +55,13 @@ def start(  # noqa: PLR0913 - each is an option
     loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
     bundle = published_bundle(loaded, places, version)
     _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
-    told = f"{device} takes {bundle} into the shadow; see how far it differs with: fieldloop shadow show {device}"
-    typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows}) if as_json else told)
+    is_named = _name_challenger(loaded, bundle, by=places.by)
+    if as_json:
+        typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows, "challenger": is_named}))
+        return
+    typer.echo(f"{device} takes {bundle} into the shadow; see how far it differs with: fieldloop shadow show {device}")
+    if is_named:
+        typer.echo(f"{bundle} is the challenger now.")
 
 
 @app.command("end")
@@ -117,6 +123,21 @@ def show(
         typer.echo(json.dumps(rows))
     else:
         print_table(rows, nothing="no shadow was reported yet; a monitor must be running to hear of one")
+
+
+def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", *, by: str) -> bool:
+    """Name what scores beside the champion; that it cannot be named does not undo what the device has agreed to."""
+    import getpass
+
+    from trainer.registry.challenger import name_challenger
+    from trainer.registry.registry import open_registry
+
+    try:
+        named = name_challenger(open_registry(loaded), bundle.name, bundle.version, by=by or getpass.getuser())
+    except TrainerError as error:
+        typer.echo(f"the device takes {bundle}, and the registry could not name it challenger: {error}", err=True)
+        return False
+    return named is not None
 
 
 def _ask(

@@ -25,7 +25,8 @@ def step_command(
 ) -> None:
     """Carry out one step of a run, when it is not finished or something that it depends on has changed.
 
-    The run ends with its last step. Exit code 4: the gate refused the candidate; 6: a step before it comes first.
+    The run ends with its last step. Exit code 4: the gate refused the candidate; 6: a step before it comes first. A
+    candidate that passed and waits for a person's approval ends well.
     """
     import msgspec
     from rich.console import Console
@@ -47,5 +48,7 @@ def step_command(
         typer.echo(msgspec.json.encode(result).decode())
     else:
         typer.echo(f"run {result.run_id}")
-    if result.end is not None and not result.end.promoted:
+        if result.end is not None and result.end.waits:
+            typer.echo(f"version {result.end.version} waits for approval: {result.end.reason}")
+    if result.end is not None and result.end.outcome == "refused":
         raise GateRefusedError(f"version {result.end.version} is not promoted: {result.end.reason}")

@@ -12,6 +12,7 @@ _COLOURS = {
     "confirmed": "red",
     "gathered": "magenta",
     "promoted": "green",
+    "waits": "magenta",
     "rolled_out": "green",
     "cleared": "cyan",
     "cooled": "dim",

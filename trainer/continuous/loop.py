@@ -20,7 +20,8 @@ from edge_agent.errors import AgentError
 from exporter.errors import ExporterError
 from trainer.continuous.asking import Asking
 from trainer.continuous.books import Books, StoryEvent
-from trainer.continuous.runner import ProductionRunner, RunOutcome, RunRequest
+from trainer.continuous.endings import because_of, read_ending
+from trainer.continuous.runner import ProductionRunner, RunRequest
 from trainer.continuous.story import Happening, State, Story, is_cooled, is_overdue
 from trainer.continuous.triggers import find_due
 from trainer.continuous.watch import Watch, watch_fleet
@@ -332,7 +333,7 @@ class Loop:
         try:
             new = push_labelled(self._loaded, found.rows)
         except DataError as error:
-            text = f"{_because(story)}, and the fleet's rows do not suit the project: {error}"
+            text = f"{because_of(story)}, and the fleet's rows do not suit the project: {error}"
             self._books.tell("run_failed", "fleet", text, {"why": story.reason})
             self._books.turn(self._ran(story), Happening.BROKE_OFF, text, {"rows": len(found.rows)})
             return
@@ -360,24 +361,10 @@ class Loop:
         if outcome is None:
             return
         self._books.decide("run", "fleet", outcome.kind, outcome.reason, outcome)
-        if outcome.kind == "promoted":
-            story = replace(story, new_bundle=outcome.bundle)
-            text = f"Version {outcome.version} passed the gate: {outcome.reason}"
-            self._books.turn(story, Happening.PROMOTED, text, outcome)
-        else:
-            self._run_ended_badly(story, outcome)
-
-    def _run_ended_badly(self, story: Story, outcome: RunOutcome) -> None:
-        if outcome.kind == "refused":
-            kind, happening = "gate_refused", Happening.REFUSED
-            text = f"{_because(story)}, and the gate refused the retrained model: {outcome.reason}. {story.reason}"
-        else:
-            kind, happening = "run_failed", Happening.BROKE_OFF
-            text = f"{_because(story)}, and the run for it broke off: {outcome.reason}. {story.reason}"
-        # Where nothing was lost, a model that is no better than the one that runs is nobody's trouble.
-        if story.trigger == "deterioration" or happening is Happening.BROKE_OFF:
-            self._books.tell(kind, "fleet", text, {"outcome": outcome, "why": story.reason})
-        self._books.turn(story, happening, text, outcome)
+        ended = read_ending(story, outcome)
+        if ended.alert:
+            self._books.tell(ended.alert, "fleet", ended.text, {"outcome": outcome, "why": story.reason})
+        self._books.turn(replace(story, new_bundle=outcome.bundle), ended.happening, ended.text, outcome)
 
     # --- rolling out -------------------------------------------------------------------------------------------------
 
@@ -454,11 +441,6 @@ class Loop:
     def _online(self, bundle: BundleRef | None) -> frozenset[DeviceId]:
         """Return the devices that are there and run a bundle."""
         return frozenset(d.device for d in list_devices(self._store) if d.online and d.bundle == bundle)
-
-
-def _because(story: Story) -> str:
-    """Say what a run was wanted for."""
-    return "A loss is confirmed" if story.trigger == "deterioration" else "A new model was due"
 
 
 def _told_key(kind: str, scope: str) -> str:

@@ -46,7 +46,8 @@ class RunOutcome(Struct, frozen=True):
     """How a run ended.
 
     Attributes:
-        kind: ``promoted``, ``refused`` (by the gate) or ``broke_off``.
+        kind: ``promoted``, ``waits`` (it passed the gate, and a person must approve it), ``refused`` (by the gate) or
+            ``broke_off``.
         reason: for people.
         bundle: folder of the new bundle; empty when none was promoted.
         facts: all that the run told, a JSON value.
@@ -246,7 +247,8 @@ def _outcome_of(attempt: Path) -> RunOutcome:
         if not bundle:
             return RunOutcome("broke_off", "the run promoted a model and named no bundle", run_id, number, facts=facts)
         return RunOutcome("promoted", _reason_of(facts), run_id, number, str(bundle), facts)
-    return RunOutcome("refused", _reason_of(facts), run_id, number, "", facts)
+    kind = "waits" if facts.get("waits") else "refused"
+    return RunOutcome(kind, _reason_of(facts), run_id, number, "", facts)
 
 
 def _facts_of(attempt: Path) -> dict[str, Any] | None:

@@ -214,7 +214,7 @@ def _outcome_of(state: Path, run: RunOverview) -> RunOutcome | None:
     run_id, end = run.head.run_id, run.end
     facts = msgspec.to_builtins(end)
     if not end.promoted:
-        return RunOutcome("refused", end.reason, run_id, end.version, "", facts)
+        return RunOutcome(end.outcome, end.reason, run_id, end.version, "", facts)
     bundle = run_folder(state, run_id) / "export" / "bundle"
     return RunOutcome("promoted", end.reason, run_id, end.version, str(bundle), facts)
 

@@ -38,6 +38,7 @@ class Happening(enum.Enum):
     LABELS_MISSING = "labels_missing"
     GATHERED = "gathered"
     PROMOTED = "promoted"
+    WAITS = "waits"  # it passed the gate, and a person must approve it: devices keep what they run
     REFUSED = "refused"
     BROKE_OFF = "broke_off"
     ROLLED_OUT = "rolled_out"
@@ -64,6 +65,7 @@ TABLE: Final[Mapping[tuple[State, Happening], State]] = {
     (State.COLLECTING, Happening.BROKE_OFF): State.COOLING_DOWN,
     (State.WATCHING, Happening.BROKE_OFF): State.COOLING_DOWN,
     (State.RUNNING, Happening.PROMOTED): State.ROLLING_OUT,
+    (State.RUNNING, Happening.WAITS): State.COOLING_DOWN,
     (State.RUNNING, Happening.REFUSED): State.COOLING_DOWN,
     (State.RUNNING, Happening.BROKE_OFF): State.COOLING_DOWN,
     (State.ROLLING_OUT, Happening.ROLLED_OUT): State.COOLING_DOWN,

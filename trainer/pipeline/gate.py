@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from exporter.proof.units import figure_and_limit, size_text, time_text
 from trainer.pipeline.slices import SliceFigures
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
@@ -205,23 +206,26 @@ def _recent(evidence: GateEvidence) -> GateCheck:
 
 
 def _variant(variant: VariantFigures, gate: GateSection, export: ExportSection) -> list[GateCheck]:
-    figures: list[tuple[str, float, float, str]] = [
-        ("parity loss", variant.parity_loss, gate.max_parity_loss, "of the metric"),
-        ("size", float(variant.size_bytes), float(export.max_size_bytes), "bytes"),
+    size = figure_and_limit(variant.size_bytes, export.max_size_bytes, size_text)
+    loss = (f"{variant.parity_loss:.6g} of the metric", f"{gate.max_parity_loss:.6g}")
+    figures: list[tuple[str, float, float, tuple[str, str]]] = [
+        ("parity loss", variant.parity_loss, gate.max_parity_loss, loss),
+        ("size", float(variant.size_bytes), float(export.max_size_bytes), size),
     ]
     if export.max_latency_us is not None:
-        figures.append(("latency", variant.latency_us, export.max_latency_us, "µs a row"))
+        time, most = figure_and_limit(variant.latency_us, export.max_latency_us, time_text)
+        figures.append(("latency", variant.latency_us, export.max_latency_us, (f"{time} a row", most)))
     return [
         GateCheck(
             f"{variant.name} {what}",
             value,
             limit,
             value <= limit + _ROUNDING,
-            f"{variant.name}: {what} {value:.6g} {unit}, at most {limit:.6g}",
+            f"{variant.name}: {what} {texts[0]}, at most {texts[1]}",
             is_ceiling=True,
             decides=False,
         )
-        for what, value, limit, unit in figures
+        for what, value, limit, texts in figures
     ]
 
 

@@ -60,6 +60,7 @@ class OpenRun:
         """Write down how it ended."""
         save_value(self.folder / RESULT_NAME, end)
         self.client.set_tag(self.head.run_id, "fieldloop.promoted", str(end.promoted).lower())
+        self.client.set_tag(self.head.run_id, "fieldloop.outcome", end.outcome)
         self.client.set_tag(self.head.run_id, "fieldloop.version", str(end.version))
         self.client.set_terminated(self.head.run_id, "FINISHED")
 
@@ -221,7 +222,7 @@ def _take_up(loaded: LoadedProject, start: str, registry: Registry, join: _Joine
     overview = load_run(loaded.state, start)
     head = overview.head
     if overview.end is not None:
-        came_of_it = "promoted" if overview.end.promoted else "refused"
+        came_of_it = {"waits": "it waits for approval"}.get(overview.end.outcome, overview.end.outcome)
         raise RunError(f"run {head.run_id} has ended ({came_of_it}): there is nothing to resume; start a new one")
     if head.model != loaded.project.name:
         raise RunError(f"run {head.run_id} is of model {head.model!r}, the project's is {loaded.project.name!r} now")

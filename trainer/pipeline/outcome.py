@@ -6,6 +6,9 @@ from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
+# What comes of a run: the gate refused its version, or it passed, and is the champion or waits for a person.
+Ending = Literal["promoted", "waits", "refused"]
+
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -34,3 +37,10 @@ class StepEvent:
     seconds: float
     facts: Facts = ()
     why: str = ""
+
+
+def ending_of(*, promoted: bool, waits: bool) -> Ending:
+    """Return what came of a run, in one word."""
+    if promoted:
+        return "promoted"
+    return "waits" if waits else "refused"

@@ -45,10 +45,15 @@ class RunResult:
     steps: tuple[StepRecord, ...]
 
     @property
+    def waits(self) -> bool:
+        """Whether it passed the gate, and a person must approve it."""
+        return self.decision.passed and not self.promoted
+
+    @property
     def reason(self) -> str:
-        """Why it was promoted or refused, in words."""
+        """Why it was promoted or refused, or what it waits for, in words."""
         if not self.promoted:
-            return "; ".join(self.decision.refusals) or WAITS_FOR_APPROVAL.format(version=self.version)
+            return WAITS_FOR_APPROVAL.format(version=self.version) if self.waits else "; ".join(self.decision.refusals)
         return "; ".join(check.text for check in self.decision.checks if check.decides)
 
 
@@ -109,7 +114,7 @@ def run_production(
     ) as run:
         run.executor.run()
         result = _result_of(run)
-        run.end(RunEnd(result.promoted, result.version, result.reason, clock.utc_s()))
+        run.end(_end_of(result, clock))
     return result
 
 
@@ -157,8 +162,7 @@ def run_step(
         ran = run.executor.run_one(name)
         end: RunEnd | None = None
         if step is PRODUCTION.order[-1]:
-            result = _result_of(run)
-            end = RunEnd(result.promoted, result.version, result.reason, clock.utc_s())
+            end = _end_of(_result_of(run), clock)
             run.end(end)
         return StepResult(run.head.run_id, ran, run.journal.records[-1], end)
 
@@ -174,6 +178,10 @@ def _result_of(run: OpenRun) -> RunResult:
         bench.exported.report,
         tuple(run.journal.records),
     )
+
+
+def _end_of(result: RunResult, clock: Clock) -> RunEnd:
+    return RunEnd(result.promoted, result.version, result.reason, clock.utc_s(), result.waits)
 
 
 def _verify_names(loaded: LoadedProject) -> None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from trainer.errors import RunError
 from trainer.pipeline.artefacts import Artefact, load_value, save_value
 from trainer.pipeline.keys import StepKey
+from trainer.pipeline.outcome import Ending, ending_of
 
 RUNS_NAME: Final = "pipeline"
 HEAD_NAME: Final = "run.json"
@@ -98,12 +99,23 @@ class Attempt(Struct, frozen=True):
 
 
 class RunEnd(Struct, frozen=True):
-    """How a run ended."""
+    """How a run ended.
+
+    Attributes:
+        reason: for people.
+        waits: whether its version passed the gate, and a person must approve it.
+    """
 
     promoted: bool
     version: int
     reason: str
     ended_utc_s: float
+    waits: bool = False
+
+    @property
+    def outcome(self) -> Ending:
+        """What came of it, in one word."""
+        return ending_of(promoted=self.promoted, waits=self.waits)
 
 
 class RunOverview(Struct, frozen=True):

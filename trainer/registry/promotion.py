@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from edge_agent.clock import Clock
 from trainer.errors import RegistryError
-from trainer.project.registry import CHAMPION, PREVIOUS, STAGING, RegistrySection
+from trainer.project.registry import CHAMPION, PREVIOUS, RegistrySection
 from trainer.registry.lock import Lock, VerifyHeld
 
 # On the registered model: the newest promotion, done or not. On a version: each that it had.
@@ -160,9 +160,13 @@ class Promoter:
         for alias, version in changes:
             verify_held()
             self._client.set_registered_model_alias(name, alias, str(version))
-        if made.stage == CHAMPION and self.aliases(name).get(section.staging) == made.version:
-            verify_held()
-            self._client.delete_registered_model_alias(name, section.alias_of(STAGING))
+        if made.stage == CHAMPION:
+            standing = self.aliases(name)
+            # Who becomes champion waits for nobody, and is compared with nobody, any more.
+            for alias in (section.staging, section.challenger):
+                if standing.get(alias) == made.version:
+                    verify_held()
+                    self._client.delete_registered_model_alias(name, alias)
         verify_held()
         text = msgspec.json.encode(made).decode()
         self._client.set_model_version_tag(name, str(made.version), _record_key(made), text)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -19,30 +19,52 @@ from trainer.serving.openapi import openapi_document
 from trainer.serving.service import Service, error_response
 
 
-def make_app(service: Service, every_s: float = 0.0, also: Callable[[], None] = lambda: None) -> App:
+class Running(Protocol):
+    """What uses a service from threads of its own."""
+
+    def start(self, service: Service) -> None:
+        """Begin; the service's loop runs."""
+        ...
+
+    def stop(self) -> None:
+        """End, and wait for the end."""
+        ...
+
+
+def make_app(
+    service: Service, every_s: float = 0.0, also: Callable[[], None] = lambda: None, beside: Running | None = None
+) -> App:
     """Return the application of a service.
 
     Args:
         service: answers.
         every_s: seconds between two looks at what is to be served; 0: it is not looked at.
         also: is done beside each look.
+        beside: runs as long as the service does.
     """
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stopping = asyncio.Event()
+        service.loop = asyncio.get_running_loop()
         watching = asyncio.create_task(service.holder.watch(every_s, stopping, also)) if every_s else None
+        if beside is not None:
+            beside.start(service)
         try:
             yield
         finally:
             service.is_ending = True
+            if beside is not None:
+                # It waits for what this loop still scores.
+                await asyncio.to_thread(beside.stop)
             stopping.set()
             if watching is not None:
                 await watching
             service.holder.model.retire()
 
     app = FastAPI(title="fieldloop serve", version=VERSION, redoc_url=None, lifespan=lifespan)
-    document = openapi_document(service.limits, has_keys=service.keys.are_asked_for)
+    views = [each.view for each in service.entities.views] if service.entities is not None else []
+    document = openapi_document(service.limits, has_keys=service.keys.are_asked_for, views=views)
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to give a document
     app.add_exception_handler(HTTPException, _told_by_framework)
     app.add_exception_handler(HttpError, _told)

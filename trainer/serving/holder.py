@@ -9,6 +9,7 @@ from edge_agent.clock import Clock
 from edge_agent.errors import AgentError, BundleError
 from edge_agent.surprises import Surprises
 from trainer.errors import TrainerError
+from trainer.serving.feedback.scored import Feedback
 from trainer.serving.metrics import Metrics
 from trainer.serving.model import ServedModel, open_model
 from trainer.serving.origin import Offer, Origin
@@ -24,6 +25,7 @@ class Holder:
         model: whom a request is given to.
         origin: says which model that shall be.
         n_workers: threads that score.
+        feedback: is told who takes over; None: nobody is.
         surprises: is told of what nobody foresaw.
         refused: key of the offer that was refused last: it is not tried again while it is offered.
     """
@@ -33,6 +35,7 @@ class Holder:
     n_workers: int
     clock: Clock
     metrics: Metrics
+    feedback: Feedback | None = None
     surprises: Surprises = field(default_factory=lambda: Surprises(logger))
     refused: str = ""
 
@@ -81,11 +84,15 @@ class Holder:
         old.retire()
         self.metrics.tell_model(model)
         self.metrics.count_swap("done")
+        if self.feedback is not None:
+            self.feedback.take_over(model.manifest, model.variant.name)
         logger.warning("%s took over from %s", model.key, old.key)
 
     def _refuse(self, offer: Offer, error: Exception) -> None:
         self.metrics.count_swap("refused")
         logger.error("%s does not take over, %s goes on: %s", offer.key, self.model.key, error)
+        if self.feedback is not None:
+            self.feedback.tell_refusal(f"{offer.key} does not take over, {self.model.key} goes on: {error}")
         # What only cannot be read now is tried again.
         if isinstance(error, BundleError):
             self.refused = offer.key

@@ -16,6 +16,7 @@ class Limits(Struct, frozen=True):
         max_requests: answered at the same time; one more is refused with 503.
         max_requests_a_key: the same of one API key; one more is refused with 429.
         body_timeout_s: for a body to come whole.
+        look_up_timeout_s: for online features to be found; then it is refused with 503.
     """
 
     max_body_bytes: int = 4 << 20
@@ -23,6 +24,7 @@ class Limits(Struct, frozen=True):
     max_requests: int = 256
     max_requests_a_key: int = 64
     body_timeout_s: float = 10.0
+    look_up_timeout_s: float = 5.0
 
 
 class BusyError(HttpError):

@@ -1,5 +1,6 @@
 """What Prometheus is told of a service."""
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
@@ -53,6 +54,18 @@ class Metrics:
         self._in_flight = Gauge(
             "fieldloop_serving_requests_in_flight", "Requests being answered.", registry=self._registry
         )
+        self._entities = Counter(
+            "fieldloop_serving_entities",
+            "Entities whose features were looked up, by view: found, stale (over the ttl), or unknown.",
+            ("view", "outcome"),
+            registry=self._registry,
+        )
+        self._messages = Counter(
+            "fieldloop_serving_messages",
+            "Messages of the topic of rows: answered, repeated by the broker, retained (no row), lost (QoS 0).",
+            ("outcome",),
+            registry=self._registry,
+        )
         # Looking a child up by its labels costs more than counting.
         self._request_child = cache(self._requests.labels)
         self._rows_child = cache(self._rows.labels)
@@ -70,6 +83,21 @@ class Metrics:
         self._rows_child(name, version, "scored").inc(scored)
         if refused:
             self._rows_child(name, version, "refused").inc(refused)
+
+    def count_entities(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Count look-ups, by view and outcome."""
+        for (view, outcome), count in counts.items():
+            self._entities.labels(view, outcome).inc(count)
+
+    def count_messages(self, outcome: str, n: int) -> None:
+        """Count messages of a topic; any thread."""
+        if n:
+            self._messages.labels(outcome).inc(n)
+
+    def watch_topics(self, is_up: Callable[[], bool]) -> None:
+        """Tell whether the links to the topics are up, whenever the figures are asked for."""
+        gauge = Gauge("fieldloop_serving_topics_up", "1 while both topics are linked.", registry=self._registry)
+        gauge.set_function(is_up)
 
     def tell_model(self, model: ServedModel) -> None:
         """Say which version answers from now on."""

@@ -3,11 +3,13 @@
 A test asks a running service all that this document allows, and much that it does not (schemathesis).
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from edge_agent.release import VERSION
 from edge_agent.sensing.inference_protocol import LENGTH_HEADER
 from edge_agent.sensing.tensors import DATATYPES
+from trainer.features.views.view import FeatureView
 from trainer.serving.limits import Limits
 
 Json = dict[str, Any]
@@ -29,7 +31,7 @@ _INPUT: Final[Json] = {
     "type": "object",
     "required": ["name", "shape", "datatype"],
     "properties": {
-        "name": {"type": "string", "description": "rows, windows, or the name of a feature."},
+        "name": {"type": "string", "description": "rows, windows, the name of a feature, or a key."},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 3},
         "datatype": {"enum": sorted(DATATYPES)},
         "parameters": {"$ref": "#/components/schemas/Parameters"},
@@ -83,6 +85,20 @@ _TENSOR: Final[Json] = {
         "shape": {"type": "array", "items": {"type": "integer"}},
     },
 }
+_VIEW: Final[Json] = {
+    "type": "object",
+    "description": "A row that brings the keys of this view need not bring these features: they are looked up.",
+    "required": ["view", "keys", "features", "ttl_s"],
+    "properties": {
+        "view": {"type": "string"},
+        "keys": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"name": {"type": "string"}, "datatype": {"type": "string"}}},
+        },
+        "features": {"type": "array", "items": {"type": "string"}},
+        "ttl_s": {"type": ["number", "null"], "description": "Seconds for which a row is valid."},
+    },
+}
 _MODEL: Final[Json] = {
     "type": "object",
     "required": ["name", "versions", "platform", "inputs", "outputs"],
@@ -92,6 +108,7 @@ _MODEL: Final[Json] = {
         "platform": {"type": "string"},
         "inputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
         "outputs": {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}},
+        "parameters": {"type": "object", "properties": {"entity_lookup": {"type": "array", "items": _VIEW}}},
     },
 }
 _SERVER: Final[Json] = {
@@ -111,12 +128,13 @@ _READY: Final[Json] = {
 }
 
 
-def openapi_document(limits: Limits, *, has_keys: bool) -> Json:
+def openapi_document(limits: Limits, *, has_keys: bool, views: Sequence[FeatureView] = ()) -> Json:
     """Return the document.
 
     Args:
         limits: that a client runs into.
         has_keys: whether requests carry an API key.
+        views: whose features are looked up for rows that bring their keys.
     """
     document: Json = {
         "openapi": "3.1.0",
@@ -125,7 +143,7 @@ def openapi_document(limits: Limits, *, has_keys: bool) -> Json:
             "version": VERSION,
             "description": "The Open Inference Protocol, version 2. Which inputs a model takes: GET /v2/models/{name}.",
         },
-        "paths": _paths(limits, has_keys=has_keys),
+        "paths": _paths(limits, views, has_keys=has_keys),
         "components": {
             "schemas": {
                 "Error": _ERROR,
@@ -150,7 +168,7 @@ def openapi_document(limits: Limits, *, has_keys: bool) -> Json:
     return document
 
 
-def _paths(limits: Limits, *, has_keys: bool) -> Json:
+def _paths(limits: Limits, views: Sequence[FeatureView], *, has_keys: bool) -> Json:
     asked: Json = {"security": [{"bearer": []}, {"header": []}]} if has_keys else {}
     refusals = {"401": _refusal("No API key that is known here.")} if has_keys else {}
     unknown = refusals | {"404": _refusal("Another model, or another version, is served.")}
@@ -175,15 +193,21 @@ def _paths(limits: Limits, *, has_keys: bool) -> Json:
         not_ready = refusals | {"400": _told("No.", "Ready")}
         paths[path] = parameters | {"get": asked | _get("What a model takes and answers", "Model", unknown)}
         paths[f"{path}/ready"] = parameters | {"get": asked | _get("Whether a model answers", "Ready", not_ready)}
-        paths[f"{path}/infer"] = parameters | {"post": asked | _infer(limits, unknown)}
+        paths[f"{path}/infer"] = parameters | {"post": asked | _infer(limits, unknown, views)}
     return paths
 
 
-def _infer(limits: Limits, unknown: Json) -> Json:
+def _infer(limits: Limits, unknown: Json, views: Sequence[FeatureView]) -> Json:
+    looked_up = "".join(
+        f" With {' and '.join(view.keys)} as input, features that are not sent are looked up in view {view.name!r}."
+        for view in views
+    )
+    away = ", or the features cannot be looked up" if views else ""
     answer = {"schema": {"$ref": "#/components/schemas/InferenceResponse"}}
     whole = {"type": "string", "format": "binary"}
     return {
         "summary": "Have rows scored",
+        "description": f"One tensor `rows`, one tensor a feature, or one tensor `windows`.{looked_up}",
         "parameters": [
             {
                 "name": LENGTH_HEADER,
@@ -209,7 +233,7 @@ def _infer(limits: Limits, unknown: Json) -> Json:
             "415": _refusal("The body is compressed."),
             "429": _busy(f"{limits.max_requests_a_key} requests of this key are being answered."),
             "500": _refusal("The service failed; its log says why."),
-            "503": _busy(f"{limits.max_requests} requests are being answered."),
+            "503": _busy(f"{limits.max_requests} requests are being answered{away}."),
         },
     }
 

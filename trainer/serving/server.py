@@ -1,5 +1,6 @@
 """Runs a service: listens, says where, answers until it is told to end, and then answers what it has begun."""
 
+import contextlib
 import logging
 import secrets
 import signal
@@ -7,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -14,10 +16,13 @@ from typing import Final
 import uvicorn
 from msgspec import Struct
 
+from edge_agent.bundle import Manifest
 from edge_agent.clock import Clock
 from trainer.serving.app import make_app
 from trainer.serving.asgi import App
+from trainer.serving.entities import EntityFeatures
 from trainer.serving.errors import ServingError
+from trainer.serving.feedback.reporting import Reporting
 from trainer.serving.holder import Holder
 from trainer.serving.inference import PredictionIds
 from trainer.serving.keys import ApiKeys, load_keys
@@ -26,6 +31,7 @@ from trainer.serving.metrics import Metrics
 from trainer.serving.model import open_model
 from trainer.serving.origin import Origin
 from trainer.serving.service import Service
+from trainer.serving.topics.stream import TopicStream
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +60,35 @@ class Listening(Struct, frozen=True):
     ending_s: int = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a service does beside answering; each is closed by who opened it.
+
+    Attributes:
+        entities: looks up features of rows that name an entity.
+        reporting: tells the fleet's broker what was scored.
+        topics: answers rows of a topic.
+    """
+
+    entities: EntityFeatures | None = None
+    reporting: Reporting | None = None
+    topics: TopicStream | None = None
+
+    def verify(self, manifest: Manifest) -> None:
+        """Raise ServingError where a model cannot be served this way."""
+        if self.entities is not None:
+            self.entities.verify(manifest)
+        if self.topics is not None and manifest.inputs.signal is not None:
+            raise ServingError(f"{manifest.ref} takes windows of raw readings; a message of a topic is one row")
+
+
 def run_service(
-    origin: Origin, listening: Listening, limits: Limits, clock: Clock, tell: Callable[[str, str], None]
+    origin: Origin,
+    listening: Listening,
+    limits: Limits,
+    clock: Clock,
+    tell: Callable[[str, str], None],
+    beside: Beside | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -65,13 +98,14 @@ def run_service(
         limits: on what clients can make it hold.
         clock: of this machine.
         tell: is told the model and the address as soon as it listens.
+        beside: what it does beside answering.
 
     Raises:
         ServingError: it may not listen there, or cannot.
         TrainerError: there is no such model.
         AgentError: its bundle cannot be opened, or is not what it was.
     """
-    with closing(listen(listening)) as listener, opened(origin, listening, limits, clock) as (service, app):
+    with closing(listen(listening)) as listener, opened(origin, listening, limits, clock, beside) as (service, app):
         host, port = listener.getsockname()[:2]
         tell(str(service.holder.model.manifest.ref), f"http://{f'[{host}]' if ':' in host else host}:{port}")
         # Uvicorn ends in good order on both, and then raises them again for whoever was there before it.
@@ -81,18 +115,27 @@ def run_service(
 
 
 @contextmanager
-def opened(origin: Origin, listening: Listening, limits: Limits, clock: Clock) -> Iterator[tuple[Service, App]]:
+def opened(
+    origin: Origin, listening: Listening, limits: Limits, clock: Clock, beside: Beside | None = None
+) -> Iterator[tuple[Service, App]]:
     """Open a service and its application, which nobody runs yet; raise as `run_service` does."""
-    keys = _keys_of(listening)
+    keys, beside = _keys_of(listening), beside or Beside()
     metrics = Metrics()
     model = open_model(origin.current(), listening.n_workers, clock)
+    beside.verify(model.manifest)
     metrics.tell_model(model)
-    holder = Holder(model, origin, listening.n_workers, clock, metrics)
-    ids = PredictionIds(secrets.token_hex(4))
-    with ThreadPoolExecutor(listening.n_workers, "scoring") as threads:
-        service = Service(holder, keys, limits, metrics, ids, clock, threads)
+    reporting = beside.reporting
+    holder = Holder(model, origin, listening.n_workers, clock, metrics, reporting)
+    ids = PredictionIds(secrets.token_hex(4) if reporting is None else reporting.prediction_prefix)
+    with contextlib.ExitStack() as running:
+        threads = running.enter_context(ThreadPoolExecutor(listening.n_workers, "scoring"))
+        service = Service(holder, keys, limits, metrics, ids, clock, threads, beside.entities, reporting)
+        if reporting is not None:
+            reporting.score_by(service.score_indexed)
+            reporting.start(model.manifest, model.variant.name)
+            running.callback(reporting.stop)
         every_s = listening.every_s if listening.keys is not None or not origin.is_fixed else 0.0
-        yield service, make_app(service, every_s, lambda: _reread(service, listening.keys))
+        yield service, make_app(service, every_s, lambda: _reread(service, listening.keys), beside.topics)
 
 
 def configured(app: App, listening: Listening) -> uvicorn.Config:

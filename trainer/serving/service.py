@@ -2,24 +2,30 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from edge_agent.clock import Clock
+from edge_agent.errors import RowError
 from edge_agent.release import VERSION
+from edge_agent.scoring.scorer import Scorer
 from edge_agent.sensing.http_message import HttpError, Response
 from edge_agent.sensing.inference_protocol import LENGTH_HEADER, model_metadata
 from edge_agent.surprises import Surprises
+from trainer.serving.entities import EntityFeatures, StoreAwayError
+from trainer.serving.feedback.scored import Feedback, ScoredRows
 from trainer.serving.holder import Holder
-from trainer.serving.inference import PredictionIds, Request, read_request
+from trainer.serving.inference import PredictionIds, Request, Rows, read_request
 from trainer.serving.keys import ApiKeys
 from trainer.serving.limits import BusyError, Limits, Places
 from trainer.serving.metrics import Metrics
 from trainer.serving.model import ServedModel
+from trainer.serving.named_request import NamedRequest
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +33,14 @@ SERVER_NAME: Final = "fieldloop-serve"
 # What takes no longer is scored where it was read: handing it to another thread takes as long.
 _INLINE_S: Final = 0.001
 _BEARER: Final = b"bearer "
+# Longest wait for a row that somebody orders to be scored.
+_ORDER_S: Final = 5.0
+NOT_RUNNING: Final = "not_running"
+# The extension of the protocol, and what of it stands in a model's metadata.
+LOOK_UP: Final = "entity_lookup"
 
 Headers = dict[bytes, bytes]
+ResultT = TypeVar("ResultT")
 
 
 class UnauthorisedError(HttpError):
@@ -47,6 +59,9 @@ class Service:
         ids: of predictions.
         clock: monotonic for the time of a request.
         threads: score what takes longer, as many as a model has workers.
+        entities: looks up features of rows that name an entity; None: rows bring all of theirs.
+        feedback: is told what was scored; None: nobody is.
+        loop: that runs it; None: it does not run yet.
         is_ending: whether no request is taken any more.
     """
 
@@ -57,6 +72,9 @@ class Service:
     ids: PredictionIds
     clock: Clock
     threads: ThreadPoolExecutor
+    entities: EntityFeatures | None = None
+    feedback: Feedback | None = None
+    loop: asyncio.AbstractEventLoop | None = None
     is_ending: bool = False
     places: Places = field(init=False)
     _surprises: Surprises = field(init=False)
@@ -106,11 +124,15 @@ class Service:
 
     def about(self) -> bytes:
         """Return what the protocol tells of a server."""
-        return msgspec.json.encode({"name": SERVER_NAME, "version": VERSION, "extensions": ["binary_tensor_data"]})
+        extensions = ["binary_tensor_data", *([LOOK_UP] if self.entities is not None else [])]
+        return msgspec.json.encode({"name": SERVER_NAME, "version": VERSION, "extensions": extensions})
 
     def metadata(self, model: ServedModel) -> bytes:
         """Return what the protocol tells of a model."""
-        return msgspec.json.encode(model_metadata(model.manifest, model.manifest.inputs.features))
+        told = model_metadata(model.manifest, model.manifest.inputs.features)
+        if self.entities is not None:
+            told = {**told, "parameters": {LOOK_UP: self.entities.about(model.manifest)}}
+        return msgspec.json.encode(told)
 
     async def infer(self, model: ServedModel, body: bytes, headers: Headers) -> Response:
         """Answer an inference request.
@@ -124,9 +146,13 @@ class Service:
         json_length = None if length is None else length.decode("latin-1")
         model.enter()
         try:
-            request = read_request(body, json_length, model.manifest, self.limits.max_rows, self.ids)
+            if self.entities is None:
+                request = read_request(body, json_length, model.manifest, self.limits.max_rows, self.ids)
+            else:
+                named = NamedRequest(body, json_length, model.manifest, self.limits.max_rows)
+                request = await self._completed(named, self.entities)
             try:
-                response, n_refused = await self._scored(model, request)
+                response, n_refused = await self.scored(model, request, request.answer)
             except HttpError:
                 self.metrics.count_rows(model, 0, request.n_rows)
                 raise
@@ -135,15 +161,65 @@ class Service:
         finally:
             model.leave()
 
+    async def _completed(self, named: NamedRequest, entities: EntityFeatures) -> Request:
+        if not named.names_any_of(entities):
+            return named.as_it_is(self.ids)
+        completed = await self.look_up(entities, lambda: named.completed(entities))
+        self.metrics.count_entities(completed.counts)
+        return named.with_rows(completed, self.ids)
+
+    async def look_up(self, entities: EntityFeatures, act: Callable[[], ResultT]) -> ResultT:
+        """Do something with the online store, in a thread of its own.
+
+        Raises:
+            StoreAwayError: it takes too long; or what ``act`` raises.
+        """
+        looking = asyncio.get_running_loop().run_in_executor(entities.threads, act)
+        try:
+            async with asyncio.timeout(self.limits.look_up_timeout_s):
+                return await looking
+        except TimeoutError as error:
+            msg = f"the online features were not there after {self.limits.look_up_timeout_s:g} s; try again later"
+            raise StoreAwayError(HTTPStatus.SERVICE_UNAVAILABLE, msg) from error
+
     def failure(self, error: Exception) -> HttpError:
         """Return what a client is told of an exception that nobody foresaw, and log it."""
         self._surprises.tell("answering a request", error)
         return HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed on this request; its log says why")
 
-    async def _scored(self, model: ServedModel, request: Request) -> tuple[Response, int]:
-        if request.n_rows * model.row_s <= _INLINE_S:
-            return request.answer(model.inline)
-        return await asyncio.get_running_loop().run_in_executor(self.threads, _in_thread, model, request)
+    async def scored(self, model: ServedModel, rows: Rows, score: Callable[[Scorer], ResultT]) -> ResultT:
+        """Have rows scored by the thread that is best for them, and told of; between the model's `enter` and `leave`.
+
+        Args:
+            model: whose scorer is taken.
+            rows: that ``score`` scores.
+            score: is given the scorer, in that thread.
+        """
+        began_s = self.clock.monotonic_s()
+        try:
+            if rows.n_rows * model.row_s <= _INLINE_S:
+                return score(model.inline)
+            return await asyncio.get_running_loop().run_in_executor(self.threads, _in_thread, model, score)
+        finally:
+            if self.feedback is not None and rows.outcomes:
+                row_us = (self.clock.monotonic_s() - began_s) / rows.n_rows * 1e6
+                variant = model.variant.name
+                self.feedback.count(ScoredRows(model.manifest, variant, rows.rows, rows.ids, rows.outcomes, row_us))
+
+    def score_indexed(self, row: Sequence[float | None]) -> Sequence[float]:
+        """Score a row whose categories are indices already, for whoever orders it; any other thread.
+
+        Raises:
+            RowError: it is refused.
+            TimeoutError: the service does not come to it.
+        """
+        if self.loop is None:
+            raise RowError(NOT_RUNNING, "the service does not run")
+        return asyncio.run_coroutine_threadsafe(self._score_indexed(row), self.loop).result(_ORDER_S)
+
+    async def _score_indexed(self, row: Sequence[float | None]) -> Sequence[float]:
+        # Nothing is awaited in between: the model stays the one that answers.
+        return tuple(self.holder.model.inline.score_indexed(row).outputs)
 
 
 def error_response(error: HttpError) -> Response:
@@ -156,10 +232,10 @@ def error_response(error: HttpError) -> Response:
     return Response(error.status, msgspec.json.encode({"error": str(error)}), headers=headers)
 
 
-def _in_thread(model: ServedModel, request: Request) -> tuple[Response, int]:
+def _in_thread(model: ServedModel, score: Callable[[Scorer], ResultT]) -> ResultT:
     # As many threads as scorers: there is always one.
     scorer = model.workers.get()
     try:
-        return request.answer(scorer)
+        return score(scorer)
     finally:
         model.workers.put(scorer)

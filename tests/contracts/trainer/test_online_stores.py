@@ -50,6 +50,14 @@ def test_views_and_keys_are_told_apart(opener: Opener) -> None:
     assert store.progress("other") == Progress()
 
 
+def test_many_are_found_at_once_and_what_is_not_there_is_left_out(opener: Opener) -> None:
+    store = opener()
+    store.put("view", [row(key, number, values=b"\x00\xff") for number, key in enumerate("abc")], Progress())
+    store.put("other", [row("d", 1)], Progress())
+    assert store.find_many("view", ["c", "a", "d"]) == {"a": (0, b"\x00\xff"), "c": (2, b"\x00\xff")}
+    assert store.find_many("view", []) == {}
+
+
 @pytest.mark.parametrize("older", [row("a", 1, 9, 9, b"old"), row("a", 2, 1, 9, b"old"), row("a", 2, 2, 1, b"old")])
 def test_a_newer_row_stays_whichever_comes_first(opener: Opener, older: OnlineRow) -> None:
     store, newer = opener(), row("a", 2, 2, 2, b"new")

@@ -12,12 +12,13 @@ from tests.waiting import wait_until
 
 
 class Peer:
-    """Connected while it is entered."""
+    """Connected while it is entered, again and again; ``is_kept``: the broker keeps for it what comes meanwhile."""
 
-    def __init__(self, endpoint: Endpoint, topic: str) -> None:
+    def __init__(self, endpoint: Endpoint, topic: str, *, is_kept: bool = False) -> None:
         self.heard: list[bytes] = []
         self._topic = topic
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="peer")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="peer", clean_session=not is_kept)
+        self._client.reconnect_delay_set(1, 1)
         self._client.on_message = lambda _client, _data, message: self.heard.append(bytes(message.payload))
         self._client.connect(endpoint.host, endpoint.port)
 
@@ -34,6 +35,11 @@ class Peer:
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is, now."""
+        return self._client.is_connected()
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> None:
         """Publish, and wait until the broker has it."""

@@ -172,7 +172,7 @@ def test_an_int8_variant_that_loses_too_much_quality_is_refused(tmp_path):
 
 def test_a_variant_over_the_size_limit_is_refused(tmp_path):
     (variant,) = export(learn("forest", "digits"), tmp_path, "onnx-fp32", max_size_bytes=1000).variants
-    assert "bytes, at most 1000 are allowed" in variant.refusal
+    assert ", at most 1 kB are allowed" in variant.refusal
 
 
 class SlowClock(SetClock):
@@ -188,7 +188,7 @@ def test_a_variant_over_the_latency_limit_is_refused(tmp_path):
         learn("logistic", "cancer"), tmp_path, "onnx-fp32", max_latency_us=10.0, clock=SlowClock(0.0)
     ).variants
     assert variant.latency_us == pytest.approx(50, rel=0.01)
-    assert variant.refusal == "one row takes 50.0 µs, at most 10 are allowed"
+    assert variant.refusal == "one row takes 50 µs, at most 10 µs are allowed"
 
 
 def test_a_projection_before_a_linear_model_goes_to_tflite_too(tmp_path):

@@ -71,6 +71,10 @@ class OnlineStore(Protocol):
         """Return time of event and values of an entity; None: it has no row."""
         ...
 
+    def find_many(self, view: str, keys: Sequence[str]) -> Mapping[str, tuple[int, bytes]]:
+        """Return the same of several entities at once, by key; those without a row are left out."""
+        ...
+
     def close(self) -> None:
         """Close what is open."""
         ...
@@ -108,15 +112,33 @@ class Lookup:
         Raises:
             DataError: not as many keys as the view has, or of another type; or the store is away.
         """
+        self._verify(key)
+        return self._found(self._store.find(self._view.name, key_text(key)))
+
+    def find_many(self, keys: Sequence[Sequence[str | int]]) -> list[Found]:
+        """Return the features of several entities, in their order; a key that comes again is asked for once.
+
+        Raises:
+            DataError: as `find`.
+        """
+        for key in keys:
+            self._verify(key)
+        texts = [key_text(key) for key in keys]
+        there = self._store.find_many(self._view.name, list(dict.fromkeys(texts)))
+        found = {text: self._found(there.get(text)) for text in dict.fromkeys(texts)}
+        return [found[text] for text in texts]
+
+    def _verify(self, key: Sequence[str | int]) -> None:
         if len(key) != len(self._kinds) or any(map(_is_other, key, self._kinds)):
             raise DataError(
-                f"view {self._view.name!r} is asked by its keys, not by {key!r}; they are: "
+                f"view {self._view.name!r} is asked by its keys, not by {tuple(key)!r}; they are: "
                 f"{', '.join(f'{entity.key} ({entity.dtype})' for entity in self._view.entities)}"
             )
-        found = self._store.find(self._view.name, key_text(key))
-        if found is None:
+
+    def _found(self, row: tuple[int, bytes] | None) -> Found:
+        if row is None:
             return Found(dict.fromkeys(self._names), None, is_valid=False)
-        event_us, values = found
+        event_us, values = row
         age_us = self._clock.utc_s() * _US_PER_S - event_us
         if self._ttl_us is not None and age_us > self._ttl_us:
             return Found(dict.fromkeys(self._names), event_us / _US_PER_S, is_valid=False)

@@ -1,6 +1,6 @@
 """The online store on a PostgreSQL server, for services on several machines."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -32,6 +32,9 @@ INSERT INTO online_progress (view, progress) VALUES (%s, %s)
 ON CONFLICT (view) DO UPDATE SET progress = excluded.progress
 """
 _FIND: Final = 'SELECT event_us, "values" FROM online_rows WHERE view = %s AND key = %s'
+_FIND_MANY: Final = 'SELECT key, event_us, "values" FROM online_rows WHERE view = %s AND key = ANY(%s)'
+# A server that is gone is told soon: who asks waits for it.
+_CONNECT_S: Final = 5
 
 
 class PostgresOnline:
@@ -40,7 +43,9 @@ class PostgresOnline:
     def __init__(self, address: str) -> None:
         self._told = hidden(address)
         with self._translated():
-            self._engine = sqlalchemy.create_engine(address, pool_pre_ping=True)
+            self._engine = sqlalchemy.create_engine(
+                address, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_S}
+            )
             # A look-up is one statement: no transaction around it, which would cost two more ways.
             self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         with self._translated(), self._engine.begin() as connection:
@@ -69,6 +74,12 @@ class PostgresOnline:
         with self._translated(), self._reader.connect() as connection:
             found = connection.exec_driver_sql(_FIND, (view, key)).fetchone()
         return None if found is None else (int(found[0]), bytes(found[1]))
+
+    def find_many(self, view: str, keys: Sequence[str]) -> Mapping[str, tuple[int, bytes]]:
+        """Return the same of several entities at once, by key; those without a row are left out."""
+        with self._translated(), self._reader.connect() as connection:
+            rows = connection.exec_driver_sql(_FIND_MANY, (view, list(keys))).fetchall()
+        return {key: (int(event_us), bytes(values)) for key, event_us, values in rows}
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,7 +1,7 @@
 """The online store in a file of this machine, for one service beside its store."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, local
@@ -72,6 +72,18 @@ class SqliteOnline:
         """Return time of event and values of an entity; None: it has no row."""
         with _translated(self._file):
             found: tuple[int, bytes] | None = self._connection().execute(_FIND, (view, key)).fetchone()
+        return found
+
+    def find_many(self, view: str, keys: Sequence[str]) -> Mapping[str, tuple[int, bytes]]:
+        """Return the same of several entities at once, by key; those without a row are left out."""
+        found: dict[str, tuple[int, bytes]] = {}
+        with _translated(self._file):
+            # Its file is in this process: one question more costs microseconds.
+            connection = self._connection()
+            for key in keys:
+                row = connection.execute(_FIND, (view, key)).fetchone()
+                if row is not None:
+                    found[key] = row
         return found
 
     def close(self) -> None:

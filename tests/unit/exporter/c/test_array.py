@@ -43,7 +43,7 @@ def test_an_export_without_the_variant_has_no_array(tmp_path):
     with pytest.raises(ConversionError, match="it was not asked for: add --to tflite-int8"):
         write_accepted(export(learnt, tmp_path, "tflite-fp32"), tmp_path)
     refused = export(learnt, tmp_path, "tflite-int8", max_size_bytes=10)
-    with pytest.raises(ConversionError, match=r"no tflite-int8: its file has .* bytes, at most 10"):
+    with pytest.raises(ConversionError, match=r"no tflite-int8: its file has .*B, at most 10 bytes"):
         write_accepted(refused, tmp_path)
 
 

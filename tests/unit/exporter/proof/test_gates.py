@@ -43,8 +43,8 @@ def test_the_gates_judge_float_row_by_row_and_int8_by_quality(found, is_quantise
     ("size_bytes", "median_us", "refused"),
     [
         (10, 5.0, ""),
-        (11, 5.0, "its file has 11 bytes, at most 10 are allowed"),
-        (10, 5.1, "one row takes 5.1 µs, at most 5 are allowed"),
+        (11, 5.0, "its file has 11 bytes, at most 10 bytes are allowed"),
+        (10, 5.1, "one row takes 5.1 µs, at most 5 µs are allowed"),
     ],
 )
 def test_size_and_latency_are_gates_too(size_bytes, median_us, refused):

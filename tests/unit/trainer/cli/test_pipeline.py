@@ -153,6 +153,18 @@ def test_a_refusal_of_the_gate_has_its_exit_code_and_its_reason(tmp_path: Path) 
     assert "broke off" not in result.stderr
 
 
+def test_a_candidate_that_waits_for_approval_is_no_refusal(tmp_path: Path) -> None:
+    project = write_small_project(tmp_path)
+    file = project / "fieldloop.toml"
+    file.write_text(file.read_text() + '\n[registry]\napproval = ["champion"]\n')
+    done = pipeline("run", "--project", project)
+    assert done.exit_code == 0, done.output
+    assert "quality/1 waits for approval" in done.output
+    assert "fieldloop registry promote 1 --to champion --by NAME" in done.output
+    assert "waits 1" in pipeline("list", "--project", project).output
+    assert "quality/1 waits: it passed" in pipeline("show", "--project", project).output
+
+
 def test_a_run_that_breaks_off_says_how_to_go_on(tmp_path: Path) -> None:
     project = write_small_project(tmp_path)
     (project / "rows.csv").write_text("pressure,vibration,quality\n1,x,good\n")

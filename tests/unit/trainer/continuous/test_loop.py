@@ -162,6 +162,21 @@ def test_a_refusing_gate_is_told_to_people_with_the_evidence(make_stage):
     assert stage.published == []
 
 
+def test_a_candidate_that_waits_for_approval_is_told_as_that_and_not_as_refused(make_stage):
+    stage = make_stage()
+    stage.runner.outcome = RunOutcome("waits", "a person must approve it: fieldloop registry promote 2", "r1", 2)
+    lose_until(stage, State.COOLING_DOWN)
+    (alert,) = stage.alerts.sent
+    assert alert.kind == "approval_wanted"
+    assert "version 2 waits for approval" in alert.text
+    assert "fieldloop registry promote 2" in alert.text
+    assert "refused" not in alert.text
+    assert stage.kinds()[-1] == "waits"
+    assert [decision.verdict for decision in list_decisions(stage.store, kind="run")] == ["waits"]
+    assert stage.published == []
+    assert set(stage.running.values()) == {1}
+
+
 def test_a_run_that_broke_off_for_good_is_told_to_people(make_stage):
     stage = make_stage()
     stage.runner.outcome = RunOutcome("broke_off", "exit code 6")

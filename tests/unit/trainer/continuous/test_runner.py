@@ -31,8 +31,8 @@ if plan == "garble":
     sys.exit(0)
 promoted = plan == "promote"
 print(json.dumps({"run_id": "r1", "version": 4, "promoted": promoted,
-                  "bundle": "/b/4" if promoted else None, "reason": plan}))
-sys.exit(0 if promoted else 4)
+                  "bundle": "/b/4" if promoted else None, "reason": plan, "waits": plan == "wait"}))
+sys.exit(4 if plan == "refuse" else 0)
 """.replace("BUSY", str(BusyError.exit_code))
 
 
@@ -92,6 +92,14 @@ def test_a_run_that_the_gate_refuses_says_why_and_is_not_tried_again(make_runner
     runner = make_runner("refuse")
     outcome = outcome_of(runner)
     assert (outcome.kind, outcome.reason, outcome.bundle) == ("refused", "refuse", "")
+    assert runner.ensure(REQUEST) == outcome
+    assert len(calls(tmp_path)) == 1
+
+
+def test_a_run_whose_version_waits_for_approval_is_not_told_as_refused(make_runner, tmp_path):
+    runner = make_runner("wait")
+    outcome = outcome_of(runner)
+    assert (outcome.kind, outcome.reason, outcome.version, outcome.bundle) == ("waits", "wait", 4, "")
     assert runner.ensure(REQUEST) == outcome
     assert len(calls(tmp_path)) == 1
 

@@ -55,6 +55,19 @@ def test_a_run_that_was_refused_is_found_without_a_bundle(state):
     assert (outcome.kind, outcome.reason, outcome.version, outcome.bundle) == ("refused", "worse by 0.1", 4, "")
 
 
+def test_a_run_whose_version_waits_for_approval_is_found_as_that(state):
+    end = RunEnd(promoted=False, version=4, reason="a person must approve it", ended_utc_s=5000.0, waits=True)
+    save_value(state / RUNS_NAME / f"{0:032x}" / RESULT_NAME, end)
+    outcome = outcome_of(state, "mend-1-1000")
+    assert (outcome.kind, outcome.reason, outcome.version) == ("waits", "a person must approve it", 4)
+
+
+def test_the_end_of_a_run_of_an_earlier_release_is_read(state):
+    text = '{"promoted":false,"version":4,"reason":"worse by 0.1","ended_utc_s":5000.0}'
+    (state / RUNS_NAME / f"{0:032x}" / RESULT_NAME).write_text(text)
+    assert outcome_of(state, "mend-1-1000").kind == "refused"
+
+
 @pytest.mark.parametrize("token", ["mend-3-3000", "mend-2", "2-2000"])
 def test_no_other_run_is_taken_for_it(state, token):
     assert find_run(state, token) is None

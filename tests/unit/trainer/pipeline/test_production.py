@@ -569,7 +569,13 @@ def test_where_a_person_must_approve_a_run_that_passes_stops_at_staging(tmp_path
     result = run_production(load_project(folder), trigger="manual", reason="a test")
     assert result.decision.passed
     assert not result.promoted
+    assert result.waits
     assert "fieldloop registry promote 1 --to champion --by NAME" in result.reason
+    end = load_run(folder / ".fieldloop", "last").end
+    assert end is not None
+    assert (end.outcome, end.reason) == ("waits", result.reason)
+    with pytest.raises(RunError, match="it waits for approval"):
+        run_production(load_project(folder), trigger="", reason="", resume="last")
     registry = open_registry(load_project(folder))
     assert registry.find("quality", alias=CHAMPION) is None
     assert registry.load("quality", version=1).aliases == ("waiting",)

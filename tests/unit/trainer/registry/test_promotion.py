@@ -119,11 +119,19 @@ def test_aliases_that_a_person_changed_on_mlflows_page_stay(model: Model) -> Non
     assert model.aliases() == {CHAMPION: 3, PREVIOUS: 4}
 
 
-def test_who_becomes_champion_leaves_staging(model: Model) -> None:
-    model.registry.promote(model.name, 3, stage=STAGING)
-    assert model.aliases()[STAGING] == 3
+@pytest.mark.parametrize("stages", [(STAGING,), (CHALLENGER,), (STAGING, CHALLENGER)])
+def test_who_becomes_champion_leaves_the_stages_before(stages: tuple[str, ...], model: Model) -> None:
+    for stage in stages:
+        model.registry.promote(model.name, 3, stage=stage)
+        assert model.aliases()[stage] == 3
     model.registry.promote(model.name, 3, by="Ada")
     assert model.aliases() == {CHAMPION: 3, PREVIOUS: 2}
+
+
+def test_another_challenger_stays_when_a_version_becomes_champion(model: Model) -> None:
+    model.registry.promote(model.name, 4, stage=CHALLENGER)
+    model.registry.promote(model.name, 3)
+    assert model.aliases() == {CHAMPION: 3, PREVIOUS: 2, CHALLENGER: 4}
 
 
 def test_a_version_that_was_deleted_since_stops_nobody(model: Model) -> None:
