@@ -45,9 +45,10 @@ def open_feature_store(project: Path, store: str | None) -> "FeatureStore":
     """Open the store that the option, the environment or the project names; else the one of the state folder."""
     from edge_agent.clock import SystemClock
     from trainer.features.offline.feature_store import FeatureStore
+    from trainer.project.stores import feature_address
 
     state, stores = _stores(project)
-    return FeatureStore(store or stores.features or str(state / "features" / "store"), SystemClock())
+    return FeatureStore(store or feature_address(stores, state), SystemClock())
 
 
 def online_address(project: Path, online: str | None) -> str:

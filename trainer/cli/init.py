@@ -31,7 +31,8 @@ def init_command(
     target: Annotated[str, typer.Option(help="The column that the model learns.")],
     name: Annotated[str, typer.Option(help="Of the model; by default after the first file.")] = "",
     task: Annotated[
-        Literal["classification", "regression"] | None, typer.Option(help="By default guessed from the target.")
+        Literal["classification", "regression", "anomaly"] | None,
+        typer.Option(help="By default guessed from the target."),
     ] = None,
     leave_out: Annotated[
         list[str] | None, typer.Option(help="A column that the model must not see; give it once for each.")
@@ -57,7 +58,7 @@ def write_project(
     target: str,
     *,
     name: str,
-    task: Literal["classification", "regression"] | None,
+    task: Literal["classification", "regression", "anomaly"] | None,
     leave_out: Sequence[str],
     project: Path,
     force: bool,

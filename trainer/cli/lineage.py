@@ -21,8 +21,9 @@ def lineage(
         str,
         typer.Argument(
             metavar="MODEL|FEATURE|RUN",
-            help="champion, 3, NAME/3 or NAME@previous; a feature; a run or a fingerprint of data, or how it begins; "
-            "NAME-3 of a bundle; a device. kind:NAME where a name is of two kinds.",
+            help="champion, 3, NAME/3 or NAME@previous; a feature, a view or VIEW:FEATURE; a run or a "
+            "fingerprint of data, or how it begins; NAME-3 of a bundle; a device. kind:NAME where a name is of two "
+            "kinds.",
         ),
     ],
     project: ProjectOption = Path(),

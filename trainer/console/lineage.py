@@ -1,4 +1,4 @@
-"""The graph of what came from what: features and data, runs, models, bundles, devices; followed from a place both ways.
+"""The graph of what came from what: views, features, data, runs, models, bundles, devices; followed both ways.
 
 Gathered from what is recorded anyway: the registry, the update repository, the fleet's database. Nothing is computed.
 """
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from trainer.errors import RegistryError
+from trainer.features.views.use import ViewUse
 
-Kind = Literal["feature", "data", "run", "model", "bundle", "device"]
+Kind = Literal["view", "feature", "data", "run", "model", "bundle", "device"]
 # From left to right: each is made of what stands before it.
-KINDS: Final[tuple[Kind, ...]] = ("feature", "data", "run", "model", "bundle", "device")
+KINDS: Final[tuple[Kind, ...]] = ("view", "feature", "data", "run", "model", "bundle", "device")
 _SHORTEST: Final = 4
 
 
@@ -50,6 +51,7 @@ class Version:
         features: names of its inputs.
         data: fingerprint of the rows that it was trained on.
         bundle: ``name-version`` of its bundle; None: no variant fitted the devices.
+        views: of the feature store, which the features, or the labels, were taken from.
     """
 
     model: str
@@ -59,6 +61,7 @@ class Version:
     features: tuple[str, ...]
     data: str
     bundle: str | None
+    views: tuple[ViewUse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,8 @@ class Lineage:
     def find(self, word: str) -> Node:
         """Return the thing that a word names: ``kind:name``, a name, or the beginning of a run or a fingerprint.
 
+        A feature may be named with its view, as ``view:feature``.
+
         Raises:
             RegistryError: there is none, or there are several.
         """
@@ -95,7 +100,7 @@ class Lineage:
             known = [node for node in known if node.kind == kind]
         else:
             name = word
-        exact = [node for node in known if node.name == name]
+        exact = [node for node in known if node.name == name] or self._features_of_view(word)
         found = exact or [
             node
             for node in known
@@ -103,12 +108,21 @@ class Lineage:
         ]
         if not found:
             raise RegistryError(
-                f"{word!r} is no model, feature, run, fingerprint, bundle or device that the registry knows; "
+                f"{word!r} is no model, feature, view, run, fingerprint, bundle or device that the registry knows; "
                 "models and runs: fieldloop registry list"
             )
         if len(found) > 1:
             raise RegistryError(f"{word!r} may be {' or '.join(node.key for node in found)}: write one of them")
         return found[0]
+
+    def _features_of_view(self, word: str) -> list[Node]:
+        view, _, feature = word.partition(":")
+        names = {feature, f"{view}__{feature}"}
+        return [
+            edge.target
+            for edge in self.edges
+            if edge.source == Node("view", view) and edge.target.kind == "feature" and edge.target.name in names
+        ]
 
     def _followed(self, start: Node, *, forwards: bool) -> Iterator[Edge]:
         seen, waiting = {start}, [start]
@@ -131,7 +145,8 @@ def join_lineage(versions: Iterable[Version], published: Iterable[str], devices:
         published: names of the bundles that the update repository lists.
         devices: the bundle that each device runs; one that no version made stands alone with its devices.
     """
-    listed = frozenset(published)
+    listed, versions = frozenset(published), tuple(versions)
+    views = _views(versions)
     nodes: dict[Node, None] = {}
     edges: dict[Edge, None] = {}
 
@@ -145,6 +160,11 @@ def join_lineage(versions: Iterable[Version], published: Iterable[str], devices:
         data = Node("data", version.data, "rows that it was trained on")
         for name in version.features:
             tie(Node("feature", name), data)
+        for use in version.views:
+            for _, name in () if use.is_label else use.features:
+                tie(views[use.view], Node("feature", name))
+            if use.is_label:
+                tie(views[use.view], data)
         tie(data, run)
         tie(run, model)
         if version.bundle is not None:
@@ -153,6 +173,16 @@ def join_lineage(versions: Iterable[Version], published: Iterable[str], devices:
         tie(_bundle(bundle, listed), Node("device", device, "runs it"))
     order = sorted(nodes, key=lambda node: KINDS.index(node.kind))
     return Lineage(tuple(order), tuple(edges))
+
+
+def _views(versions: Iterable[Version]) -> dict[str, Node]:
+    """Return of each view its node, with those of its versions that models were made of."""
+    numbers: dict[str, set[int]] = {}
+    for use in (use for version in versions for use in version.views):
+        numbers.setdefault(use.view, set()).add(use.version)
+    return {
+        name: Node("view", name, f"version {', '.join(map(str, sorted(found)))}") for name, found in numbers.items()
+    }
 
 
 def _bundle(name: str, listed: frozenset[str]) -> Node:

@@ -13,6 +13,7 @@ _SHOWN: Final = 12
 _LONG: Final = frozenset({"run", "data"})
 _WIDTH, _HEIGHT, _GAP, _COLUMN = 190, 40, 14, 250
 _COLOURS: Final = {
+    "view": "#8b2f6b",
     "feature": "#6b4fa0",
     "data": "#8a5a00",
     "run": "#5b6570",

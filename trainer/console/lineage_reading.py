@@ -8,9 +8,10 @@ from exporter.repository.listing import is_repository
 from exporter.repository.repository import list_bundles
 from trainer.console.lineage import Lineage, Version, join_lineage
 from trainer.errors import RegistryError
+from trainer.features.views.use import ViewUse
 from trainer.monitoring.fleet import list_devices
 from trainer.monitoring.store import open_store
-from trainer.pipeline.extracting import load_names
+from trainer.pipeline.extracting import VIEWS_NAME, load_names, load_views
 from trainer.registry.registry import RegisteredModel, Registry
 
 
@@ -69,7 +70,17 @@ def _version(model: RegisteredModel) -> Version:
         features=features,
         data=tags.get("data_sha256", "unknown"),
         bundle=f"{model.name}-{model.version}" if has_bundle else None,
+        views=_views(model),
     )
+
+
+def _views(model: RegisteredModel) -> tuple[ViewUse, ...]:
+    """Return which views a version's rows were taken from; of most there are none, and no file."""
+    here, place = model.files.local / "extract", f"extract/{VIEWS_NAME}"
+    if here.is_dir():
+        return load_views(here)
+    is_kept = any(file.path == place for file in model.files.listed())
+    return load_views(model.file(place).parent) if is_kept else ()
 
 
 def _devices(database: str) -> dict[str, str]:

@@ -59,6 +59,11 @@ def write_replay(loaded: LoadedProject, passes: int = 1) -> Replay:
             "key 'signal': what is replayed are rows, and the truth about each, not readings of a signal; "
             "train by fieldloop pipeline run, and let devices read the signal"
         )
+    if project.data.views:
+        raise DataError(
+            "key 'data.view': what is replayed are rows of files, and the truth about each; write them with "
+            "fieldloop features extract, and train on views by fieldloop pipeline run"
+        )
     if project.data.rows is None:
         raise DataError(
             "key 'data.rows' names no training rows, so that none are left to replay: "

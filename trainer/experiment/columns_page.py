@@ -26,7 +26,8 @@ def columns_page(table: TrainingTable, project: Project) -> str:
         else:
             columns[feature.name] = values
     truth = table.truth[::step]
-    columns[project.target.column] = [table.labels[int(code)] for code in truth] if table.labels else truth
+    if project.target.is_labelled:
+        columns[project.target.column] = [table.labels[int(code)] for code in truth] if table.labels else truth
     is_narrow = len(columns) <= _MAX_PLOTTED
     report = TableReport(
         pd.DataFrame(columns),

@@ -25,10 +25,11 @@ from trainer.experiment.model_analysis import ModelAnalysis, analyse_model
 from trainer.experiment.report import ReportFacts, report_page
 from trainer.features.guess import LeftOut
 from trainer.features.table import TrainingTable
-from trainer.pipeline import candidates, evaluating, extracting, preparing, training, validating
+from trainer.pipeline import evaluating, extracting, preparing, training, validating
 from trainer.pipeline.lesson import lesson_of
 from trainer.pipeline.outcome import Outcome, StepEvent
 from trainer.pipeline.search.cluster import opened_place
+from trainer.pipeline.search.families import families_of_project
 from trainer.project.project import LoadedProject
 
 REPORT_NAME: Final = "report.html"
@@ -79,7 +80,7 @@ def run_experiment(
         DataError, ProjectError: as the pipeline's steps.
     """
     project = loaded.project
-    candidates.families_of(project.training.candidates, project.target.task)
+    families_of_project(project)
     work = loaded.state / _WORK_NAME
     shutil.rmtree(work, ignore_errors=True)
     steps = _Steps(work, clock, progress)
@@ -87,7 +88,10 @@ def run_experiment(
     validation = steps.carry_out("validate", lambda at: validating.validate_rows(project, table, at))
     data, columns = steps.carry_out("analyse", lambda _: _analysed(loaded, table))
     splits = steps.carry_out(
-        "prepare", lambda at: preparing.prepare_splits(table, validation.is_kept, project.training, at)
+        "prepare",
+        lambda at: preparing.prepare_splits(
+            table, validation.is_kept, project.training, at, label_delay_s=project.target.label_delay_s or 0.0
+        ),
     )
     lesson = lesson_of(project, table, splits)
     place_of = partial(opened_place, cluster=loaded.cluster, clock=clock)
@@ -111,7 +115,7 @@ def run_experiment(
         name=project.name,
         task=project.target.task,
         target=project.target.column,
-        where=", ".join(path.name for path in loaded.data_paths),
+        where=", ".join([path.name for path in loaded.data_paths] or [str(loaded.data_name)]),
         made_utc=f"{datetime.fromtimestamp(clock.utc_s(), UTC):%Y-%m-%d %H:%M} UTC",
         family=chosen.family,
         parameters=" ".join(f"{name}={_text(value)}" for name, value in chosen.parameters.items()),

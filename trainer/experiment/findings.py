@@ -58,6 +58,12 @@ def _leaks(columns: Sequence[ColumnAlone]) -> list[Finding]:
 
 def _quality(model: ModelAnalysis) -> list[Finding]:
     overall = model.overall
+    if not model.is_labelled:
+        text = (
+            f"No row is labelled: how good the detector is cannot be said. It alarms on {1 - overall.value:.1%} of "
+            f"{model.rows:,} rows it never saw (95 %: {1 - overall.high:.1%} to {1 - overall.low:.1%})."
+        )
+        return [Finding("look", "quality", text)]
     interval = f"{overall.value:.3f} (95 %: {overall.low:.3f} to {overall.high:.3f})"
     found = []
     if overall.low > model.constant:
@@ -109,7 +115,8 @@ def _values(data: DataAnalysis) -> list[Finding]:
     rare = [
         (label, count)
         for label, count in zip(data.target.labels, data.target.counts, strict=False)
-        if count < _RARE_LABEL * data.rows
+        # A label of no row is none that anybody could weigh: rows without labels have one.
+        if 0 < count < _RARE_LABEL * data.rows
     ]
     if rare:
         names = ", ".join(f"{label} ({count:,} rows)" for label, count in rare[:_TOLD])

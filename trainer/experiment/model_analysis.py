@@ -8,7 +8,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Feature
-from exporter.models.metrics import labels_of, quality
+from exporter.models.metrics import decisions_of, quality
 from exporter.proof.intervals import Estimate, Judge
 from trainer.features.table import NO_ENTITY, TrainingTable
 from trainer.pipeline.fitting import outputs_of
@@ -26,6 +26,7 @@ _MAX_PERMUTATIONS: Final = 300
 _REPEATS: Final = 5
 _WORST: Final = 12
 _SCATTERED: Final = 600
+NO_ALARM: Final = "share without an alarm"
 
 Floats = NDArray[np.float64]
 
@@ -79,13 +80,14 @@ class ModelAnalysis(Struct, frozen=True):
     """What was found of the model, on rows that it was not trained on.
 
     Attributes:
-        metric: the project's.
+        metric: the project's; of rows that nobody has labelled the share on which a detector does not alarm.
         slice_metric: of the slices: of a regression the mean absolute error, negated, as r2 of a narrow slice misleads.
         overall: quality on all judged rows; `overall_of_slices`: by the slices' metric.
         constant: of the best constant answer; `last_label`: of always answering the last label before the judged rows.
-        confusion: rows by truth, then by answer; empty for regression.
-        calibration_error: mean distance of promised and found probability; NaN for regression.
+        confusion: rows by truth, then by answer; empty for regression, and where no row is labelled.
+        calibration_error: mean distance of promised and found probability; NaN for regression and detectors.
         scatter: truth and answer of some rows, regression only.
+        is_labelled: whether anybody knows the truth about the judged rows.
     """
 
     metric: str
@@ -102,6 +104,7 @@ class ModelAnalysis(Struct, frozen=True):
     confusion: tuple[tuple[int, ...], ...]
     scatter: tuple[tuple[float, float], ...]
     errors: tuple[ErrorExample, ...]
+    is_labelled: bool = True
 
 
 def analyse_model(
@@ -124,8 +127,10 @@ def analyse_model(
     rows, truth, outputs = lesson.rows[judged], lesson.truth[judged], answers[judged]
     places = lesson.splits.index[judged]
     rng = np.random.default_rng(project.seed)
-    slice_metric = "mae" if project.target.task == "regression" else project.metric
-    importance = _importance(trained.estimator, lesson, rows, truth, rng)
+    # Where nobody knows the truth every row counts as usual, and what is counted is how many raise no alarm.
+    metric = project.metric if lesson.is_labelled else "accuracy"
+    slice_metric = "mae" if project.target.task == "regression" else metric
+    importance = _importance(trained.estimator, lesson, rows, truth, rng, metric)
     top = [item.name for item in importance[:_SLICED_FEATURES]]
     cuts = _cuts(project.features, table, places, rows, truth, top)
     slices = [
@@ -134,21 +139,23 @@ def analyse_model(
         if inside.sum() >= _MIN_SLICE_ROWS and not inside.all()
     ]
     calibration, error = _calibration(truth, outputs, is_classification=bool(lesson.n_labels))
+    decisions = decisions_of(project.target.task, outputs)
     return ModelAnalysis(
-        metric=project.metric,
-        slice_metric=slice_metric,
+        metric=metric if lesson.is_labelled else NO_ALARM,
+        slice_metric=slice_metric if lesson.is_labelled else NO_ALARM,
         rows=len(truth),
-        overall=_judged(project.metric, truth, outputs, rng),
+        overall=_judged(metric, truth, outputs, rng),
         overall_of_slices=quality(slice_metric, truth, outputs),
         constant=constant,
         train_quality=train,
         slices=tuple(slices),
-        calibration=calibration,
+        calibration=calibration if lesson.is_labelled else (),
         calibration_error=error,
         importance=importance,
-        confusion=_confusion(truth, outputs, lesson.n_labels),
-        scatter=_scatter(truth, outputs) if not lesson.n_labels else (),
-        errors=_errors(table, places, rows, truth, outputs),
+        confusion=_confusion(truth, decisions, len(table.labels)) if lesson.is_labelled else (),
+        scatter=_scatter(truth, outputs) if not table.labels else (),
+        errors=_errors(table, places, rows, truth, outputs, decisions) if lesson.is_labelled else (),
+        is_labelled=lesson.is_labelled,
     )
 
 
@@ -201,7 +208,7 @@ def _calibration(
 ) -> tuple[tuple[CalibrationBin, ...], float]:
     if is_classification:
         promised = outputs.max(axis=1)
-        found = (labels_of(outputs) == truth).astype(np.float64)
+        found = (outputs.argmax(axis=1) == truth).astype(np.float64)
         bins = np.minimum((promised * _CALIBRATION_BINS).astype(np.int64), _CALIBRATION_BINS - 1)
     else:
         promised, found = outputs[:, 0], truth
@@ -222,11 +229,12 @@ def _importance(
     rows: NDArray[np.float32],
     truth: Floats,
     rng: np.random.Generator,
+    metric: str,
 ) -> tuple[Importance, ...]:
     """Shuffle one feature after the other (Breiman, Random Forests, 2001)."""
     step = max(1, -(-len(rows) // _MAX_PERMUTED_ROWS))
     rows, truth = rows[::step], truth[::step]
-    metric, names = lesson.project.metric, [feature.name for feature in lesson.project.features]
+    names = [feature.name for feature in lesson.project.features]
     repeats = max(1, min(_REPEATS, _MAX_PERMUTATIONS // len(names)))
     before = quality(metric, truth, outputs_of(estimator, rows, lesson.n_labels))
     found = []
@@ -240,11 +248,11 @@ def _importance(
     return tuple(sorted(found, key=lambda item: -item.loss))
 
 
-def _confusion(truth: Floats, outputs: Floats, n_labels: int) -> tuple[tuple[int, ...], ...]:
+def _confusion(truth: Floats, decisions: NDArray[np.int64], n_labels: int) -> tuple[tuple[int, ...], ...]:
     if not n_labels:
         return ()
     counts = np.zeros((n_labels, n_labels), dtype=np.int64)
-    np.add.at(counts, (truth.astype(np.int64), labels_of(outputs)), 1)
+    np.add.at(counts, (truth.astype(np.int64), decisions), 1)
     return tuple(tuple(int(count) for count in row) for row in counts)
 
 
@@ -254,12 +262,18 @@ def _scatter(truth: Floats, outputs: Floats) -> tuple[tuple[float, float], ...]:
 
 
 def _errors(
-    table: TrainingTable, places: NDArray[np.int64], rows: NDArray[np.float32], truth: Floats, outputs: Floats
+    table: TrainingTable,
+    places: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    truth: Floats,
+    outputs: Floats,
+    decisions: NDArray[np.int64],
 ) -> tuple[ErrorExample, ...]:
     """Show the wrong answers that were given with the greatest certainty, or that are farthest off."""
     if table.labels:
-        given = labels_of(outputs).astype(np.float64)
-        certainty = outputs.max(axis=1)
+        given = decisions.astype(np.float64)
+        # Of a detector, how far its one number lies from where it changes its mind.
+        certainty = outputs.max(axis=1) if outputs.shape[1] > 1 else np.abs(outputs[:, 0])
         badness = np.where(given != truth, certainty, -1.0)
     else:
         given = outputs[:, 0]

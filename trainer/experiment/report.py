@@ -261,7 +261,9 @@ def _evaluation(model: ModelAnalysis, data: DataAnalysis) -> str:
     ]
     note = f"{name} on the {model.rows:,} rows that judge; the whisker is the 95 % interval of a block bootstrap."
     chart = f"{_note(note)}{svg.bars(rows, mark=model.constant)}"
-    return chart + (_confusion(model, data.target.labels) if model.confusion else _scatter(model))
+    if model.confusion:
+        return chart + _confusion(model, data.target.labels)
+    return chart + (_scatter(model) if model.scatter else "")
 
 
 def _confusion(model: ModelAnalysis, labels: Sequence[str]) -> str:
@@ -317,14 +319,20 @@ def _slice_row(part: Slice, overall: float, name: str) -> tuple[str, float, floa
 
 def _calibration(model: ModelAnalysis) -> str:
     bins = model.calibration
+    if not bins:
+        return "<p>Nobody has labelled these rows: what an answer is worth cannot be said.</p>"
     most = max((item.rows for item in bins), default=1)
     points = [(item.promised, item.found, 3 + 7 * math.sqrt(item.rows / most)) for item in bins]
-    if model.confusion:
+    if not math.isnan(model.calibration_error):
         note = (
             "Rows by the probability of their answer: how often it was right. On the diagonal a probability can be "
             f"read as a share; on average it is {model.calibration_error:.3f} off. Larger points have more rows."
         )
         plane = svg.plane(points, names=("probability given", "share right"), has_line=True, low=0.0, high=1.0)
+    elif model.confusion:
+        note = "Rows by their score, in tenths: the share of anomalies in each. A good detector gives them low scores."
+        ends = [point[0] for point in points]
+        plane = svg.plane(points, names=("score", "share of anomalies"), has_line=False, low=min(*ends, 0.0), high=1.0)
     else:
         note = "Rows by their answer, in tenths: the mean truth of each. On the diagonal answers are right on average."
         ends = [value for point in points for value in point[:2]]
@@ -333,9 +341,12 @@ def _calibration(model: ModelAnalysis) -> str:
 
 
 def _errors(model: ModelAnalysis) -> str:
+    if not model.is_labelled:
+        return "<p>Nobody has labelled these rows: which answers are wrong cannot be said.</p>"
     if not model.errors:
         return "<p>No wrong answer among the rows that judge.</p>"
-    last = "Probability" if model.confusion else "Error"
+    last = "Score" if math.isnan(model.calibration_error) and model.confusion else "Error"
+    last = last if math.isnan(model.calibration_error) else "Probability"
     rows = "".join(
         f'<tr><td class="number">{item.row:,}</td><td>{escape(item.truth)}</td><td>{escape(item.answer)}</td>'
         f'<td class="number">{item.certainty:.3g}</td><td>'

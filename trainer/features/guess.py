@@ -160,8 +160,21 @@ def _target(profile: ColumnProfile, place: Place, task: Task | None) -> tuple[Ta
             f"(at most {_MAX_CLASSES}), or are no whole numbers; group them, or choose another target"
         )
     what = "texts" if profile.kind == "text" else "whole numbers"
+    if guessed == "anomaly":
+        return _detection(profile, place)
     section = TargetSection(column=profile.name, task="classification", labels=profile.names)
     return section, f"{profile.n_distinct} different {what} in {profile.n_rows} rows"
+
+
+def _detection(profile: ColumnProfile, place: Place) -> tuple[TargetSection, str]:
+    if len(profile.names) != _BINARY:
+        raise place.column_refusal(
+            f"{profile.n_distinct} different values: a detection of anomalies tells two labels apart, usual and not"
+        )
+    rows = dict(zip(profile.names, profile.early_rows, strict=True))
+    usual, rare = sorted(profile.names, key=lambda name: -rows[name])
+    section = TargetSection(column=profile.name, task="anomaly", labels=(usual, rare))
+    return section, f"two labels, of which {usual!r} is the more frequent in the first half of {profile.n_rows} rows"
 
 
 def _task(profile: ColumnProfile) -> Task:

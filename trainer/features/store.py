@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from edge_agent.durable import replace_file
 from edge_agent.raw_signal import window_text
 from trainer.errors import DataError
 from trainer.features.columns import Place, category_codes, found_labels, label_codes, numbers, text_of
+from trainer.features.row_times import row_times
 from trainer.features.source import read_source
 from trainer.features.table import NO_ENTITY, TrainingTable, fingerprint_of
 from trainer.project.project import LoadedProject, Project
@@ -69,10 +70,12 @@ class Extraction:
 
     Attributes:
         left_out: labelled rows of the fleet that were known, and do not have the project's features as it is now.
+        unanswerable: labelled rows of which the views did not know then a feature that may not be missing.
     """
 
     table: TrainingTable
     left_out: int
+    unanswerable: int = 0
 
 
 def push_labelled(loaded: LoadedProject, rows: Sequence[LabelledRow]) -> int:
@@ -112,15 +115,16 @@ def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
         DataError: the project's files do not hold what the project says, or a label of the fleet is none of its labels.
     """
     project = loaded.project
-    source = _load_source(loaded).drop_columns(["position"])
-    judges = _judging_rows(loaded)
+    unanswerable: list[int] = []
+    source = _load_source(loaded, as_of_utc_s, unanswerable.append)
+    judges = _judging_rows(loaded, as_of_utc_s, unanswerable.append)
     n_judge = 0 if judges is None else judges.num_rows
     if judges is not None:
         source = pa.concat_tables([source, judges])
     fleet = _load_fleet(loaded, as_of_utc_s)
     labels = _labels_of(project, source.column("truth"))
-    rows = [_model_rows(project, source, loaded.data_paths[0])]
-    truth = [_model_truth(source, labels, Place(loaded.data_paths[0], project.target.column))]
+    rows = [_model_rows(project, source, loaded.data_name)]
+    truth = [_model_truth(source, labels, Place(loaded.data_name, project.target.column))]
     chosen = np.zeros(source.num_rows, dtype=np.bool_)
     left_out = 0
     if fleet is not None:
@@ -140,18 +144,22 @@ def extract_counted(loaded: LoadedProject, as_of_utc_s: float) -> Extraction:
     entity = np.full(len(all_truth), NO_ENTITY, dtype=np.int64)
     if project.data.entity is not None:
         entity[: source.num_rows] = _numbered(source.column("entity").to_pylist())
-    fingerprint = fingerprint_of(names, labels, all_rows, all_truth, is_fleet, chosen, entity, n_judge)
-    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint, n_judge)
-    return Extraction(table, left_out)
+    times = row_times(project, source, fleet, entity[: source.num_rows])
+    fingerprint = fingerprint_of(
+        names, labels, all_rows, all_truth, is_fleet, chosen, entity, n_judge=n_judge, times=times
+    )
+    table = TrainingTable(names, labels, all_rows, all_truth, is_fleet, chosen, entity, fingerprint, n_judge, times)
+    return Extraction(table, left_out, sum(unanswerable))
 
 
-def _judging_rows(loaded: LoadedProject) -> Any | None:  # noqa: ANN401 - Arrow ships no types
+def _judging_rows(loaded: LoadedProject, as_of_utc_s: float, on_left_out: Callable[[int], None]) -> Any | None:  # noqa: ANN401 - Arrow ships no types
     """Read the rows that judge and are never trained on; None where the project names none."""
     project = loaded.project
     if project.data.judge is None:
         return None
     data = msgspec.structs.replace(project.data, rows=project.data.judge, judge=None)
-    return read_source(msgspec.structs.replace(loaded, project=msgspec.structs.replace(project, data=data)))
+    judging = msgspec.structs.replace(loaded, project=msgspec.structs.replace(project, data=data))
+    return read_source(judging, as_of_utc_s, on_left_out=on_left_out)
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
@@ -160,8 +168,10 @@ def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
-def _load_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no types
-    """Return the project's own rows, read strictly the first time and from Parquet ever after."""
+def _load_source(loaded: LoadedProject, as_of_utc_s: float, on_left_out: Callable[[int], None]) -> Any:  # noqa: ANN401 - Arrow ships no types
+    """Return the project's own rows; those of files are read strictly the first time and from Parquet ever after."""
+    if loaded.project.data.views:
+        return read_source(loaded, as_of_utc_s, on_left_out=on_left_out)
     folder = loaded.state / "features" / "source"
     path = folder / f"{_source_key(loaded)}.parquet"
     if not path.exists():
@@ -171,7 +181,7 @@ def _load_source(loaded: LoadedProject) -> Any:  # noqa: ANN401 - Arrow ships no
         for other in folder.glob("*.parquet"):
             if other != path:
                 other.unlink(missing_ok=True)
-    return pq.ParquetFile(path).read().sort_by("position")
+    return pq.ParquetFile(path).read().sort_by("position").drop_columns(["position"])
 
 
 def _source_key(loaded: LoadedProject) -> str:
@@ -224,7 +234,7 @@ def _joined(parts: Sequence[Any]) -> Any:  # noqa: ANN401
 def _labels_of(project: Project, truth: Any) -> tuple[str, ...]:  # noqa: ANN401
     if project.target.task == "regression":
         return ()
-    return project.target.labels or found_labels(truth.to_pylist())
+    return project.target.known_labels or found_labels(truth.to_pylist())
 
 
 def _model_rows(project: Project, table: Any, where: Path) -> NDArray[np.float32]:  # noqa: ANN401

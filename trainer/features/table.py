@@ -11,6 +11,25 @@ NO_ENTITY: Final = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RowTimes:
+    """When rows were, and when their labels became known; NaN where that is not known.
+
+    Attributes:
+        at: ``(n_rows,) float64``: seconds of UTC, or whatever number orders the project's own rows.
+        known: ``(n_rows,) float64``: on the same scale, not before `at`.
+        series: ``(n_rows,) int64``: rows of one number follow each other: those of an entity, those of a device.
+    """
+
+    at: NDArray[np.float64]
+    known: NDArray[np.float64]
+    series: NDArray[np.int64]
+
+    def of(self, index: NDArray[np.int64]) -> "RowTimes":
+        """Return the times of some rows."""
+        return RowTimes(self.at[index], self.known[index], self.series[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class TrainingTable:
     """Rows in the order of time: first those of the project's files, then those of the fleet.
 
@@ -26,6 +45,7 @@ class TrainingTable:
             the fleet, and where the project names no entity.
         fingerprint: sha256 over all of the above, and `n_judge`.
         n_judge: so many rows of the files, the last of them, judge and are never trained on.
+        times: of the rows; None where none has a time.
     """
 
     names: tuple[str, ...]
@@ -37,6 +57,7 @@ class TrainingTable:
     entity: NDArray[np.int64]
     fingerprint: str
     n_judge: int = 0
+    times: RowTimes | None = None
 
     @property
     def is_judge(self) -> NDArray[np.bool_]:
@@ -45,7 +66,7 @@ class TrainingTable:
         return (place >= n_own - self.n_judge) & (place < n_own)
 
 
-def fingerprint_of(
+def fingerprint_of(  # noqa: PLR0913 - all that a table holds
     names: tuple[str, ...],
     labels: tuple[str, ...],
     rows: NDArray[np.float32],
@@ -53,7 +74,9 @@ def fingerprint_of(
     is_fleet: NDArray[np.bool_],
     is_chosen: NDArray[np.bool_],
     entity: NDArray[np.int64],
+    *,
     n_judge: int = 0,
+    times: RowTimes | None = None,
 ) -> str:
     """Return the sha256 over the content of a table, in hex."""
     digest = hashlib.sha256(repr((names, labels, rows.shape)).encode())
@@ -61,6 +84,8 @@ def fingerprint_of(
         digest.update(np.ascontiguousarray(array).tobytes())
     if n_judge:  # tables of before there were such rows keep their names
         digest.update(f"judge {n_judge}".encode())
+    for array in () if times is None else (times.at, times.known, times.series):
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

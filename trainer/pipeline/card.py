@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 
 from edge_agent.bundle import Feature, parse_manifest
+from exporter.models.metrics import is_classification_metric
 from exporter.proof.report import ExportReport, VariantReport, parse_report
+from trainer.pipeline.alarms import AlarmFigures
 from trainer.pipeline.artefacts import load_value
 from trainer.pipeline.card_plots import draw_card
-from trainer.pipeline.evaluating import Evaluation, load_evaluation
+from trainer.pipeline.evaluating import Evaluation, Figures, load_evaluation
 from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.runs import HEAD_NAME, RunHead
 from trainer.registry.registry import RegisteredModel
@@ -78,7 +80,10 @@ def card_text(facts: CardFacts) -> str:
     """Return the card without its picture."""
     head, figures, report = facts.head, facts.evaluation.figures, facts.report
     made = datetime.fromtimestamp(head.as_of_utc_s, UTC)
-    task = f"classification into {', '.join(map(_plain, report.labels))}" if report.labels else "regression"
+    judges_labels = is_classification_metric(report.metric)
+    task = "detection of anomalies" if judges_labels and not report.labels else "regression"
+    if report.labels:
+        task = f"classification into {', '.join(map(_plain, report.labels))}"
     champion = (
         f"{figures.champion_quality:.4f} on {figures.compared_rows:,} rows that both had not seen"
         if figures.compared_rows
@@ -94,14 +99,8 @@ def card_text(facts: CardFacts) -> str:
         "## How good it is",
         "",
         *_table(
-            ("what", report.metric),
-            [
-                (f"on {figures.judged_rows:,} rows that it was not trained on", f"{figures.quality:.4f}"),
-                ("on the rows that it was trained on", f"{figures.train_quality:.4f}"),
-                ("the best constant answer", f"{figures.constant_quality:.4f}"),
-                ("worst and best block", f"{min(figures.blocks):.4f} to {max(figures.blocks):.4f}"),
-                ("the champion of then", champion),
-            ],
+            ("what", report.metric if figures.alarms is None else "share of alarms"),
+            _qualities(figures, champion) if figures.alarms is None else _alarms(figures.alarms, figures.judged_rows),
         ),
         "",
         f"## The gate: {'passed' if facts.decision.passed else 'refused'}",
@@ -152,6 +151,26 @@ def card_of(model: RegisteredModel, *, with_picture: bool) -> str:
         for made in model.promotions
     ]
     return "\n".join([text.rstrip("\n"), "", "## Its stages", "", *(lines or ["- it was never promoted"])]) + "\n"
+
+
+def _qualities(figures: Figures, champion: str) -> list[tuple[str, str]]:
+    last_known = f"{figures.persistence_quality:.4f}, on {figures.persistence_rows:,} rows that have one"
+    return [
+        (f"on {figures.judged_rows:,} rows that it was not trained on", f"{figures.quality:.4f}"),
+        ("on the rows that it was trained on", f"{figures.train_quality:.4f}"),
+        ("the best constant answer", f"{figures.constant_quality:.4f}"),
+        *([("the last label that was known", last_known)] if figures.persistence_rows else []),
+        ("worst and best block", f"{min(figures.blocks):.4f} to {max(figures.blocks):.4f}"),
+        ("the champion of then", champion),
+    ]
+
+
+def _alarms(alarms: AlarmFigures, judged_rows: int) -> list[tuple[str, str]]:
+    return [
+        (f"on {judged_rows:,} rows that it was not trained on", f"{alarms.judged:.2%}"),
+        ("on the rows that it was trained on", f"{alarms.trained:.2%}"),
+        ("how good it is", "not known: no row is labelled"),
+    ]
 
 
 def _because(reason: str) -> str:

@@ -11,15 +11,24 @@ from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from exporter.models.metrics import is_classification_metric, quality
+from exporter.models.metrics import quality
 from exporter.models.model import Evidence
 from exporter.proof.intervals import Judge
 from trainer.features.table import row_keys
+from trainer.pipeline.alarms import AlarmFigures, agreement, alarm_share
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
+from trainer.pipeline.baselines import (
+    constant_answers,
+    constant_quality,
+    last_known,
+    majority_share,
+    persistent_answers,
+)
 from trainer.pipeline.fitting import outputs_of
-from trainer.pipeline.outcome import Outcome
+from trainer.pipeline.outcome import Facts, Outcome
 from trainer.pipeline.paired import chance_of_gain
 from trainer.pipeline.slices import SliceFigures
 from trainer.pipeline.training import Lesson, Trained
@@ -83,6 +92,9 @@ class Figures(Struct, frozen=True):
         champion_chance: how often a gain like that over the champion comes about by chance.
         constant_chance: the same over the constant answer.
         slices: of the parts that the gate judges.
+        persistence_rows: judged rows before which a label of the same entity, or device, was known; 0 without times.
+        persistence_quality: of the last of those labels as the answer, and of the constant one where there was none.
+        alarms: of a detector whose rows nobody has labelled; then no figure above says how good it is.
     """
 
     judged_rows: int
@@ -105,6 +117,9 @@ class Figures(Struct, frozen=True):
     champion_chance: float = 1.0
     constant_chance: float = 1.0
     slices: tuple[SliceFigures, ...] = ()
+    persistence_rows: int = 0
+    persistence_quality: float = 0.0
+    alarms: AlarmFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,8 +159,13 @@ def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, 
             "judged": judged,
         },
     )
-    fitted = ~held
+    fitted = splits.fitted
     save_arrays(folder / KEYS_NAME, {"keys": row_keys(lesson.rows[fitted], lesson.truth[fitted])})
+    facts, metrics = _told(metric, figures) if figures.alarms is None else _told_without_labels(figures, figures.alarms)
+    return Outcome(Evaluation(figures, evidence, judged), metrics=metrics, facts=facts)
+
+
+def _told(metric: str, figures: Figures) -> tuple[Facts, dict[str, float]]:
     facts = [
         (
             metric,
@@ -156,6 +176,8 @@ def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, 
         ),
         ("blocks", f"{min(figures.blocks):.3f} to {max(figures.blocks):.3f}"),
     ]
+    if figures.persistence_rows:
+        facts.append(("last known label", f"{figures.persistence_quality:.4f}, {figures.persistence_rows:,} have one"))
     if figures.compared_rows:
         text = f"{figures.champion_quality:.4f} on {figures.compared_rows:,} of them"
         facts.append(("champion", f"{text}, a gain like that by chance: {figures.champion_chance:.3f}"))
@@ -165,9 +187,27 @@ def evaluate_model(lesson: Lesson, trained: Trained, champion: Champion | None, 
         f"test_{metric}_high": figures.quality_high,
         f"train_{metric}": figures.train_quality,
         "constant": figures.constant_quality,
+        **({"persistence": figures.persistence_quality} if figures.persistence_rows else {}),
         **({"champion": figures.champion_quality} if figures.compared_rows else {}),
     }
-    return Outcome(Evaluation(figures, evidence, judged), metrics=metrics, facts=tuple(facts))
+    return tuple(facts), metrics
+
+
+def _told_without_labels(figures: Figures, alarms: AlarmFigures) -> tuple[Facts, dict[str, float]]:
+    facts = [
+        (
+            "alarms",
+            f"{alarms.judged:.2%} of {figures.judged_rows:,} rows, {alarms.trained:.2%} of those it learnt from",
+        ),
+        ("not judged", "no row is labelled: how good it is nobody can say"),
+    ]
+    metrics = {"test_alarm_share": alarms.judged, "train_alarm_share": alarms.trained}
+    if figures.compared_rows:
+        facts.append(
+            ("champion", f"decides alike on {alarms.champion_agreement:.2%} of {figures.compared_rows:,} rows")
+        )
+        metrics["champion_agreement"] = alarms.champion_agreement
+    return tuple(facts), metrics
 
 
 def load_evaluation(folder: Path) -> Evaluation:
@@ -190,10 +230,14 @@ def _figures(
     judged: NDArray[np.bool_],
     evidence: Evidence,
 ) -> Figures:
-    metric, truth, fitted = lesson.project.metric, lesson.truth, ~lesson.splits.is_holdout
+    metric, truth, fitted = lesson.project.metric, lesson.truth, lesson.splits.fitted
+    trained_answers = outputs_of(trained.estimator, lesson.rows[fitted], lesson.n_labels)
+    alarms: AlarmFigures | None = None
+    if not lesson.is_labelled:
+        alarms = AlarmFigures(alarm_share(answers[judged]), alarm_share(trained_answers))
     compared, champion_quality, champion_chance = np.zeros_like(judged), 0.0, 1.0
     rng = np.random.default_rng(lesson.project.seed)
-    constant = _constant_answers(metric, truth[judged], lesson.n_labels)
+    constant = constant_answers(metric, truth[judged], lesson.n_labels)
     interval = Judge(metric, truth[judged], rng).quality(answers[judged])
     if champion is not None:
         theirs = champion.answer(lesson.rows, row_keys(lesson.rows, truth), lesson.n_labels)
@@ -201,17 +245,18 @@ def _figures(
         if compared.any():
             champion_quality = quality(metric, truth[compared], theirs[compared])
             champion_chance = chance_of_gain(metric, truth[compared], answers[compared], theirs[compared], rng)
+            if alarms is not None:
+                alarms = replace(alarms, champion_agreement=agreement(answers[compared], theirs[compared]))
+    persistence_rows, persistence_quality = _persistence(lesson, judged, constant)
     recent = np.zeros_like(judged)
     if lesson.splits.fleet_judges:
         recent[np.flatnonzero(judged)[-_RECENT_ROWS:]] = True
     return Figures(
         judged_rows=int(judged.sum()),
         quality=quality(metric, truth[judged], answers[judged]),
-        train_quality=quality(
-            metric, truth[fitted], outputs_of(trained.estimator, lesson.rows[fitted], lesson.n_labels)
-        ),
-        constant_quality=_constant_quality(metric, truth[judged], lesson.n_labels),
-        majority_share=_majority_share(truth[judged], lesson.n_labels),
+        train_quality=quality(metric, truth[fitted], trained_answers),
+        constant_quality=constant_quality(metric, truth[judged], lesson.n_labels),
+        majority_share=majority_share(truth[judged], lesson.n_labels),
         champion_version=0 if champion is None else champion.version,
         champion_answers_alike=champion is None or champion.answers_alike,
         compared_rows=int(compared.sum()),
@@ -219,8 +264,8 @@ def _figures(
         champion_quality=champion_quality,
         recent_rows=int(recent.sum()),
         recent_quality=quality(metric, truth[recent], answers[recent]) if recent.any() else 0.0,
-        recent_constant_quality=_constant_quality(metric, truth[recent], lesson.n_labels) if recent.any() else 0.0,
-        recent_majority_share=_majority_share(truth[recent], lesson.n_labels) if recent.any() else 0.0,
+        recent_constant_quality=constant_quality(metric, truth[recent], lesson.n_labels) if recent.any() else 0.0,
+        recent_majority_share=majority_share(truth[recent], lesson.n_labels) if recent.any() else 0.0,
         blocks=tuple(
             quality(metric, evidence.truth[inside], evidence.predictions[inside])
             for inside in (evidence.block_of == block for block in evidence.blocks)
@@ -235,7 +280,22 @@ def _figures(
             )
             for name, inside in _slices(lesson, judged)
         ),
+        persistence_rows=persistence_rows,
+        persistence_quality=persistence_quality,
+        alarms=alarms,
     )
+
+
+def _persistence(lesson: Lesson, judged: NDArray[np.bool_], constant: NDArray[np.float64]) -> tuple[int, float]:
+    """Return before how many judged rows a label was known, and how good the last one is as the answer."""
+    if lesson.times is None or not lesson.is_labelled:
+        return 0, 0.0
+    values = last_known(lesson.truth, lesson.times, judged)
+    if np.isnan(values).all():
+        return 0, 0.0
+    is_detector = lesson.project.target.task == "anomaly"
+    answers = persistent_answers(values, constant, is_detector=is_detector)
+    return int((~np.isnan(values)).sum()), quality(lesson.project.metric, lesson.truth[judged], answers)
 
 
 def _slices(lesson: Lesson, judged: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -254,26 +314,3 @@ def _slices(lesson: Lesson, judged: NDArray[np.bool_]) -> list[tuple[str, NDArra
             if value in {"*", name}:
                 cuts[f"{column}={name}"] = judged & (codes == code)
     return list(cuts.items())
-
-
-def _constant_quality(metric: str, truth: NDArray[np.float64], n_labels: int) -> float:
-    return quality(metric, truth, _constant_answers(metric, truth, n_labels))
-
-
-def _constant_answers(metric: str, truth: NDArray[np.float64], n_labels: int) -> NDArray[np.float64]:
-    """Return the best constant answer: the most frequent label, or the mean (the median for the absolute error)."""
-    if is_classification_metric(metric) and not n_labels:
-        # Of a detector: all is as usual, or nothing is.
-        sides = (np.full((len(truth), 1), decision) for decision in (1.0, -1.0))
-        return max(sides, key=lambda side: quality(metric, truth, side))
-    if not n_labels:
-        return np.full((len(truth), 1), np.median(truth) if metric == "mae" else truth.mean())
-    outputs = np.zeros((len(truth), n_labels))
-    outputs[:, np.bincount(truth.astype(np.int64), minlength=n_labels).argmax()] = 1.0
-    return outputs
-
-
-def _majority_share(truth: NDArray[np.float64], n_labels: int) -> float:
-    if not n_labels:
-        return 0.0
-    return float(np.bincount(truth.astype(np.int64)).max() / len(truth))

@@ -21,6 +21,7 @@ from exporter.proof.report_html import report_html
 from exporter.proof.report_text import report_markdown
 from trainer.features.table import TrainingTable
 from trainer.pipeline.evaluating import Evaluation, Figures
+from trainer.pipeline.fitting import outputs_of
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.runs import RunHead
 from trainer.pipeline.training import Lesson, Trained
@@ -65,19 +66,21 @@ def export_candidate(  # noqa: PLR0913 - most by name
     is_detector = project.target.task == "anomaly"
     model = FittedModel(trained.estimator, project.target.task, project.features, () if is_detector else labels)
     evidence = evaluation.evidence
+    is_labelled = evaluation.figures.alarms is None
     measured = export_model(
         model,
         calibration=_spread(lesson.rows[~lesson.splits.is_holdout]),
         # All rows with an honest answer, not only those that judge: the latest may be of one kind.
         evaluation=evidence.rows,
-        truth=evidence.truth,
-        metric=project.metric,
+        # Without labels the forms are held to the model itself: how often do they decide as it does?
+        truth=evidence.truth if is_labelled else outputs_of(trained.estimator, evidence.rows, lesson.n_labels)[:, 0],
+        metric=project.metric if is_labelled else "agreement",
         requested=project.export.variants,
         boards=project.export.boards,
         limits=ExportLimits(project.export.max_size_bytes, project.export.max_latency_us, project.gate.max_parity_loss),
         folder=folder / _VARIANTS_NAME,
     )
-    report = _honest(measured, evaluation.figures)
+    report = _honest(measured, evaluation.figures) if is_labelled else measured
     reports = {
         _REPORT_NAME: report_json(report),
         "report.md": report_markdown(report).encode(),

@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from exporter.proof.units import figure_and_limit, size_text, time_text
+from trainer.pipeline.alarms import AlarmFigures
 from trainer.pipeline.slices import SliceFigures
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
@@ -47,6 +48,10 @@ class GateEvidence(Struct, frozen=True):
         champion_chance: how often a gain like that over the champion comes about by chance.
         constant_chance: the same of the gain over the constant answer on the judged rows.
         slices: quality on parts of the judged rows.
+        persistence_rows: judged rows before which a label was known; 0: rows have no times.
+        persistence_quality: of whoever answers the judged rows by the last label that was known.
+        alarms: of a detector whose rows nobody has labelled; then none of the qualities says anything.
+        is_label_delay_known: whether the project says how late labels are known; else nobody can answer by them.
         recent_rows: the latest judged rows of the fleet, 0 when the fleet does not judge.
         recent_quality, recent_constant_quality, recent_majority_share: on those.
     """
@@ -69,6 +74,10 @@ class GateEvidence(Struct, frozen=True):
     champion_chance: float = 0.0
     constant_chance: float = 0.0
     slices: tuple[SliceFigures, ...] = ()
+    persistence_rows: int = 0
+    persistence_quality: float = 0.0
+    is_label_delay_known: bool = False
+    alarms: AlarmFigures | None = None
 
 
 class GateCheck(Struct, frozen=True):
@@ -103,16 +112,43 @@ class GateDecision(Struct, frozen=True):
 
 def decide(evidence: GateEvidence, gate: GateSection, export: ExportSection) -> GateDecision:
     """Judge a candidate: the same evidence and limits give the same decision."""
-    checks = (
+    of_quality = (
         _baseline(evidence, gate),
+        *_persistence(evidence, gate),
         _previous(evidence, gate),
         _beyond_chance(evidence, gate),
         *_slices(evidence, gate),
         _recent(evidence),
+    )
+    checks = (
+        *(of_quality if evidence.alarms is None else _without_labels(evidence, evidence.alarms, gate)),
         *(check for variant in evidence.variants if variant.made for check in _variant(variant, gate, export)),
         _any_variant(evidence),
     )
     return GateDecision(all(check.passed for check in checks if check.decides), checks, evidence)
+
+
+def _without_labels(evidence: GateEvidence, alarms: AlarmFigures, gate: GateSection) -> tuple[GateCheck, ...]:
+    """Say what cannot be judged, and hold a detector to how often it may alarm: all that unlabelled rows can show."""
+    why = "not judged: no row is labelled, and whether its alarms are right nobody knows"
+    previous = "there is no champion to compare with"
+    if evidence.compared_rows:
+        previous = (
+            f"the champion, version {evidence.champion_version}, decides alike on {alarms.champion_agreement:.2%} of "
+            f"{evidence.compared_rows} rows; which of the two is right on the others is not judged"
+        )
+    elif evidence.champion_version:
+        previous = f"not compared with the champion, version {evidence.champion_version}"
+    limit = gate.max_alarms
+    text = (
+        f"alarms: on {alarms.judged:.2%} of {evidence.judged_rows} rows ({alarms.trained:.2%} of those it learnt), "
+        f"at most {limit:.2%}"
+    )
+    return (
+        GateCheck("baseline", 0.0, 0.0, passed=True, text=f"baseline: {why}"),
+        GateCheck("previous", 0.0, 0.0, passed=True, text=f"previous: {previous}"),
+        GateCheck("alarms", alarms.judged, limit, alarms.judged <= limit + _ROUNDING, text, is_ceiling=True),
+    )
 
 
 def _baseline(evidence: GateEvidence, gate: GateSection) -> GateCheck:
@@ -128,6 +164,23 @@ def _baseline(evidence: GateEvidence, gate: GateSection) -> GateCheck:
     # Strictly better: a model that answers a constant has earned nothing.
     passed = gain > limit + _ROUNDING
     return GateCheck("baseline", gain, limit, passed, f"{what}: gain {gain:+.4f}, must be more than {limit:+.4f}")
+
+
+def _persistence(evidence: GateEvidence, gate: GateSection) -> list[GateCheck]:
+    if not evidence.persistence_rows:
+        return []
+    gain, limit = evidence.quality - evidence.persistence_quality, gate.min_gain_over_baseline
+    text = (
+        f"persistence: {evidence.metric} {evidence.quality:.4f}, the last label known before a row has "
+        f"{evidence.persistence_quality:.4f} ({evidence.persistence_rows} of {evidence.judged_rows} rows have one): "
+        f"gain {gain:+.4f}, must be more than {limit:+.4f}"
+    )
+    if not evidence.is_label_delay_known:
+        text += "; not judged, target.label_delay_s does not say how late labels are known"
+        return [GateCheck("persistence", gain, limit, passed=True, text=text)]
+    if evidence.majority_share >= _ONE_SIDED_SHARE:
+        return [GateCheck("persistence", gain, limit, passed=True, text=f"{text}; not judged, nearly all are alike")]
+    return [GateCheck("persistence", gain, limit, gain > limit + _ROUNDING, text)]
 
 
 def _previous(evidence: GateEvidence, gate: GateSection) -> GateCheck:

@@ -53,6 +53,10 @@ def _evidence(project: Project, evaluation: "Evaluation", exported: "Exported") 
         champion_chance=figures.champion_chance,
         constant_chance=figures.constant_chance,
         slices=figures.slices,
+        alarms=figures.alarms,
+        persistence_rows=figures.persistence_rows,
+        persistence_quality=figures.persistence_quality,
+        is_label_delay_known=project.target.label_delay_s is not None,
         variants=tuple(
             VariantFigures(
                 name=variant.name,

@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.models.metrics import quality
-from trainer.features.table import TrainingTable
+from trainer.features.table import RowTimes, TrainingTable
 from trainer.pipeline.candidates import Circumstances, Family, Parameters
 from trainer.pipeline.fitting import fit, outputs_of
-from trainer.pipeline.preparing import Splits
+from trainer.pipeline.splits import Splits
 from trainer.project.learning import ClassWeight
 from trainer.project.project import Project
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """The kept rows with their roles: what a model is fitted on and judged by."""
+    """The kept rows with their roles: what a model is fitted on and judged by; `times` are None where none has one."""
 
     project: Project
     rows: NDArray[np.float32]
@@ -27,6 +27,12 @@ class Lesson:
     splits: Splits
     n_labels: int
     labels: tuple[str, ...]
+    times: RowTimes | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether anybody knows the truth about the rows that judge."""
+        return self.project.target.is_labelled or self.splits.fleet_judges
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -71,9 +77,9 @@ class Lesson:
         weight: float,
         class_weight: ClassWeight = "none",
     ) -> tuple[Any, NDArray[np.float64]]:
-        """Return a model of all rows that are neither held out nor of the block, and what it answers for the block."""
+        """Return a model of all rows that may train one to answer the block, and what it answers for the block."""
         inside = self.splits.block_of == block
-        estimator = self.fit(family, parameters, weight, ~inside & ~self.splits.is_holdout, class_weight)
+        estimator = self.fit(family, parameters, weight, self.splits.trains_for(inside), class_weight)
         return estimator, outputs_of(estimator, self.rows[inside], self.n_labels)
 
     def out_of_fold(self, family: Family, parameters: Parameters, weight: float) -> NDArray[np.float64]:
@@ -104,6 +110,7 @@ def lesson_of(project: Project, table: TrainingTable, splits: Splits) -> Lesson:
         splits,
         0 if project.target.task == "anomaly" else len(table.labels),
         table.labels,
+        None if table.times is None else table.times.of(index),
     )
 
 

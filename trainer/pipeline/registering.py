@@ -27,7 +27,7 @@ def register_candidate(
         "trigger": head.trigger,
         "reason": head.reason[:1000],
         "previous": str(head.champion or ""),
-        "quality": f"{evaluation.figures.quality:.6f}",
+        "quality": f"{evaluation.figures.quality:.6f}" if evaluation.figures.alarms is None else "not known",
         "judged_rows": str(evaluation.figures.judged_rows),
     }
     keep_files(registry, head.run_id, run_folder, STEPS[: STEPS.index("register")])

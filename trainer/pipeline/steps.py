@@ -12,7 +12,9 @@ from typing import Final
 
 from edge_agent.clock import SystemClock
 from exporter.models.model_file import load_estimator
+from trainer.errors import TrainerError
 from trainer.features.table import TrainingTable
+from trainer.features.view_rows import view_fingerprints
 from trainer.pipeline import (
     evaluating,
     exporting,
@@ -38,10 +40,11 @@ from trainer.pipeline.step import Step
 from trainer.pipeline.training import FRONT_NAME, MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
 from trainer.project.learning import TrainingSection
+from trainer.project.project import LoadedProject
 
 _SCHEMA_NAME: Final = "schema.json"
-# The quality metric is the target's, or follows from its task.
-_METRIC: Final = ("target.metric", "target.task")
+# The quality metric is the target's, or follows from its task; and of rows without labels there is none.
+_METRIC: Final = ("target.metric", "target.task", "target.column")
 
 _OF_THE_SEARCH: Final = tuple(
     field for field in TrainingSection.__struct_fields__ if field not in {"split", "blocks", "holdout"}
@@ -60,7 +63,8 @@ def _validate(bench: RunBench, at: Path) -> Outcome[Validation]:
 
 
 def _prepare(bench: RunBench, at: Path) -> Outcome[Splits]:
-    return preparing.prepare_splits(bench.table, bench.validation.is_kept, bench.project.training, at)
+    training, delay_s = bench.project.training, bench.project.target.label_delay_s or 0.0
+    return preparing.prepare_splits(bench.table, bench.validation.is_kept, training, at, label_delay_s=delay_s)
 
 
 def _train(bench: RunBench, at: Path) -> Outcome[Trained]:
@@ -102,7 +106,15 @@ def _promote(bench: RunBench, at: Path) -> Outcome[bool]:
 def _given_rows(bench: RunBench) -> Mapping[str, str]:
     """Of the fleet's rows the time says it all: what was known once stays known."""
     files = {f"data file {path.name}": _digest_of(path) for path in bench.loaded.data_paths}
-    return {**files, "the time whose rows are taken": str(bench.head.as_of_utc_s)}
+    return {**files, **_given_views(bench.loaded), "the time whose rows are taken": str(bench.head.as_of_utc_s)}
+
+
+def _given_views(loaded: LoadedProject) -> Mapping[str, str]:
+    """Return what each view holds that the project reads; what is wrong with one is told by the step itself."""
+    try:
+        return view_fingerprints(loaded)
+    except TrainerError:
+        return {"the views": "unreadable"}
 
 
 def _given_champion(bench: RunBench) -> Mapping[str, str]:
@@ -150,11 +162,15 @@ PRODUCTION: Final = Graph(
             (),
             _extract,
             ("trainer.pipeline.extracting",),
-            ("data", "features", "signal", "target.column", "target.task", "target.labels"),
+            ("data", "features", "signal", "target.column", "target.task", "target.labels", "target.label_delay_s"),
             _given_rows,
             # For people: the table holds the labels, and the project the categories.
-            by_products=(extracting.VOCABULARIES_NAME,),
-            named={"rows": "table.npz", "vocabularies": extracting.VOCABULARIES_NAME},
+            by_products=(extracting.VOCABULARIES_NAME, extracting.VIEWS_NAME),
+            named={
+                "rows": "table.npz",
+                "vocabularies": extracting.VOCABULARIES_NAME,
+                "views": extracting.VIEWS_NAME,
+            },
         ),
         Step(
             "validate",
@@ -171,7 +187,7 @@ PRODUCTION: Final = Graph(
             ("extract", "validate"),
             _prepare,
             ("trainer.pipeline.preparing",),
-            ("training.split", "training.blocks", "training.holdout"),
+            ("training.split", "training.blocks", "training.holdout", "target.label_delay_s"),
             named={"splits": "splits.npz"},
         ),
         Step(
@@ -223,7 +239,7 @@ PRODUCTION: Final = Graph(
             ("evaluate", "export"),
             _gate,
             ("trainer.pipeline.judging",),
-            ("gate", "export", *_METRIC),
+            ("gate", "export", "target.label_delay_s", *_METRIC),
             named={"decision": "decision.json"},
         ),
         Step(

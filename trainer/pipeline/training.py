@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from edge_agent.durable import replace_file
 from exporter.models.model_file import load_estimator
+from trainer.pipeline.alarms import alarm_share
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.candidates import Family, Value
 from trainer.pipeline.lesson import Lesson, lesson_of
@@ -28,7 +30,7 @@ from trainer.pipeline.model_bytes import model_bytes
 from trainer.pipeline.outcome import Facts, Outcome
 from trainer.pipeline.search.calibration import Calibrated, calibrate
 from trainer.pipeline.search.exportable import verify_exportable
-from trainer.pipeline.search.families import families_of_project
+from trainer.pipeline.search.families import families_of_project, unweighted
 from trainer.pipeline.search.front import Budget, Contender, choose, pareto_front
 from trainer.pipeline.search.places import Here, Place
 from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, ONLY_STUDY, Search
@@ -71,7 +73,7 @@ class Trained:
     """What the step made.
 
     Attributes:
-        estimator: fitted on every row that is not held out.
+        estimator: fitted on every row that is not held out, and whose label was known when those began.
         out_of_fold: ``(n_kept, n_outputs)``: for rows of the search's blocks the answers of models that neither saw
             their block nor were chosen by it; NaN elsewhere.
     """
@@ -98,6 +100,8 @@ def train_model(
         DataError: a classifier would see one label only.
     """
     families = families_of_project(lesson.project)
+    if not lesson.is_labelled:
+        families, lesson = families[:1], _with_one_trial(lesson)
     verify_exportable(lesson, families)
     name = _study_name(lesson, folder, storage)
     with _here(lesson, families) if place_of is None else place_of(lesson, families) as place:
@@ -108,7 +112,7 @@ def train_model(
     taken = contenders[choose(contenders, _budget_of(lesson), lesson.project.training.choice)]
     draw = search.draw_of(taken.number)
     family = next(family for family in families if family.name == draw.family)
-    estimator = lesson.fit(family, draw.parameters, draw.fleet_weight, ~lesson.splits.is_holdout, draw.class_weight)
+    estimator = lesson.fit(family, draw.parameters, draw.fleet_weight, lesson.splits.fitted, draw.class_weight)
     calibrated = calibrate(lesson, draw, family, estimator)
     answers = [search.answers_of(one.number) for one in contenders]
     out_of_fold = choose_by_other_blocks(lesson, answers, contenders=contenders)
@@ -131,9 +135,13 @@ def train_model(
     save_value(folder / "chosen.json", chosen)
     save_value(folder / FRONT_NAME, front)
     save_arrays(folder / "out_of_fold.npz", {"answers": trained.out_of_fold})
-    metrics = {f"search_{lesson.project.metric}": chosen.quality}
+    metrics = {f"search_{lesson.project.metric}": chosen.quality} if lesson.is_labelled else {}
     where = (("judged on", judged_on),) if judged_on else ()
-    facts = (*_facts_of(lesson, families, chosen, front), *where, *_calibration_facts(calibrated))
+    facts = (
+        (*_facts_of(lesson, families, chosen, front), *where, *_calibration_facts(calibrated))
+        if lesson.is_labelled
+        else _facts_without_labels(lesson, chosen, out_of_fold)
+    )
     return Outcome(trained, params=_params_of(chosen), metrics=metrics, facts=facts)
 
 
@@ -222,6 +230,21 @@ def _params_of(chosen: Chosen) -> dict[str, str | int | float]:
     }
 
 
+def _with_one_trial(lesson: Lesson) -> Lesson:
+    """Return a lesson that is tried once: without labels nothing tells which of two candidates is better."""
+    once = replace(lesson.project.training, trials=1)
+    return replaced(lesson, project=replace(lesson.project, training=once))
+
+
+def _facts_without_labels(lesson: Lesson, chosen: Chosen, out_of_fold: NDArray[np.float64]) -> Facts:
+    parameters = " ".join(f"{name}={_text(value)}" for name, value in chosen.parameters.items())
+    return (
+        ("not searched", "no row is labelled, so that no candidate can be called better: the first one as it starts"),
+        ("taken", f"{chosen.family} {parameters}"),
+        ("alarms", f"{alarm_share(out_of_fold[lesson.judged]):.2%} of the rows of blocks that it did not see"),
+    )
+
+
 def _facts_of(lesson: Lesson, families: Sequence[Family], chosen: Chosen, front: Sequence[Contender]) -> Facts:
     names = ", ".join(family.name for family in families)
     given_up = f", {chosen.given_up} given up early" if chosen.given_up else ""
@@ -230,10 +253,23 @@ def _facts_of(lesson: Lesson, families: Sequence[Family], chosen: Chosen, front:
         ("trials", f"{len(chosen.trials)} over {names}{given_up}"),
         ("best", f"{chosen.family} {parameters}"),
         *((("weight of the fleet's rows", f"{chosen.fleet_weight:g}"),) if lesson.splits.fleet_judges else ()),
+        *_unweighted_facts(lesson, families),
         *((("weight of labels", chosen.class_weight),) if chosen.class_weight != "none" else ()),
         (lesson.project.metric, f"{chosen.quality:.4f} on contiguous blocks"),
         *((("front", f"{_front_text(front)}"),) if front else ()),
     )
+
+
+def _unweighted_facts(lesson: Lesson, families: Sequence[Family]) -> Facts:
+    """Say of which families the weights that are asked for do not reach: nobody should believe that they did."""
+    names = ", ".join(unweighted(families))
+    weighed = [
+        *(["labels"] if lesson.n_labels and lesson.project.training.class_weights != ("none",) else []),
+        *(["rows of the fleet"] if lesson.splits.fleet_judges else []),
+    ]
+    if not names or not weighed:
+        return ()
+    return (("tried without weights", f"{names}: takes none, so that {' and '.join(weighed)} are not weighed with it"),)
 
 
 def _calibration_facts(calibrated: Calibrated | None) -> Facts:

@@ -219,6 +219,8 @@ def _gap_anomalies(schema: Schema | None, frame: pd.DataFrame) -> list[Found]:
 
 
 def _truth_anomalies(project: Project, table: TrainingTable) -> list[Found]:
+    if not project.target.is_labelled:
+        return []
     none = np.zeros(0, dtype=np.int64)
     counts = {label: int((table.truth == code).sum()) for code, label in enumerate(table.labels)}
     found = [

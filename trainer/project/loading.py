@@ -18,6 +18,7 @@ from trainer.project.schema import load_schema
 from trainer.project.signal import SignalSection, features_of, problems_of_section
 from trainer.project.stores import StoresSection, resolve_stores, store_problems
 from trainer.project.triggers import trigger_problems
+from trainer.project.viewed import view_problems
 
 FILE_NAME: Final = "fieldloop.toml"
 
@@ -62,22 +63,15 @@ def _problems_of(project: Project) -> list[str]:
         parse_fleet(project.fleet)
     except TopicError as error:
         problems.append(f"key 'fleet': {error}")
+    problems += view_problems(project)
     problems += _input_problems(project)
-    labels = project.target.labels
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
-        problems.append(f"key 'target.labels': {twice[0]!r} is listed twice")
+    problems += _target_problems(project)
     rows = project.data.rows
     if rows is not None and rows[0] >= rows[1]:
         problems.append(f"key 'data.rows': {rows[0]} to {rows[1]} holds no row")
     problems += _schema_problems(project)
-    if project.target.task == "anomaly" and len(labels) not in {0, 2}:
-        problems.append('key \'target.labels\': an anomaly detection has two, the usual one first: ["good", "fault"]')
     problems += _judge_problems(project)
     problems += _slice_problems(project)
-    classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
-    if (project.metric in classification_metrics) == (project.target.task == "regression"):
-        problems.append(f"key 'target.metric': {project.metric!r} does not judge a {project.target.task}")
     if project.training.split == "entity" and project.data.entity is None:
         problems.append("key 'training.split': 'entity' needs the key 'data.entity', the column that names the entity")
     webhook = project.alerts.webhook
@@ -99,6 +93,38 @@ def _problems_of(project: Project) -> list[str]:
     return problems
 
 
+def _target_problems(project: Project) -> list[str]:
+    problems = _label_problems(project)
+    target, labels = project.target, project.target.labels
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        problems.append(f"key 'target.labels': {twice[0]!r} is listed twice")
+    if target.task == "anomaly" and len(labels) not in {0, 2}:
+        problems.append('key \'target.labels\': an anomaly detection has two, the usual one first: ["good", "fault"]')
+    if target.label_delay_s is not None and project.data.time is None:
+        problems.append("key 'target.label_delay_s' needs the key 'data.timestamp', the column of the rows' times")
+    classification_metrics = ("accuracy", "balanced_accuracy", "macro_f1")
+    if (project.metric in classification_metrics) == (target.task == "regression"):
+        problems.append(f"key 'target.metric': {project.metric!r} does not judge a {target.task}")
+    if target.task != "classification" and project.training.class_weights != ("none",):
+        problems.append(f"key 'training.class_weights': a {target.task} weighs no labels; take it out")
+    return problems
+
+
+def _label_problems(project: Project) -> list[str]:
+    """List what rows without labels cannot be used for."""
+    if project.target.is_labelled:
+        return []
+    if project.target.task != "anomaly":
+        return ["missing required field `target.column`"]
+    told = "no row is labelled (there is no 'target.column')"
+    return [
+        *([f"key 'data.labels': {told}; name the column of the labels"] if project.data.labels is not None else []),
+        *([f"key 'target.label_delay_s': {told}; take it out"] if project.target.label_delay_s is not None else []),
+        *([f"key 'gate.slices': {told}: nothing can be judged of slices"] if project.gate.slices else []),
+    ]
+
+
 def _judge_problems(project: Project) -> list[str]:
     rows, judge = project.data.rows, project.data.judge
     if judge is None:
@@ -107,8 +133,9 @@ def _judge_problems(project: Project) -> list[str]:
         return [f"key 'data.judge': {judge[0]} to {judge[1]} holds no row"]
     if rows is None or judge[0] < rows[1]:
         return ["key 'data.judge': rows that judge come after those of 'data.rows', which must end before them"]
-    if project.training.split == "entity":
-        return ["key 'data.judge': 'training.split' is 'entity': whole entities judge already; take one of the two"]
+    split = project.training.split
+    if split == "entity" or (split == "stratified" and project.data.entity is not None):
+        return [f"key 'data.judge': 'training.split' is {split!r}: whole entities judge already; take one of the two"]
     return []
 
 

@@ -14,7 +14,7 @@ from trainer.project.registry import RegistrySection
 from trainer.project.schema import Schema
 from trainer.project.section import Section
 from trainer.project.signal import SignalSection
-from trainer.project.stores import StoresSection
+from trainer.project.stores import StoresSection, feature_address
 from trainer.project.triggers import TriggersSection
 
 # Anomalies are rare: who never sees one would be right nearly always.
@@ -84,3 +84,13 @@ class LoadedProject(Struct, frozen=True):
     def data_paths(self) -> tuple[Path, ...]:
         """The data files."""
         return tuple(self.folder / path for path in self.project.data.path)
+
+    @property
+    def data_name(self) -> Path:
+        """What messages call the labelled rows: their first file, or the view that they are."""
+        return self.data_paths[0] if self.project.data.path else Path(f"view {self.project.data.labels}")
+
+    @property
+    def feature_store(self) -> str:
+        """The address of the feature store: what is set, else a folder in the state folder."""
+        return feature_address(self.stores, self.state)

@@ -85,6 +85,11 @@ def resolve_stores(section: StoresSection, folder: Path, environ: Mapping[str, s
     return StoresSection(**whole)
 
 
+def feature_address(section: StoresSection, state: Path) -> str:
+    """Return where the feature store lies: where it is said, else in the state folder."""
+    return section.features or str(state / "features" / "store")
+
+
 def store_problems(section: StoresSection) -> list[str]:
     """List what is wrong in the file's section: a password in it."""
     return [

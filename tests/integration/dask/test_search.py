@@ -20,7 +20,8 @@ from tests.waiting import wait_until
 from trainer.cluster import crew
 from trainer.cluster.kit import work
 from trainer.errors import ClusterError
-from trainer.pipeline.search.cluster import _answer_there, lesson_bytes
+from trainer.pipeline.search.cluster import _answer_there
+from trainer.pipeline.search.lesson_bytes import lesson_bytes
 from trainer.pipeline.search.trial import Draw
 from trainer.project.cluster import ClusterSection
 

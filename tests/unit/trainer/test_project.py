@@ -366,3 +366,98 @@ def test_a_detection_of_anomalies_has_two_labels_and_is_judged_by_both(tmp_path:
     assert told.startswith("key 'target.labels': an anomaly detection has two, the usual one first")
     path.write_text(path.read_text(encoding="utf-8").replace('"worn", ', ""), encoding="utf-8")
     assert load_project(path).project.metric == "balanced_accuracy"
+
+
+# --- views of the feature store ---------------------------------------------------------------------------------------
+
+
+def with_data(folder: Path, data: str) -> list[str]:
+    path = write(folder)
+    path.write_text(path.read_text(encoding="utf-8").replace('path = ["rows.csv"]', data), encoding="utf-8")
+    return problems(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("", "missing required field `data.path`"),
+        ('path = ["r.csv"]\nlabels = "truths"', "key 'data.labels': is for rows that get their features from a view"),
+        ('path = ["r.csv"]\nzone = "UTC"', "key 'data.zone': is for rows that get their features from a view"),
+        ('view = "hourly"', "key 'data.view': the labelled rows are in files"),
+        ('view = "hourly"\npath = ["r.csv"]\nlabels = "truths"', "key 'data.view': the labelled rows are in files"),
+        ('view = "hourly"\npath = ["r.csv"]', "key 'data.view' needs the key 'data.timestamp'"),
+        ('view = "hourly"\nlabels = "truths:x"', "key 'data.labels': 'truths:x' is a feature"),
+        ('view = "hourly"\nlabels = "truths"\nepoch = "s"', "key 'data.zone': the view of labels says itself"),
+        ('view = ["hourly:"]\nlabels = "truths"', "key 'data.view': 'hourly:' is neither VIEW nor VIEW:FEATURE"),
+        ('view = ["a", "a"]\nlabels = "truths"', "key 'data.view': 'a' is listed twice"),
+        (
+            'view = "a"\npath = ["r.csv"]\ntimestamp = "t"\nzone = "Mars"',
+            "key 'data.zone': there is no time zone 'Mars'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_view_in_a_project_is_told(tmp_path: Path, data: str, told: str) -> None:
+    (first,) = with_data(tmp_path, data)
+    assert first.startswith(told)
+
+
+def test_one_view_may_stand_without_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    text = path.read_text(encoding="utf-8").replace('path = ["rows.csv"]', 'view = "hourly"\nlabels = "truths"')
+    path.write_text(text, encoding="utf-8")
+    loaded = load_project(path)
+    assert loaded.project.data.views == ("hourly",)
+    assert str(loaded.data_name) == "view truths"
+    assert loaded.feature_store == str(tmp_path / ".fieldloop" / "features" / "store")
+
+
+def test_labels_are_late_only_where_rows_have_a_time(tmp_path: Path) -> None:
+    (told,) = refused(tmp_path, target="label_delay_s = 60.0")
+    assert told.startswith("key 'target.label_delay_s' needs the key 'data.timestamp'")
+    loaded = load(tmp_path, data='timestamp = "at"', target="label_delay_s = 60.0")
+    assert loaded.project.target.label_delay_s == 60.0
+    (told,) = refused(tmp_path, data='timestamp = "at"', target="label_delay_s = -1.0")
+    assert told.startswith("key 'target.label_delay_s': ")
+
+
+def test_whole_entities_do_not_judge_beside_rows_that_only_judge(tmp_path: Path) -> None:
+    judging = "rows = [0, 5]\njudge = [5, 9]"
+    (told,) = refused(tmp_path, data=f'{judging}\nentity = "unit"', training='split = "stratified"')
+    assert told.startswith("key 'data.judge': 'training.split' is 'stratified'")
+    load(tmp_path, data=judging, training='split = "stratified"')
+
+
+@pytest.mark.parametrize("task", ["regression", "anomaly"])
+def test_labels_that_there_are_none_of_are_not_weighed(tmp_path: Path, task: str) -> None:
+    path = write(tmp_path, training='class_weights = ["balanced"]')
+    path.write_text(path.read_text(encoding="utf-8").replace("classification", task), encoding="utf-8")
+    (told,) = problems(path)
+    assert told == f"key 'training.class_weights': a {task} weighs no labels; take it out"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            {"target": "label_delay_s = 1.0", "data": 'timestamp = "at"'},
+            "key 'target.label_delay_s': no row is labelled",
+        ),
+        ({"gate": 'slices = { "target=good" = 0.5 }'}, "key 'gate.slices'"),
+        ({"gate": "max_alarms = 1.5"}, "key 'gate.max_alarms'"),
+    ],
+)
+def test_rows_without_labels_are_for_detectors_and_cannot_be_used_for_everything(
+    tmp_path: Path, lines: dict[str, str], told: str
+) -> None:
+    def unlabelled(**more: str) -> Path:
+        path = write(tmp_path, **more)
+        text = path.read_text(encoding="utf-8").replace(
+            'column = "quality"\ntask = "classification"', 'task = "anomaly"'
+        )
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    target = load_project(unlabelled()).project.target
+    assert not target.is_labelled
+    assert target.known_labels == ("usual", "anomaly")
+    assert problems(unlabelled(**lines))[0].startswith(told)

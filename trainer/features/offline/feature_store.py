@@ -15,7 +15,7 @@ from trainer.features.offline.series import AVAILABLE, EVENT, KNOWN, PART, names
 from trainer.features.offline.typed import schema_of, typed_key, typed_rows
 from trainer.features.storage.address import StoreFiles
 from trainer.features.views.catalogue import Catalogue
-from trainer.features.views.view import Dst, Epoch, FeatureView
+from trainer.features.views.view import Dst, Epoch, FeatureView, ViewFeature
 
 _US_PER_S: Final = 1_000_000
 
@@ -107,6 +107,32 @@ class FeatureStore:
             table = table.filter(pc.greater_equal(table.column(EVENT), oldest))
         event = pc.cast(pc.cast(table.column(EVENT), pa.int64()), MOMENT)
         return table.set_column(table.column_names.index(EVENT), "event_timestamp", event)
+
+    def known(self, view: FeatureView, as_of_us: int, features: tuple[str, ...]) -> Any:  # noqa: ANN401
+        """Return every event of a view that has happened at a moment, as it was known then, sorted by time and keys.
+
+        Returns:
+            Arrow table with the keys, `EVENT`, `KNOWN` and the features.
+        """
+        return self.rows.known(view, as_of_us, features)
+
+    def named(self, wanted: Sequence[str], taken: Iterable[str]) -> tuple[tuple[FeatureView, ViewFeature, str], ...]:
+        """Return the features that are wanted, each with its view and with the name that `extract` gives it.
+
+        Args:
+            wanted: views, or features of them, as for `extract`.
+            taken: columns of the rows that ask.
+
+        Raises:
+            DataError: no such view or feature.
+        """
+        choices = [self._choice(each) for each in wanted]
+        given = _given_names(choices, set(taken))
+        found = []
+        for (view, _), names in zip(choices, given, strict=True):
+            features = {feature.name: feature for feature in view.features}
+            found += [(view, features[name], short) for name, short in names]
+        return tuple(found)
 
     def newest(self, view: FeatureView, now_us: int) -> Any:  # noqa: ANN401
         """Return of each entity the row that counts at a moment, whatever its age, sorted by keys."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from edge_agent.clock import Clock
 from trainer.errors import DataError
-from trainer.features.offline.series import PART, ROW, new_rows_sql, series_sql
+from trainer.features.offline.series import PART, ROW, known_sql, new_rows_sql, series_sql
 from trainer.features.offline.typed import schema_of
 from trainer.features.storage.address import StoreFiles
 from trainer.features.views.view import FeatureView
@@ -80,6 +80,12 @@ class ViewRows:
             self._files.write(path, _parquet(table))
             self._drop_old_series(view.name, path)
         return self._files.where(path)
+
+    def known(self, view: FeatureView, as_of_us: int, features: tuple[str, ...]) -> Any:  # noqa: ANN401
+        """Return the events that had happened at a moment, each as it was known then (`known_sql`)."""
+        with self.connection() as connection:
+            rows = self._read(connection, view, self.parts(view.name))
+            return connection.sql(known_sql(rows, view.keys, features, as_of_us)).to_arrow_table()
 
     @contextmanager
     def connection(self) -> Iterator[Any]:

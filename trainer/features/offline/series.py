@@ -52,6 +52,24 @@ def series_sql(rows: str, keys: tuple[str, ...], features: tuple[str, ...]) -> s
     """  # noqa: S608 - names are quoted, and a view's names are checked
 
 
+def known_sql(rows: str, keys: tuple[str, ...], features: tuple[str, ...], as_of_us: int) -> str:
+    """Return the query for every event that had happened at a moment, as it was known then, sorted by time and keys.
+
+    Args:
+        rows: what to read from: a table, or a function that reads files.
+        keys: columns that name an entity.
+        features: columns of values.
+        as_of_us: the moment, in microseconds since 1970.
+    """
+    return f"""
+        SELECT {names_of(keys)}, {EVENT}, {KNOWN}, {names_of(features)} FROM {rows}
+        WHERE {EVENT} <= make_timestamp({as_of_us}) AND {KNOWN} <= make_timestamp({as_of_us})
+        QUALIFY row_number() OVER (
+            PARTITION BY {names_of(keys)}, {EVENT} ORDER BY {KNOWN} DESC, {PART} DESC, {ROW} DESC) = 1
+        ORDER BY {EVENT}, {names_of(keys)}
+    """  # noqa: S608 - names are quoted, and a view's names are checked
+
+
 def new_rows_sql(given: str, stored: str, keys: tuple[str, ...], features: tuple[str, ...]) -> str:
     """Return the query for the rows of a push that say something new: the last of each event and time of knowing.
 

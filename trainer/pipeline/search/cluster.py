@@ -4,25 +4,20 @@ The lesson is sent to each worker once, as bytes that hold no code; a task is a 
 trials themselves stay here: a worker that dies loses none, and none is told twice.
 """
 
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from edge_agent.clock import Clock
 from trainer.pipeline.candidates import Family
 from trainer.pipeline.lesson import Lesson
-from trainer.pipeline.preparing import Splits
 from trainer.pipeline.search.families import families_of_project
+from trainer.pipeline.search.lesson_bytes import lesson_bytes, parse_lesson
 from trainer.pipeline.search.places import Begun, Here, Place
 from trainer.pipeline.search.trial import Answered, Draw, answer_block
 from trainer.project.cluster import ClusterSection
-from trainer.project.project import Project
 
 if TYPE_CHECKING:
     from trainer.cluster.crew import Crew, Task
@@ -87,48 +82,6 @@ class _OfCrew:
     def drop(self) -> None:
         for task in self._tasks.values():
             task.drop()
-
-
-def lesson_bytes(lesson: Lesson) -> bytes:
-    """Return a lesson as bytes, the same for the same lesson: numbers and texts, no code."""
-    arrays: dict[str, Any] = {
-        "rows": lesson.rows,
-        "truth": lesson.truth,
-        "is_fleet": lesson.is_fleet,
-        "is_fair": lesson.is_fair,
-        "index": lesson.splits.index,
-        "block_of": lesson.splits.block_of,
-        "is_holdout": lesson.splits.is_holdout,
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    told = _Told(lesson.project, lesson.splits.fleet_judges, lesson.n_labels, lesson.labels, buffer.getvalue())
-    return msgspec.msgpack.encode(told)
-
-
-def parse_lesson(data: bytes) -> Lesson:
-    """Read what `lesson_bytes` wrote."""
-    told = msgspec.msgpack.decode(data, type=_Told)
-    with np.load(io.BytesIO(told.arrays), allow_pickle=False) as arrays:
-        splits = Splits(arrays["index"], arrays["block_of"], arrays["is_holdout"], told.fleet_judges)
-        return Lesson(
-            told.project,
-            arrays["rows"],
-            arrays["truth"],
-            arrays["is_fleet"],
-            arrays["is_fair"],
-            splits,
-            told.n_labels,
-            told.labels,
-        )
-
-
-class _Told(msgspec.Struct, frozen=True):
-    project: Project
-    fleet_judges: bool
-    n_labels: int
-    labels: tuple[str, ...]
-    arrays: bytes
 
 
 @dataclass(frozen=True, slots=True)

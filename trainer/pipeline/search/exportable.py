@@ -63,7 +63,7 @@ def _verify(lesson: Lesson, family: Family, chosen: NDArray[np.bool_]) -> None:
 
 def _few_rows(lesson: Lesson) -> NDArray[np.bool_]:
     """Take rows from everywhere that may be trained on, of each label some."""
-    may_train = np.flatnonzero(~lesson.splits.is_holdout)
+    may_train = np.flatnonzero(lesson.splits.fitted)
     spread = np.unique(np.linspace(0, len(may_train) - 1, min(len(may_train), _LEAST_ROWS)).astype(np.int64))
     chosen = np.zeros(len(lesson.rows), dtype=np.bool_)
     chosen[may_train[spread]] = True

@@ -1,6 +1,7 @@
 """What came from what, followed from any place both ways."""
 
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.console import Console
 from trainer.console.lineage import Lineage, Node, Version, join_lineage
 from trainer.console.lineage_drawing import lineage_mermaid, lineage_svg, lineage_tree
 from trainer.errors import RegistryError
+from trainer.features.views.use import ViewUse
 
 _RUNS = [f"{digit}{digit}beef{'0' * 26}" for digit in "1234"]
 
@@ -81,6 +83,26 @@ def test_a_name_of_two_kinds_is_asked_for_by_kind() -> None:
     with pytest.raises(RegistryError, match="may be feature:pump or device:pump"):
         both.find("pump")
     assert both.find("device:pump").kind == "device"
+
+
+def test_a_view_stands_before_its_features_and_a_view_of_labels_before_the_rows() -> None:
+    first = ViewUse("hourly", 1, (("load", "hourly__load"),))
+    second = ViewUse("hourly", 2, (("load", "hourly__load"), ("parts", "parts")))
+    labels = ViewUse("truths", 1, (("quality", "quality"),), is_label=True)
+    one = replace(version(1, ("hourly__load",), "ab"), views=(first,))
+    two = replace(version(2, ("hourly__load", "parts"), "cd"), views=(second, labels))
+    both = join_lineage([one, two], [], {})
+    assert [(node.name, node.about) for node in both.nodes if node.kind == "view"] == [
+        ("hourly", "version 1, 2"),
+        ("truths", "version 1"),
+    ]
+    assert both.find("hourly:load") == both.find("hourly__load") == Node("feature", "hourly__load")
+    assert both.upstream(Node("feature", "parts")) == (Node("view", "hourly"),)
+    assert both.upstream(Node("data", "cd" * 32))[-1] == Node("view", "truths")
+    assert names(both.around(Node("view", "truths"))) >= {"model:quality/2"}
+    assert "model:quality/1" not in names(both.around(Node("view", "truths")))
+    with pytest.raises(RegistryError, match="is no model, feature, view"):
+        both.find("hourly:weight")
 
 
 def test_the_tree_shows_both_directions(lineage: Lineage) -> None:

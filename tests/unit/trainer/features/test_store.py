@@ -79,6 +79,33 @@ def test_rows_are_float32_and_truths_are_the_places_of_the_sorted_labels(tmp_pat
     assert (table.entity == NO_ENTITY).all()
 
 
+def test_rows_have_the_times_at_which_they_were_and_their_labels_known(tmp_path: Path) -> None:
+    text = "at,unit,pressure,vibration,quality\n30,z,1,1,good\n10,a,2,2,scrap\n20,z,3,3,good\n"
+    data, target = 'entity = "unit"\ntimestamp = "at"', 'task = "classification"\nlabel_delay_s = 5'
+    loaded = write_project(tmp_path, text, data=data, target=target)
+    push_labelled(loaded, [row("b", device="p2"), row("a", device="p1"), row("c", device="p2")])
+    table = extract(loaded, NOW)
+    assert table.times is not None
+    assert table.times.at[:3].tolist() == [10.0, 20.0, 30.0]
+    assert table.times.known[:3].tolist() == [15.0, 25.0, 35.0]
+    assert table.times.series[:3].tolist() == [0, 1, 1]
+    assert (table.times.known[3:] >= table.times.at[3:] + 5).all()
+    p1, *p2 = table.times.series[3:].tolist()
+    assert {p1, *p2}.isdisjoint({0, 1})
+    assert p2 == [p2[0]] * 2 != [p1] * 2
+    later = extract(write_project(tmp_path, text, data=data, target=target.replace("5", "6")), NOW)
+    assert later.fingerprint != table.fingerprint
+
+
+def test_rows_without_a_column_of_times_have_none_but_those_of_the_fleet(tmp_path: Path) -> None:
+    loaded = write_project(tmp_path)
+    assert extract(loaded, NOW).times is None
+    push_labelled(loaded, [row("a")])
+    times = extract(loaded, NOW).times
+    assert times is not None
+    assert np.isnan(times.at).tolist() == [True, True, True, False]
+
+
 def test_declared_labels_keep_their_order(tmp_path: Path) -> None:
     target = 'task = "classification"\nlabels = ["scrap", "good", "unknown"]'
     table = extract(write_project(tmp_path, target=target), NOW)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from trainer.features.table import NO_ENTITY, TrainingTable, fingerprint_of, row_keys
+from trainer.features.table import NO_ENTITY, RowTimes, TrainingTable, fingerprint_of, row_keys
 
 
 def table(**changes: object) -> TrainingTable:
@@ -15,6 +15,7 @@ def table(**changes: object) -> TrainingTable:
         "is_fleet": np.array([False, True]),
         "is_chosen": np.array([False, False]),
         "entity": np.array([0, NO_ENTITY]),
+        "times": RowTimes(np.array([1.0, np.nan]), np.array([2.0, 3.0]), np.array([0, 1])),
     }
     content |= changes
     return TrainingTable(**content, fingerprint=fingerprint_of(**content))  # type: ignore[arg-type]
@@ -35,8 +36,11 @@ def test_tables_of_the_same_content_have_the_same_fingerprint() -> None:
         {"is_fleet": np.array([True, True])},
         {"is_chosen": np.array([False, True])},
         {"entity": np.array([1, NO_ENTITY])},
+        {"times": None},
+        {"times": RowTimes(np.array([1.5, np.nan]), np.array([2.0, 3.0]), np.array([0, 1]))},
+        {"times": RowTimes(np.array([1.0, np.nan]), np.array([2.0, 3.5]), np.array([0, 1]))},
+        {"times": RowTimes(np.array([1.0, np.nan]), np.array([2.0, 3.0]), np.array([0, 0]))},
     ],
-    ids=lambda change: next(iter(change)),
 )
 def test_another_content_has_another_fingerprint(change: dict[str, object]) -> None:
     assert table(**change).fingerprint != table().fingerprint

@@ -14,8 +14,10 @@ from tests.unit.trainer.simulated_fleet import make_manifest
 from trainer.errors import DataError
 from trainer.features.offline.feature_store import FeatureStore
 from trainer.features.sources.reading import read_source
+from trainer.features.store import extract
 from trainer.features.views.view import Entity, FeatureView, FleetTable, Source, ViewFeature
 from trainer.monitoring.fleet_rows import fleet_rows
+from trainer.project.loading import load_project
 
 DEVICE = Entity(name="device", key="device")
 
@@ -80,3 +82,31 @@ def test_a_key_that_no_sample_has_is_refused(field: Field, tmp_path: Path) -> No
     view = replace(view_of("samples", ViewFeature(name="pressure")), entities=(Entity(name="m", key="machine"),))
     with pytest.raises(DataError, match="there is no column 'machine'"):
         newest(field, view, tmp_path)
+
+
+def test_a_project_learns_from_labels_of_the_fleet_as_they_became_known(field: Field, tmp_path: Path) -> None:
+    field("a.1", scored=50.0, known=70.0, label="dry", features=(1.0, None))
+    field("a.2", scored=60.0, known=65.0, label="wet", features=(2.0, 3.0))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "fieldloop.toml").write_text(
+        'name = "rain"\n[data]\nview = "sent:pressure"\nlabels = "truths"\n'
+        '[target]\ncolumn = "label"\ntask = "classification"\n[[features]]\nname = "pressure"\n'
+    )
+    loaded = load_project(folder)
+    store = FeatureStore(loaded.feature_store, StandingClock())
+    # A device knows its own readings as it makes them.
+    sent = view_of("samples", ViewFeature(name="pressure"), known="scored_at")
+    label = ViewFeature(name="label", dtype="text")
+    truths = replace(view_of("labels", label, known="known_at"), name="truths")
+    known = {MANIFEST.ref: MANIFEST}
+    for view in (sent, truths):
+        store.catalogue.register(view)
+        read = read_source(view, {}, lambda table, wanted: fleet_rows(field.store, table, wanted, known.get))
+        store.push(view.name, read)
+    assert extract(loaded, 69.0).rows.tolist() == [[2.0]]
+    table = extract(loaded, 70.0)
+    assert table.rows.tolist() == [[1.0], [2.0]]
+    assert table.labels == ("dry", "wet")
+    assert table.times is not None
+    assert table.times.known.tolist() == [70.0, 65.0]

@@ -23,6 +23,25 @@ def test_the_windows_of_a_run_are_kept_with_its_rows(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_rows(folder).rows, outcome.value.rows)
 
 
+def test_the_times_of_rows_are_kept_with_them(tmp_path: Path) -> None:
+    loaded = load_project(write_small_project(tmp_path))
+    file, rows = tmp_path / "fieldloop.toml", tmp_path / "rows.csv"
+    header, *lines = rows.read_text().splitlines()
+    rows.write_text("\n".join([f"{header},at", *(f"{line},{place}" for place, line in enumerate(lines))]) + "\n")
+    folder = tmp_path / "extract"
+    folder.mkdir()
+    assert extract_rows(loaded, 0.0, folder).value.times is None
+    assert load_rows(folder).times is None
+    file.write_text(file.read_text().replace("[target]", 'timestamp = "at"\n\n[target]\nlabel_delay_s = 2.0'))
+    made = extract_rows(load_project(tmp_path), 0.0, folder).value
+    kept = load_rows(folder)
+    assert made.times is not None
+    assert kept.times is not None
+    np.testing.assert_array_equal(kept.times.at, np.arange(len(lines)))
+    np.testing.assert_array_equal(kept.times.known, made.times.at + 2.0)
+    assert kept.fingerprint == made.fingerprint
+
+
 def test_rows_that_are_no_windows_have_no_signal(tmp_path: Path) -> None:
     folder = tmp_path / "extract"
     folder.mkdir()

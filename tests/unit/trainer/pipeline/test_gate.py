@@ -42,6 +42,10 @@ def with_champion(champion, candidate=0.75):
     return {"champion_version": 7, "compared_rows": 150, "compared_quality": candidate, "champion_quality": champion}
 
 
+def with_persistence(quality):
+    return {"persistence_rows": 150, "persistence_quality": quality, "is_label_delay_known": True}
+
+
 def with_recent(quality, constant=0.5, share=0.5):
     return {
         "recent_rows": 100,
@@ -74,6 +78,13 @@ ERROR = {"metric": "mae", "quality": -1.0, "constant_quality": -2.0, "majority_s
         ({"quality": math.nan}, ["baseline"]),
         ({"quality": 0.5, "majority_share": 0.98}, []),
         ({"quality": 0.5, "majority_share": 0.979}, ["baseline"]),
+        # persistence: as the baseline, where the project says when labels are known
+        (with_persistence(0.6249), []),
+        (with_persistence(0.625), ["persistence"]),
+        (with_persistence(math.nan), ["persistence"]),
+        ({**with_persistence(1.0), "is_label_delay_known": False}, []),
+        ({**with_persistence(1.0), "persistence_rows": 0}, []),
+        ({**with_persistence(1.0), "majority_share": 0.98}, []),
         # previous: a loss of exactly what is tolerated is tolerated
         (with_champion(0.5), []),
         (with_champion(1.0), []),
@@ -157,6 +168,7 @@ def test_the_decision_follows_its_table(changes, names):
             ["previous", "0.6250", "champion has 1.0000", "150 rows", "gain -0.3750", "must be at least -0.2500"],
         ),
         ({**with_champion(0.0), "compared_rows": 0}, ["previous", "version 7", "has seen every judged row"]),
+        (with_persistence(0.875), ["persistence", "0.7500", "0.8750", "150 of 200 rows", "gain -0.1250"]),
         (with_recent(0.25), ["recent", "latest 100 rows", "gain -0.2500", "must be more than -0.0200"]),
         (
             {"variants": (replace(FP32, refusal="900 bytes are too many"), replace(INT8, refusal="13 labels flip"))},
@@ -265,3 +277,12 @@ def test_a_refusal_by_chance_says_against_whom_and_how_likely():
         text
         == "chance: a model no better than the champion gains as much on 150 rows with a chance of 0.250, at most 0.05"
     )
+
+
+def test_a_baseline_that_nobody_could_use_is_told_and_not_judged():
+    decision = judge(**with_persistence(1.0), quality=0.75)
+    assert not decision.passed
+    told = judge(**{**with_persistence(1.0), "is_label_delay_known": False})
+    (check,) = [each for each in told.checks if each.name == "persistence"]
+    assert check.passed
+    assert "not judged, target.label_delay_s does not say how late labels are known" in check.text

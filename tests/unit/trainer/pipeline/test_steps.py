@@ -133,7 +133,8 @@ def test_a_change_carries_out_again_what_depends_on_it(change: Change, ran: list
     [
         ("exporter/export.py", "export", ["export", "gate", "promote"]),
         ("trainer/pipeline/gate.py", "gate", ["gate", "promote"]),
-        ("trainer/pipeline/preparing.py", "prepare", ["prepare", "train", "evaluate", "register", "export"]),
+        ("trainer/pipeline/preparing.py", "prepare", ["prepare"]),
+        ("trainer/pipeline/splits.py", "prepare", ["prepare", "train", "evaluate", "register", "export"]),
     ],
 )
 def test_changed_code_carries_out_again_the_steps_that_it_is_of(

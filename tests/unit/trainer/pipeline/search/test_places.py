@@ -2,16 +2,20 @@
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import optuna
 import pytest
 
 from tests.unit.trainer.pipeline.lessons import draw_table, make_lesson, make_project
 from tests.unit.trainer.pipeline.search.test_study import TOLD
-from trainer.pipeline.search.cluster import lesson_bytes, parse_lesson
+from trainer.features.table import RowTimes
+from trainer.pipeline.search.lesson_bytes import lesson_bytes, parse_lesson
 from trainer.pipeline.search.places import Here
 from trainer.pipeline.search.study import Search
+from trainer.pipeline.splits import LabelTimes
 
 if TYPE_CHECKING:
     from trainer.pipeline.search.trial import Answered
@@ -93,7 +97,15 @@ def test_what_is_drawn_ahead_knows_less(tmp_path):
 
 def test_a_lesson_comes_out_of_its_bytes_as_it_was():
     taught = lesson()
+    assert (parse_lesson(lesson_bytes(taught)).times, parse_lesson(lesson_bytes(taught)).splits.late) == (None, None)
+    at = np.arange(300.0)
+    times = RowTimes(at, at + np.where(at % 7, 1.0, np.nan), np.zeros(300, dtype=np.int64))
+    taught = replace(taught, times=times, splits=replace(taught.splits, late=LabelTimes(times.at, times.known)))
     back = parse_lesson(lesson_bytes(taught))
+    assert back.times is not None
+    assert back.splits.late is not None
+    np.testing.assert_array_equal(back.times.known, times.known)
+    np.testing.assert_array_equal(back.splits.late.at, times.at)
     assert lesson_bytes(back) == lesson_bytes(taught)
     assert back.project == taught.project
     assert (back.rows == taught.rows).all()
