@@ -49,6 +49,8 @@ class PinnedEnvironment:
         pip_mend: what to do where there is no pip to install with, for a message.
         failure: what is raised, with a message, where it cannot be made.
         timeout_s: for each step of making it; None waits for ever.
+        from_source: names of packages that come as source alone, which their own code builds.
+        builder: file of what builds those, with hashes; it is installed first. None: nothing is built.
     """
 
     folder: Path
@@ -57,6 +59,8 @@ class PinnedEnvironment:
     pip_mend: str
     failure: type[Exception]
     timeout_s: float | None = None
+    from_source: tuple[str, ...] = ()
+    builder: Path | None = None
 
     @property
     def python(self) -> Path:
@@ -87,9 +91,13 @@ class PinnedEnvironment:
             bare = (str(python), "-m", "venv", "--without-pip", str(self.folder))
             self._run(bare, f"{python} cannot make an environment")
             pip = self._pip(python)
-            wanted = ("install", "--require-hashes", "--only-binary", ":all:", "--requirement", str(self.requirements))
+            pinned = (*pip, "install", "--require-hashes", "--only-binary", ":all:")
             problem = f"pip could not install {self.content}; the usual reason is no network: try again"
-            self._run((*pip, *wanted), problem)
+            if self.builder is not None:
+                self._run((*pinned, "--requirement", str(self.builder)), problem)
+            # Isolated, pip would fetch what builds them from wherever, in whatever version.
+            built = (*(sign for name in self.from_source for sign in ("--no-binary", name)), "--no-build-isolation")
+            self._run((*pinned, *(built if self.from_source else ()), "--requirement", str(self.requirements)), problem)
             replace_file(self.folder / _STAMP, b"")
 
     def _pip(self, python: Path) -> Sequence[str]:

@@ -43,6 +43,9 @@ project triton.txt --extra triton "$@"
 mkdir -p build
 sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-version.txt
 project registry-ui.txt --extra registry-ui --constraints build/mlflow-version.txt "$@"
+# The SDK of Kubeflow Pipelines reads and writes files of its own only: it agrees with nobody.
+project kubeflow.txt --extra kubeflow "$@"
+compile kubeflow-build.txt --group kubeflow-build "$@"
 # 4. What installs this project itself where build isolation is off.
 compile build.txt --group build --constraints requirements/demo.txt "$@"
 # 5. onnx2tf without TensorFlow needs a newer Python, and agrees with nobody.

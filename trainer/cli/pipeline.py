@@ -8,6 +8,7 @@ import typer
 
 from trainer.cli.anomalies import anomalies_command
 from trainer.cli.compare import compare_command
+from trainer.cli.compile import compile_command
 from trainer.cli.options import DaskOption, JsonOption, ProjectOption, minute_of
 from trainer.cli.schedule import schedule_command
 from trainer.cli.step import step_command
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command("schedule")(schedule_command)
 app.command("step")(step_command)
 app.command("compare")(compare_command)
+app.command("compile")(compile_command)
 app.command("anomalies")(anomalies_command)
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id, or last.")]

@@ -12,10 +12,10 @@ import typer
 
 from trainer.cli import stages
 from trainer.cli.options import JsonOption, ProjectOption, VersionArgument, minute_of
-from trainer.errors import MissingProgramError, RegistryError
+from trainer.cli.providing import provide
+from trainer.errors import RegistryError
 
 if TYPE_CHECKING:
-    from exporter.pinned_environment import PinnedEnvironment
     from trainer.project.project import LoadedProject
     from trainer.registry.registry import RegisteredModel, Registry
 
@@ -112,7 +112,7 @@ def ui(
     The page needs all of MLflow, which is installed once, into an environment of its own in your cache folder.
     """
     from edge_agent.clock import SystemClock
-    from trainer.cli.page_environment import page_environment
+    from trainer.cli.page_environment import SIZE_TEXT, page_environment
     from trainer.cli.registry_page import start_page
     from trainer.project.loading import load_project
     from trainer.project.stores import hidden
@@ -131,7 +131,7 @@ def ui(
     if address is None and not (state / STORE_NAME).exists():
         raise RegistryError(f"{state / STORE_NAME}: nothing was recorded yet; fieldloop pipeline run comes first")
     environment = page_environment(os.environ)
-    _provide(environment, yes=yes)
+    provide(environment, size=SIZE_TEXT, command="fieldloop registry ui", yes=yes)
     # SIGTERM ends it as Ctrl-C does, so that the server is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     artefacts = (state / ARTEFACTS_NAME).resolve()
@@ -145,22 +145,6 @@ def ui(
         return
     finally:
         page.stop()
-
-
-def _provide(environment: "PinnedEnvironment", *, yes: bool) -> None:
-    """Make the environment unless it is there, when the user agrees."""
-    from trainer.cli.page_environment import SIZE_TEXT
-
-    if environment.is_complete:
-        return
-    what = f"MLflow's page is not installed yet: {SIZE_TEXT}, once, into {environment.folder}"
-    if not yes:
-        if not sys.stdin.isatty():
-            raise MissingProgramError(f"{what}.\nType: fieldloop registry ui --yes")
-        if not typer.confirm(f"{what}. Install it?"):
-            raise typer.Abort
-    typer.echo(f"Installing MLflow's page ({SIZE_TEXT}) into {environment.folder}; a minute or two")
-    environment.make(Path(sys.executable))
 
 
 def _open(project: Path) -> "tuple[LoadedProject, Registry]":

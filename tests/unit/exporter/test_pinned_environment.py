@@ -1,6 +1,11 @@
+import hashlib
+import io
 import subprocess
 import sys
+import tarfile
 import threading
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +77,69 @@ def test_two_who_want_it_at_once_make_it_once(pinned, tmp_path):
         one.join()
     assert pinned.is_complete
     assert (tmp_path / "calls").read_text().splitlines() == ["made"]
+
+
+# Builds a wheel, if what builds it is there.
+BACKEND = """
+import pathlib, zipfile
+from its_builder import text
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    name = "only_source-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, name), "w") as wheel:
+        wheel.writestr("only_source.py", text)
+        for file, content in (("METADATA", META), ("WHEEL", WHEEL), ("RECORD", "")):
+            wheel.writestr(f"only_source-1.0.dist-info/{file}", content)
+    return name
+
+WHEEL = "Wheel-Version: 1.0\\nTag: py3-none-any\\n"
+META = "Metadata-Version: 2.1\\nName: only-source\\nVersion: 1.0\\n"
+"""
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+
+
+def write_wheel(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", text)
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return path
+
+
+def write_source(folder: Path) -> Path:
+    path = folder / "only_source-1.0.tar.gz"
+    files = {"backend.py": BACKEND, "pyproject.toml": PROJECT, "PKG-INFO": "Metadata-Version: 2.1\nName: only-source\n"}
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"only_source-1.0/{name}")
+            member.size = len(text)
+            archive.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+def pin(path: Path, requirement: str) -> str:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"--no-index\n--find-links {path.parent}\n{requirement}==1.0 --hash=sha256:{digest}\n"
+
+
+def test_what_comes_as_source_alone_is_built_by_what_is_pinned_and_only_when_it_is_named(pinned, tmp_path):
+    pinned.requirements.write_text(pin(write_source(tmp_path), "only-source"))
+    builder = tmp_path / "builder.txt"
+    builder.write_text(pin(write_wheel(tmp_path, "its_builder", "text = 'built = True'"), "its-builder"))
+    named = replace(pinned, from_source=("only-source",), timeout_s=None)
+    with pytest.raises(CannotBeMadeError, match="could not install"):
+        replace(pinned, timeout_s=None).make(PYTHON)
+    with pytest.raises(CannotBeMadeError, match="could not install"):
+        named.make(PYTHON)
+    replace(named, builder=builder).make(PYTHON)
+    subprocess.run([pinned.python, "-c", "import only_source; assert only_source.built"], check=True)
 
 
 def test_what_pip_cannot_install_is_told_with_pips_words_and_nothing_is_kept(pinned):

@@ -19,6 +19,8 @@ COMPILED = {
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
     "triton.txt": (("triton",), ()),
+    "kubeflow.txt": (("kubeflow",), ()),
+    "kubeflow-build.txt": ((), ("kubeflow-build",)),
     "build.txt": ((), ("build",)),
     "onnx2tf.txt": (("onnx2tf",), ()),
 }
@@ -161,7 +163,7 @@ def test_every_dependency_is_explained(repository: Path, project: dict[str, Any]
         if row.startswith("|")
     }
     extras = tuple(project["project"]["optional-dependencies"])
-    wanted = {canonicalize_name(each.name) for each in declared(project, extras, ("build",))}
+    wanted = {canonicalize_name(each.name) for each in declared(project, extras, tuple(project["dependency-groups"]))}
     assert wanted - explained == set(), "a row in docs/dependencies.md for each"
 
 
