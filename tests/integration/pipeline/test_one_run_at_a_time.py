@@ -67,7 +67,9 @@ def begun(project: Path, *stops: str) -> "subprocess.Popen[str]":
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == f"{stops[0]}\n"
+    # Beside what MLflow says where it has a server.
+    said = iter(process.stdout.readline, "")
+    assert f"{stops[0]}\n" in said
     return process
 
 
@@ -84,7 +86,7 @@ def test_a_second_machine_is_told_who_runs_and_may_run_afterwards(tmp_path, requ
         assert not [path for path in (two / ".fieldloop" / "pipeline").iterdir() if path.is_dir()]
         assert run_production(load_project(other), trigger="manual", reason="another model").promoted
         out, _ = first.communicate("\n", timeout=120)
-        assert out == "promoted 1\n"
+        assert "promoted 1\n" in out
     finally:
         first.kill()
         first.wait()
@@ -164,7 +166,7 @@ def test_a_server_that_is_started_again_costs_a_run_nothing_and_lets_no_other_in
             with pytest.raises(BusyError, match=f"process {first.pid} on "):
                 run_production(load_project(two), trigger="manual", reason="at once")
             out, _ = first.communicate("\n\n", timeout=120)
-            assert out.endswith("promoted 1\n")
+            assert "promoted 1\n" in out
         finally:
             first.kill()
             first.wait()
