@@ -11,6 +11,8 @@ Suite = Literal["bookworm", "trixie"]
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = get_args(Architecture)
 SUITES: Final[tuple[Suite, ...]] = get_args(Suite)
+# Of Python 3, as each has it.
+PYTHON_MINORS: Final[Mapping[Suite, int]] = {"bookworm": 11, "trixie": 13}
 
 # The firmware that a board's own memory loads from the card: bootcode.bin is the second stage of the first boards.
 _FIRST: Final = ("bootcode.bin", "fixup.dat", "start.elf")

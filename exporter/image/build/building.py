@@ -1,5 +1,6 @@
 """Builds an image from what a user says: finds board, runtime, agent and card, and says what each step took."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +11,14 @@ from msgspec import Struct
 from edge_agent.clock import Clock
 from edge_agent.durable import replace_file
 from edge_agent.scoring.selection import Device
-from exporter.image.build.boards import Architecture, Suite, find_board
+from exporter.image.build.boards import PYTHON_MINORS, Architecture, Suite, find_board
 from exporter.image.build.debian import Debian, mirrors_here
 from exporter.image.build.image import write_image
 from exporter.image.build.kept import Kept
 from exporter.image.build.root_partition import OnStep, RootWanted, make_root_partition
 from exporter.image.build.runtimes import Runtime, find_runtime
 from exporter.image.build.sbom import spdx_document
+from exporter.image.build.tools import run_tool
 from exporter.image.card.files import (
     ROOT_FOLDERS,
     ROOT_REMOVED,
@@ -33,10 +35,9 @@ from exporter.proof.emulated import roots_folder
 
 # Where `make deb` puts it.
 _PACKAGES: Final = Path("build") / "deb"
+_BELOW: Final = re.compile(r"python3 \(<< 3\.(\d+)\)")
 # In place of a mirror's address.
 NO_MIRROR: Final = "none"
-# The agent's package has what it needs for 32 bits compiled for the Python of Debian 12; later ones have it themselves.
-_OF_DEBIAN: Final[Mapping[tuple[Architecture, Suite], tuple[str, ...]]] = {("armhf", "trixie"): ("python3-msgspec",)}
 _MACHINES: Final[Mapping[Architecture, str]] = {"arm64": "aarch64", "armhf": "armv7"}
 
 
@@ -127,6 +128,7 @@ def build_image(options: BuildOptions, around: Surroundings) -> Built:
     if options.runtime is not None:
         runtime = find_runtime(options.runtime, options.architecture, options.suite)
     package = find_package(options.package, options.architecture)
+    verify_python(package, options.architecture, options.suite)
     if options.image.suffix != ".img":
         raise BuildError(f"{options.image}: an image's name ends with .img; its block map and SBOM lie beside it")
     options.image.parent.mkdir(parents=True, exist_ok=True)
@@ -177,8 +179,7 @@ def root_wanted(
         BuildError: this machine's apt knows no mirror, or a board is to update itself from none.
     """
     mirrors = _mirrors(options, is_updated=system.security_updates)
-    ours = _OF_DEBIAN.get((options.architecture, options.suite), ())
-    packages = (*root_packages(system), *ours, *(runtime.packages if runtime else ()))
+    packages = (*root_packages(system), *(runtime.packages if runtime else ()))
     files = tuple(sorted(root_files(system), key=lambda file: file.path))
     return RootWanted(
         Debian(options.architecture, options.suite, tuple(sorted(packages)), mirrors, time_s),
@@ -210,6 +211,24 @@ def find_package(named: Path | None, architecture: Architecture) -> Path:
             f"make deb ARGS={architecture} writes it to {_PACKAGES}; then run this there, or give --agent-package FILE"
         )
     return found[-1]
+
+
+def verify_python(package: Path, architecture: Architecture, suite: Suite) -> None:
+    """Check that the agent's package has libraries for the suite's Python, before a Debian is made for it.
+
+    For 32 bits they are compiled for the one Python of the machine that the package was made on.
+
+    Raises:
+        BuildError: it has none, or is no package.
+    """
+    told = run_tool(["dpkg-deb", "--field", str(package), "Depends"], time_s=0).decode()
+    bound = _BELOW.search(told)
+    if bound is not None and PYTHON_MINORS[suite] >= int(bound[1]):
+        python = f"3.{PYTHON_MINORS[suite]}"
+        raise BuildError(
+            f"{package} is for Python before 3.{bound[1]}, and {suite} has {python}: on a machine with that, "
+            f"make deb ARGS={architecture} PYTHON=python{python} makes one for it; give that as --agent-package"
+        )
 
 
 def epoch_of(environment: Mapping[str, str], now_s: float) -> int | None:

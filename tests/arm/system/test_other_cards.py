@@ -18,6 +18,8 @@ from tests.arm.system.world import CardWorld
 from tests.waiting import wait_until
 
 ALL: Final = "FIELDLOOP_ALL_CARDS"
+# A Debian package of the agent for armhf that was made on a machine with the Python of Debian 13.
+PACKAGE_OF_13: Final = "FIELDLOOP_ARMHF_PACKAGE_OF_13"
 
 pytestmark = [
     pytest.mark.slow,
@@ -59,7 +61,7 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
         is_packed=True,
         architecture=kind.architecture,
         suite=kind.suite,
-        more=os.environ.get("FIELDLOOP_IMAGE_OPTIONS", "").split(),
+        more=[*os.environ.get("FIELDLOOP_IMAGE_OPTIONS", "").split(), *package_of(kind)],
     )
     assert image.with_name("card.img.zst").stat().st_size <= kind.bound_bytes
     board = Board(tmp_path / "virt", image, "virt")
@@ -76,3 +78,14 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
         assert {uname, f"VERSION_CODENAME={kind.suite}"} <= set(told)
     finally:
         board.remove()
+
+
+def package_of(kind: Kind) -> list[str]:
+    """Return the option that names another package than the one that is made here."""
+    if (kind.architecture, kind.suite) != ("armhf", "trixie"):
+        return []
+    if PACKAGE_OF_13 not in os.environ:
+        pytest.skip(
+            f"the package is for this Python: make deb ARGS=armhf PYTHON=python3.13, name it in {PACKAGE_OF_13}"
+        )
+    return ["--agent-package", os.environ[PACKAGE_OF_13]]
