@@ -45,7 +45,7 @@ def control_for(architecture: Architecture, version: str, contents: Sequence[Ent
 def _dependencies(architecture: Architecture) -> tuple[str, ...]:
     """Return what must be installed: a Python for which the package has compiled libraries.
 
-    Where they are compiled here, that is one Python; others have their own msgspec, or none: Debian 13 has it for arm64.
+    Where they are compiled here, that is one Python; others have their own msgspec or none, as Debian 13 for armhf.
     """
     # openssl makes the key and the request of a device that enrols.
     always = ("init-system-helpers (>= 1.52)", "libc6 (>= 2.28)", "openssl", "passwd")

@@ -85,7 +85,5 @@ def package_of(kind: Kind) -> list[str]:
     if (kind.architecture, kind.suite) != ("armhf", "trixie"):
         return []
     if PACKAGE_OF_13 not in os.environ:
-        pytest.skip(
-            f"the package is for this Python: make deb ARGS=armhf PYTHON=python3.13, name it in {PACKAGE_OF_13}"
-        )
+        pytest.skip(f"it takes one made by make deb ARGS=armhf PYTHON=python3.13, named in {PACKAGE_OF_13}")
     return ["--agent-package", os.environ[PACKAGE_OF_13]]
