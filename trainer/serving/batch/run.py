@@ -107,7 +107,8 @@ def score_file(
         progress(done, source.n_rows)
         tables = source.parts(wanted, options.part_rows, len(parts.done))
         with nullcontext(Here(model, columns)) if place_of is None else place_of(columns) as place:
-            for scored in place.scored(_ahead(tables), done):
+            # The next part is scored while this one is kept.
+            for scored in _ahead(place.scored(_ahead(tables), done)):
                 parts.put(scored)
                 done += scored.n_rows
                 progress(done, source.n_rows)
@@ -119,13 +120,13 @@ def score_file(
     return outcome
 
 
-def _ahead(tables: Iterator[Any]) -> Iterator[Any]:
-    """Give tables, and have the next one read meanwhile."""
-    with ThreadPoolExecutor(1, "reading") as thread:
-        coming = thread.submit(next, tables, None)
-        while (table := coming.result()) is not None:
-            coming = thread.submit(next, tables, None)
-            yield table
+def _ahead(items: Iterator[Any]) -> Iterator[Any]:
+    """Give what comes, and have the next one come meanwhile, in a thread of its own."""
+    with ThreadPoolExecutor(1, "ahead") as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _join(parts: Parts, schema: Any, answers: Path) -> None:
