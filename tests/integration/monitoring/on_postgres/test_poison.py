@@ -5,8 +5,9 @@ import pytest
 from broker.messages import Event
 from broker.topics import Channel
 from tests.ports import free_port
-from tests.unit.trainer.monitoring.test_intake import intake, refused_by_device, rows_of, store, window_records
+from tests.unit.trainer.monitoring.test_intake import intake, rows_of, store, window_records
 from tests.unit.trainer.simulated_fleet import SimulatedDevice
+from trainer.monitoring.fleet import refused_by_device
 from trainer.monitoring.intake import Mark
 from trainer.monitoring.store import StoreUnavailableError, open_store
 from trainer.monitoring.tables import EVENTS, RECORDS
