@@ -47,8 +47,13 @@ def write_sample(loaded: LoadedProject, file: Path, out: Path, *, rows: int, tri
 
     Raises:
         DataError: the rows cannot be read.
-        ProjectError: the folder cannot be written.
+        ProjectError: the folder cannot be written, or the rows come from views of the store.
     """
+    if loaded.project.data.views or not loaded.data_paths:
+        raise ProjectError(
+            f"{file}: its rows come from the feature store, and a copy would have no store; write them into a file with "
+            "fieldloop features extract, and make the copy of a project over that"
+        )
     table, _ = read_joined(loaded.data_paths)
     first, last = loaded.project.data.rows or (0, table.num_rows)
     table = table.slice(first, last - first)

@@ -28,6 +28,11 @@ def write_workflow(loaded: LoadedProject, provider: Provider, *, force: bool) ->
             f"{loaded.folder}: the workflow releases by stage, and this project's runs promote by themselves; "
             'set approval = ["champion"] under [registry] in the project file'
         )
+    if loaded.project.data.views or not loaded.data_paths:
+        raise ProjectError(
+            f"{loaded.folder}: its rows come from the feature store, which a test of a change does not reach; no workflow "
+            "is written for such a project yet"
+        )
     outside = [path for path in loaded.project.data.path if Path(path).is_absolute() or path.startswith("..")]
     if outside:
         raise ProjectError(f"{outside[0]}: a workflow sees its repository alone; put the data under {loaded.folder}")

@@ -112,6 +112,10 @@ def test_a_project_in_a_folder_of_a_repository_is_found_from_its_root(tmp_path: 
     [
         (lambda text: text.replace(APPROVED, ""), 'approval = ["champion"]'),
         (lambda text: text.replace('path = ["rows.csv"]', 'path = ["/data/rows.csv"]'), "/data/rows.csv"),
+        (
+            lambda text: text.replace('path = ["rows.csv"]', 'view = "hourly"\nlabels = "worn"\nentity = "machine"'),
+            "feature store",
+        ),
     ],
 )
 def test_what_a_workflow_could_not_do_is_told_at_once(change: Any, words: str, project: Path) -> None:
