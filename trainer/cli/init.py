@@ -74,7 +74,7 @@ def _write_and_tell(
     data: Sequence[Path],
     target: str,
     name: str,
-    task: Literal["classification", "regression"] | None,
+    task: Literal["classification", "regression", "anomaly"] | None,
     leave_out: Sequence[str],
     project: Path,
     *,

@@ -51,7 +51,7 @@ def write_sample(loaded: LoadedProject, file: Path, out: Path, *, rows: int, tri
     """
     if loaded.project.data.views or not loaded.data_paths:
         raise ProjectError(
-            f"{file}: its rows come from the feature store, and a copy would have no store; write them into a file with "
+            f"{file}: its rows come from the feature store, and a copy would have none; write them into a file with "
             "fieldloop features extract, and make the copy of a project over that"
         )
     table, _ = read_joined(loaded.data_paths)

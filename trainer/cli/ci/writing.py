@@ -30,8 +30,8 @@ def write_workflow(loaded: LoadedProject, provider: Provider, *, force: bool) ->
         )
     if loaded.project.data.views or not loaded.data_paths:
         raise ProjectError(
-            f"{loaded.folder}: its rows come from the feature store, which a test of a change does not reach; no workflow "
-            "is written for such a project yet"
+            f"{loaded.folder}: its rows come from the feature store, which tests of a change do not reach; "
+            "no workflow is written for such a project yet"
         )
     outside = [path for path in loaded.project.data.path if Path(path).is_absolute() or path.startswith("..")]
     if outside:
