@@ -7,12 +7,7 @@ what stands around it. ``FIELDLOOP_BENCH_ROUNDS`` bounds the rounds, ``FIELDLOOP
 
 import json
 import os
-import socket
 import statistics
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.http_load import Asked, ask, request_of
+from benchmarks.served import mlserver, mlserver_program, our_module
 from benchmarks.timing import alternate
 from tests.bundles import FEATURES, LABELS, MODEL_FILE, make_bundle
 from tests.integration.serving.test_score_command import MILLION, score, write_rows
-from tests.ports import free_port
 from tests.waiting import wait_until
 from trainer.serving.batch.model import opened_model
 from trainer.serving.batch.run import Options, score_file
@@ -50,8 +45,8 @@ def bench_requests_of_one_row(tmp_path, record_ratio) -> None:
     body = json.dumps(_ROW).encode()
     ours_request, echo_request = request_of("/v2/models/toy/infer", body), request_of("/echo", body)
     with (
-        _server("trainer.cli", "serve", bundle, "--port") as ours_port,
-        _server("benchmarks.echo_server") as echo_port,
+        our_module("trainer.cli", "serve", bundle, "--port") as ours_port,
+        our_module("benchmarks.echo_server") as echo_port,
     ):
         ours: list[Asked] = []
         echo: list[Asked] = []
@@ -86,6 +81,63 @@ def bench_requests_of_one_row(tmp_path, record_ratio) -> None:
         unit="ms",
         runs=ROUNDS,
     )
+
+
+@pytest.mark.timeout(1800)
+def bench_requests_of_one_row_beside_mlserver(tmp_path, record_ratio) -> None:
+    program = mlserver_program()
+    bundle = make_bundle(tmp_path / "bundle")
+    body = json.dumps(_ROW).encode()
+    request, echo_request = request_of("/v2/models/toy/infer", body), request_of("/echo", body)
+    with (
+        our_module("trainer.cli", "serve", bundle, "--port") as ours,
+        our_module("benchmarks.echo_server") as echo,
+        mlserver(program, tmp_path / "mlserver", bundle / MODEL_FILE) as peer,
+    ):
+        # It listens before its model is there.
+        wait_until(lambda: _answers(peer, request), 120, "MLServer answers")
+        servers = ((ours, request), (peer, request), (echo, echo_request))
+        rates = [
+            [ask(port, asked, n_requests=BURST, n_connections=CONNECTIONS).a_second for port, asked in servers]
+            for _ in range(ROUNDS)
+        ]
+        ours_rate, peer_rate, echo_rate = map(statistics.median, zip(*rates, strict=True))
+        # Half of what the slowest can do, from all three.
+        rate = min(ours_rate, peer_rate, echo_rate) / 2
+        tails = [
+            [
+                ask(port, asked, n_requests=BURST, n_connections=CONNECTIONS, rate=rate).quantile_s(0.99)
+                for port, asked in servers
+            ]
+            for _ in range(ROUNDS)
+        ]
+        ours_p99, peer_p99, echo_p99 = map(statistics.median, zip(*tails, strict=True))
+    record_ratio(
+        "REST: requests of one row / MLServer with the same ONNX file",
+        ours=ours_rate,
+        peer=peer_rate,
+        reach=1.0,
+        unit="requests/s",
+        runs=ROUNDS,
+        higher_is_better=True,
+    )
+    for name, peers, reach in (("MLServer", peer_p99, 1.0), ("bare FastAPI echo", echo_p99, 1 / REACH)):
+        record_ratio(
+            f"REST: p99 of one row at {rate:.0f} requests/s, all three alike / {name}",
+            ours=ours_p99 * 1e3,
+            peer=peers * 1e3,
+            reach=reach,
+            unit="ms",
+            runs=ROUNDS,
+        )
+
+
+def _answers(port: int, request: bytes) -> bool:
+    try:
+        ask(port, request, n_requests=1, n_connections=1)
+    except ConnectionError:
+        return False
+    return True
 
 
 @pytest.mark.timeout(1800)
@@ -146,23 +198,3 @@ def _score_bare(model: Path, rows: Path, out: Path) -> None:
             label = pa.DictionaryArray.from_arrays(pa.array(chosen.astype(np.int32)), labels)
             confidence = pa.array(answers[np.arange(len(answers)), chosen])
             writer.write_batch(pa.record_batch([label, confidence], schema=schema))
-
-
-@contextmanager
-def _server(module: str, *arguments: object) -> Iterator[int]:
-    port = free_port()
-    command = [sys.executable, "-P", "-m", module, *map(str, arguments), str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        try:
-            wait_until(lambda: _takes_connections(port), 120, f"{module} listens")
-            yield port
-        finally:
-            process.kill()
-
-
-def _takes_connections(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True

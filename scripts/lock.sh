@@ -39,6 +39,7 @@ project agent-tflite.txt --extra agent-tflite "$@"
 # What the Debian package of the agent carries.
 project agent.txt --constraints requirements/demo.txt "$@"
 project triton.txt --extra triton "$@"
+project mlserver.txt --extra mlserver --group build "$@"
 # 3. MLflow's page reads what our mlflow-skinny wrote: they must be of one version.
 mkdir -p build
 sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-version.txt

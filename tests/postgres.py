@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,17 +26,18 @@ _DEBIAN: Final = Path("/usr/lib/postgresql")
 _ORDINARY: Final = ("postgres", "nobody")
 
 
-@dataclass(frozen=True)
 class PostgresServer:
     """A server that runs.
 
     Attributes:
         port: on loopback; it wants the password.
-        process_id: of the postmaster.
     """
 
-    port: int
-    process_id: int
+    def __init__(self, programs: Path, as_ordinary: list[str], folder: Path) -> None:
+        """Describe it; `start` starts it."""
+        self.port = ports.free_port()
+        self._programs, self._as_ordinary, self._folder = programs, as_ordinary, folder
+        self._process: subprocess.Popen[bytes] | None = None
 
     def address(self, database: str = "postgres", *, password: bool = True) -> str:
         """Return the address of a database, as SQLAlchemy and MLflow take it."""
@@ -51,6 +51,45 @@ class PostgresServer:
             connection.execute(text(f'CREATE DATABASE "{name}"'))
         return self.address(name)
 
+    def start(self) -> None:
+        """Start it, for the first time or again with what it holds."""
+        options = {
+            "listen_addresses": ports.HOST,
+            "port": str(self.port),
+            "unix_socket_directories": str(self._folder),
+            # It holds what a test made up: nothing is lost with it. Without it no file is synced, but each is written:
+            # what was committed outlives the server, if not the machine.
+            "fsync": "off",
+        }
+        settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = process = subprocess.Popen(
+                [*self._as_ordinary, str(self._programs / "postgres"), "-D", str(self._folder / "data"), *settings],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+            )
+        wait_until(
+            lambda: process.poll() is not None or _answers(self), 120, f"PostgreSQL answers; see {self._folder / 'log'}"
+        )
+        assert process.poll() is None, (self._folder / "log").read_text()
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it.
+
+        Args:
+            how: SIGINT, the fast shutdown: clients are sent away; SIGQUIT, the immediate one, as after a crash.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
@@ -59,7 +98,6 @@ def postgres_server() -> Iterator[PostgresServer]:
     as_ordinary, owner = _ordinary_user()
     # Not pytest's folder: nobody else may enter that.
     folder = Path(tempfile.mkdtemp(prefix="fieldloop-postgres-"))
-    port = ports.free_port()
     try:
         secret = folder / "password"
         secret.write_text(PASSWORD)
@@ -77,42 +115,14 @@ def postgres_server() -> Iterator[PostgresServer]:
             cwd=folder,
         )
         assert made.returncode == 0, made.stderr
-        yield from _served(programs, as_ordinary, folder, port)
+        server = PostgresServer(programs, as_ordinary, folder)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _served(programs: Path, as_ordinary: list[str], folder: Path, port: int) -> Iterator[PostgresServer]:
-    options = {
-        "listen_addresses": ports.HOST,
-        "port": str(port),
-        "unix_socket_directories": str(folder),
-        # It holds what a test made up: nothing is lost with it.
-        "fsync": "off",
-    }
-    settings = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*as_ordinary, str(programs / "postgres"), "-D", str(folder / "data"), *settings],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-        )
-    try:
-        server = PostgresServer(port, process.pid)
-        wait_until(
-            lambda: process.poll() is not None or _answers(server), 120, f"PostgreSQL answers; see {folder / 'log'}"
-        )
-        assert process.poll() is None, (folder / "log").read_text()
-        yield server
-    finally:
-        # The fast shutdown: clients are sent away.
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _answers(server: PostgresServer) -> bool:

@@ -44,6 +44,10 @@ class BusyError(RunError):
     exit_code = 10
 
 
+class ClusterError(RunError):
+    """A cluster is not there, or not as it must be: what was done is kept, and the same command goes on."""
+
+
 class MissingProgramError(TrainerError):
     """Something that is installed only when asked for is missing; the message says how to get it."""
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from trainer.cli.options import JsonOption
+from trainer.cli.options import DaskOption, JsonOption
 from trainer.errors import ProjectError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def experiment(  # noqa: PLR0913 - typer reads a command's options from its para
     ] = None,
     project: Annotated[Path, typer.Option(help="Folder of the project file.")] = Path(),
     trials: Annotated[int, typer.Option(min=1, help="Models that are tried.")] = 4,
+    dask: DaskOption = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a project file.")] = False,
     as_json: JsonOption = False,
@@ -49,14 +50,14 @@ def experiment(  # noqa: PLR0913 - typer reads a command's options from its para
     from edge_agent.clock import SystemClock
     from trainer.console.steps import StepLines
     from trainer.experiment.experiment import run_experiment
-    from trainer.project.loading import load_project
+    from trainer.project.loading import load_project, with_dask
 
     left_out: tuple[LeftOut, ...] = ()
     if data:
         left_out = _write_project(data, target, name, task, tuple(leave_out or ()), project, force=force)
     elif target or name or task or leave_out:
         raise ProjectError("--target, --name, --task and --leave-out belong to DATA; without it the project file tells")
-    loaded = load_project(project)
+    loaded = with_dask(load_project(project), dask)
     few = replace(loaded.project, training=replace(loaded.project.training, trials=trials))
     lines = StepLines(Console())
     progress: Callable[[StepEvent], None] = _silent if as_json else lines

@@ -12,6 +12,15 @@ VersionArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Have a Dask cluster do it: tcp://HOST:PORT or tls://HOST:PORT of its scheduler.",
+    ),
+]
+
 
 def minute_of(utc_s: float) -> str:
     """Return a time in UTC as lists show it."""

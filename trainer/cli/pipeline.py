@@ -9,7 +9,7 @@ import typer
 from trainer.cli.anomalies import anomalies_command
 from trainer.cli.compare import compare_command
 from trainer.cli.compile import compile_command
-from trainer.cli.options import JsonOption, ProjectOption, minute_of
+from trainer.cli.options import DaskOption, JsonOption, ProjectOption, minute_of
 from trainer.cli.schedule import schedule_command
 from trainer.cli.step import step_command
 from trainer.errors import GateRefusedError
@@ -41,6 +41,7 @@ def run(
     project: ProjectOption = Path(),
     trigger: Annotated[str, typer.Option(help="What started it: manual, schedule, labels, deterioration.")] = "manual",
     reason: Annotated[str, typer.Option(help="Why, for people; kept with the run.")] = "by hand",
+    dask: DaskOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,13 +50,19 @@ def run(
     Exit code 4: the gate refused it; one that passed and waits for a person's approval ends well. With --json two lines
     are printed: the run's id as soon as there is one, and at the end all facts.
     """
-    _produce(project, trigger, reason, None, as_json=as_json)
+    _produce(project, trigger, reason, None, dask, as_json=as_json)
 
 
 @app.command("resume")
-def resume(run_id: RunArgument = "last", project: ProjectOption = Path(), *, as_json: JsonOption = False) -> None:
+def resume(
+    run_id: RunArgument = "last",
+    project: ProjectOption = Path(),
+    dask: DaskOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
     """Go on with a run that broke off, from its first unfinished step."""
-    _produce(project, "", "", run_id, as_json=as_json)
+    _produce(project, "", "", run_id, dask, as_json=as_json)
 
 
 @app.command("show")
@@ -109,7 +116,7 @@ def list_runs(project: ProjectOption = Path(), *, as_json: JsonOption = False) -
         typer.echo(f"{head.run_id}  {minute_of(head.as_of_utc_s)}  {done}  {_end_of(overview):<12}  {head.trigger}")
 
 
-def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, as_json: bool) -> None:
+def _produce(project: Path, trigger: str, reason: str, resumed: str | None, dask: str | None, *, as_json: bool) -> None:
     """Carry out a run or go on with one, and show it.
 
     Raises:
@@ -119,9 +126,9 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, *, a
 
     from trainer.console.steps import StepLines
     from trainer.pipeline.production import run_production
-    from trainer.project.loading import load_project
+    from trainer.project.loading import load_project, with_dask
 
-    loaded = load_project(project)
+    loaded = with_dask(load_project(project), dask)
     # Whoever ends this run by SIGTERM leaves it as Ctrl-C does: recorded as broken off, to be resumed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()

@@ -3,17 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trainer.cli.options import JsonOption, ProjectOption
+from trainer.cli.options import DaskOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from trainer.project.cluster import ClusterSection
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command("score")
-def score(
+def score(  # noqa: PLR0913 - typer reads a command's options from its parameters
     rows: Annotated[Path, typer.Argument(metavar="IN", help="Parquet or CSV, with a column for every feature.")],
     answers: Annotated[Path, typer.Argument(metavar="OUT", help="Parquet, or CSV if it is named *.csv.")],
     model: Annotated[
@@ -26,6 +29,7 @@ def score(
     keep: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Carry a column along, an id for example; repeatable.")
     ] = None,
+    dask: DaskOption = None,
     *,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="One column a label.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what an earlier run has done.")] = False,
@@ -37,16 +41,29 @@ def score(
     rule of a feature have no answer; the column `refused` says why.
     """
     import json
+    from functools import partial
 
     import msgspec
 
+    from edge_agent.clock import SystemClock
     from trainer.cli.model_reference import origin_of
+    from trainer.serving.batch.cluster import opened_place
     from trainer.serving.batch.model import opened_model
     from trainer.serving.batch.run import Options, refusals_text, score_file
 
     options = Options(tuple(keep or ()), probabilities=probabilities, restart=restart)
-    with opened_model(origin_of(model, project).current().bundle) as opened, _progress(rows.name) as tell:
-        outcome = score_file(rows, answers, opened, options, tell)
+    cluster = _cluster_of(model, project, dask)
+    bundle = origin_of(model, project).current().bundle
+    with opened_model(bundle) as opened, _progress(rows.name) as tell:
+        place_of = partial(
+            opened_place,
+            bundle=bundle,
+            variant=opened.variant,
+            probabilities=probabilities,
+            cluster=cluster,
+            clock=SystemClock(),
+        )
+        outcome = score_file(rows, answers, opened, options, tell, place_of=place_of if cluster.dask else None)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(outcome), indent=1))
         return
@@ -54,6 +71,16 @@ def score(
     typer.echo(f"scored {outcome.n_rows} rows with {outcome.model}{before}: {answers}")
     for line in refusals_text(outcome):
         typer.echo(line)
+
+
+def _cluster_of(model: str, project: Path, dask: str | None) -> "ClusterSection":
+    """Return what scores: the cluster of the option, else of the project; a bundle on this disk needs no project."""
+    from trainer.project.cluster import ClusterSection, at_address
+    from trainer.project.loading import FILE_NAME, load_project
+
+    has_project = (project / FILE_NAME if project.is_dir() else project).exists()
+    needs_it = has_project and (dask is not None or not Path(model).exists())
+    return at_address(load_project(project).cluster if needs_it else ClusterSection(), dask)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.cli.options import JsonOption, ProjectOption
+from trainer.cli.options import DaskOption, JsonOption, ProjectOption
 from trainer.errors import GateRefusedError
 
 
@@ -19,6 +19,7 @@ def step_command(
     executor: Annotated[str, typer.Option(help="What runs it, for the records.")] = "one step",
     trigger: Annotated[str, typer.Option(help="What started a new run.")] = "manual",
     reason: Annotated[str, typer.Option(help="Why a new run begins, for people.")] = "step by step",
+    dask: DaskOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
@@ -33,13 +34,14 @@ def step_command(
     from trainer.console.steps import StepLines
     from trainer.pipeline.opening import Beginning
     from trainer.pipeline.production import run_step
-    from trainer.project.loading import load_project
+    from trainer.project.loading import load_project, with_dask
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     lines = StepLines(Console())
     start: Beginning | str = Beginning(trigger, reason) if run_id is None else run_id
     try:
-        result = run_step(load_project(project), name, start, executor=executor, progress=None if as_json else lines)
+        loaded = with_dask(load_project(project), dask)
+        result = run_step(loaded, name, start, executor=executor, progress=None if as_json else lines)
     finally:
         lines.stop()
     if as_json:

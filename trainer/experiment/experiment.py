@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +28,7 @@ from trainer.features.table import TrainingTable
 from trainer.pipeline import evaluating, extracting, preparing, training, validating
 from trainer.pipeline.lesson import lesson_of
 from trainer.pipeline.outcome import Outcome, StepEvent
+from trainer.pipeline.search.cluster import opened_place
 from trainer.pipeline.search.families import families_of_project
 from trainer.project.project import LoadedProject
 
@@ -92,7 +94,8 @@ def run_experiment(
         ),
     )
     lesson = lesson_of(project, table, splits)
-    trained = steps.carry_out("train", lambda at: training.train_model(lesson, at))
+    place_of = partial(opened_place, cluster=loaded.cluster, clock=clock)
+    trained = steps.carry_out("train", lambda at: training.train_model(lesson, at, place_of=place_of))
     evaluation = steps.carry_out("evaluate", lambda at: evaluating.evaluate_model(lesson, trained, None, at))
     model = steps.carry_out(
         "examine",

@@ -28,7 +28,16 @@ CodeOf = Callable[[tuple[str, ...]], Code]
 class Executor(Generic[B]):
     """The steps of one run, in this process."""
 
-    def __init__(self, graph: Graph[B], bench: B, project: Project, journal: Journal, code_of: CodeOf) -> None:
+    def __init__(
+        self,
+        graph: Graph[B],
+        bench: B,
+        project: Project,
+        journal: Journal,
+        code_of: CodeOf,
+        *,
+        before_each: Callable[[], None] | None = None,
+    ) -> None:
         """Join what is needed.
 
         Args:
@@ -37,12 +46,14 @@ class Executor(Generic[B]):
             project: is read from; a step runs again when that changes which it reads.
             journal: records them.
             code_of: returns the code of modules.
+            before_each: is called before a step is carried out; what it raises ends the run.
         """
         self._graph = graph
         self._bench = bench
         self._project = project
         self._journal = journal
         self._code_of = code_of
+        self._before_each = before_each
         self._outputs: dict[str, str] = {}
 
     def run(self) -> None:
@@ -82,6 +93,8 @@ class Executor(Generic[B]):
         if record is not None and is_kept:
             self._journal.keep(record, verdict.why)
         else:
+            if self._before_each is not None:
+                self._before_each()
             outcome = self._journal.carry_out(step, key, verdict.why, lambda at: step.do(self._bench, at))
             self._bench.put(step.name, outcome.value)
             record = self._journal.records[-1]

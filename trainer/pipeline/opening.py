@@ -1,4 +1,7 @@
-"""Begins a run, takes up one that broke off, and ends it. One process at a time works on the runs of a project."""
+"""Begins a run, takes up one that broke off, and ends it.
+
+One process at a time works on the runs of a project, on any of the machines that share its metadata store.
+"""
 
 import fcntl
 import socket
@@ -30,7 +33,8 @@ from trainer.pipeline.sources import Code, Sources
 from trainer.pipeline.steps import PRODUCTION
 from trainer.project.project import LoadedProject
 from trainer.registry.registry import CHAMPION, Registry, open_registry
-from trainer.registry.tracking import ensure_experiment, open_client
+from trainer.registry.run_lock import Alone, run_lock
+from trainer.registry.tracking import ensure_experiment, open_client, store_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +86,21 @@ def opened_run(
         on_begin: is told the run's id as soon as there is one.
 
     Raises:
-        BusyError: another process works on a run of this project.
+        BusyError: another process works on a run of this project, here or on another machine.
         RunError: there is nothing to take up.
     """
     state = loaded.state
     (state / RUNS_NAME).mkdir(parents=True, exist_ok=True)
-    with _alone(state / RUNS_NAME / ".lock"):
-        client = open_client(state, loaded.stores.metadata)
+    client = open_client(state, loaded.stores.metadata)
+    name = loaded.project.name
+    with (
+        _alone(state / RUNS_NAME / ".lock"),
+        run_lock(store_address(loaded), client, name, clock) as alone,
+    ):
         registry = open_registry(loaded, client)
-        experiment = ensure_experiment(client, loaded.project.name, state, loaded.stores.artefacts)
+        experiment = ensure_experiment(client, name, state, loaded.stores.artefacts)
         sources = _CodeOnce(Sources())
-        join = _Joiner(loaded, client, registry, experiment, clock, progress, executor, sources)
+        join = _Joiner(loaded, client, registry, experiment, clock, progress, executor, sources, alone)
         if isinstance(start, Beginning):
             run = join(_begin(loaded, client, experiment, registry, start, clock, sources))
         else:
@@ -117,6 +125,7 @@ class _Joiner:
     progress: Progress
     executor: str
     code_of: "_CodeOnce"
+    alone: Alone
 
     def __call__(self, head: RunHead) -> OpenRun:
         folder = run_folder(self.loaded.state, head.run_id)
@@ -130,8 +139,32 @@ class _Joiner:
             progress=self.progress,
             executor=self.executor,
         )
-        executor = Executor(PRODUCTION, bench, self.loaded.project, journal, self.code_of)
+        executor = Executor(
+            PRODUCTION, bench, self.loaded.project, journal, self.code_of, before_each=_Watch(self.alone, bench)
+        )
         return OpenRun(head, folder, bench, journal, executor, self.client)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Is asked before each step whether this run may go on: the lock is not its own machine's alone."""
+
+    alone: Alone
+    bench: RunBench
+
+    def __call__(self) -> None:
+        self.alone.verify()
+        if not self.alone.was_lost:
+            return
+        # Nobody else runs now; somebody may have, and what is promoted is compared with the champion of the beginning.
+        head = self.bench.head
+        champion = self.bench.registry.find(head.model, alias=CHAMPION)
+        is_another = champion is not None and champion.version != head.champion and champion.run_id != head.run_id
+        if champion is not None and is_another:
+            raise BusyError(
+                f"while the lock of this run was lost, {champion.name}/{champion.version} became the champion; this "
+                f"run must be compared with it: fieldloop pipeline resume {head.run_id}"
+            )
 
 
 class _CodeOnce:

@@ -5,10 +5,12 @@ A section or key that a step reads and does not name here would change without t
 """
 
 from collections.abc import Mapping
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Final
 
+from edge_agent.clock import SystemClock
 from exporter.models.model_file import load_estimator
 from trainer.errors import TrainerError
 from trainer.features.table import TrainingTable
@@ -33,6 +35,7 @@ from trainer.pipeline.gate import GateDecision
 from trainer.pipeline.graph import Graph
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.preparing import Splits
+from trainer.pipeline.search.cluster import opened_place
 from trainer.pipeline.step import Step
 from trainer.pipeline.training import FRONT_NAME, MODEL_NAME, Trained
 from trainer.pipeline.validating import Validation
@@ -65,7 +68,9 @@ def _prepare(bench: RunBench, at: Path) -> Outcome[Splits]:
 
 
 def _train(bench: RunBench, at: Path) -> Outcome[Trained]:
-    return training.train_model(bench.lesson, at, storage=bench.loaded.stores.search)
+    # Where trials are judged changes nothing of what comes out: it is no part of this step's code.
+    place_of = partial(opened_place, cluster=bench.loaded.cluster, clock=SystemClock())
+    return training.train_model(bench.lesson, at, storage=bench.loaded.stores.search, place_of=place_of)
 
 
 def _evaluate(bench: RunBench, at: Path) -> Outcome[Evaluation]:

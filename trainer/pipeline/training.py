@@ -8,7 +8,8 @@ evaluation, by the trial that is taken when the *other* blocks alone choose.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -31,6 +32,7 @@ from trainer.pipeline.search.calibration import Calibrated, calibrate
 from trainer.pipeline.search.exportable import verify_exportable
 from trainer.pipeline.search.families import families_of_project, unweighted
 from trainer.pipeline.search.front import Budget, Contender, choose, pareto_front
+from trainer.pipeline.search.places import Here, Place
 from trainer.pipeline.search.study import FAMILY, FLEET_WEIGHT, ONLY_STUDY, Search
 from trainer.project.learning import ClassWeight
 
@@ -40,6 +42,8 @@ __all__ += ["load_front", "load_trained", "train_model"]
 MODEL_NAME: Final = "model.skops"
 FRONT_NAME: Final = "front.json"
 _STUDY_NAME: Final = "study.json"
+
+PlaceOf = Callable[[Lesson, Sequence[Family]], AbstractContextManager[Place]]
 
 
 class Chosen(Struct, frozen=True):
@@ -79,25 +83,31 @@ class Trained:
     out_of_fold: NDArray[np.float64]
 
 
-def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> Outcome[Trained]:
+def train_model(
+    lesson: Lesson, folder: Path, *, storage: str | None = None, place_of: PlaceOf | None = None
+) -> Outcome[Trained]:
     """Search, then fit the candidate that was taken on every row that is not held out.
 
     Args:
         lesson: rows, truths and roles.
         folder: of the step.
         storage: address of the database that keeps the trials; None: a file in the folder.
+        place_of: opens where trials are judged, when the first is to be; None: in this process.
 
     Raises:
         ProjectError: a candidate that there is none of, or that no device can run.
-        RunError: the database of the trials cannot be reached.
+        RunError: the database of the trials cannot be reached, or the place is lost.
         DataError: a classifier would see one label only.
     """
     families = families_of_project(lesson.project)
     if not lesson.is_labelled:
         families, lesson = families[:1], _with_one_trial(lesson)
     verify_exportable(lesson, families)
-    search = Search(lesson, families, folder, storage=storage, study_name=_study_name(lesson, folder, storage))
-    search.run()
+    name = _study_name(lesson, folder, storage)
+    with _here(lesson, families) if place_of is None else place_of(lesson, families) as place:
+        search = Search(lesson, families, folder, storage=storage, study_name=name, place=place)
+        search.run()
+        judged_on = place.name
     contenders = search.contenders()
     taken = contenders[choose(contenders, _budget_of(lesson), lesson.project.training.choice)]
     draw = search.draw_of(taken.number)
@@ -126,8 +136,9 @@ def train_model(lesson: Lesson, folder: Path, *, storage: str | None = None) -> 
     save_value(folder / FRONT_NAME, front)
     save_arrays(folder / "out_of_fold.npz", {"answers": trained.out_of_fold})
     metrics = {f"search_{lesson.project.metric}": chosen.quality} if lesson.is_labelled else {}
+    where = (("judged on", judged_on),) if judged_on else ()
     facts = (
-        (*_facts_of(lesson, families, chosen, front), *_calibration_facts(calibrated))
+        (*_facts_of(lesson, families, chosen, front), *where, *_calibration_facts(calibrated))
         if lesson.is_labelled
         else _facts_without_labels(lesson, chosen, out_of_fold)
     )
@@ -188,6 +199,10 @@ def _with_calibrated(
     """Put calibrated answers where the trial that was taken answers; another one's stay as it gave them."""
     is_takens = (chosen == taken).all(axis=1) & ~np.isnan(calibrated).any(axis=1)
     return np.where(is_takens[:, np.newaxis], calibrated, chosen)
+
+
+def _here(lesson: Lesson, families: Sequence[Family]) -> AbstractContextManager[Place]:
+    return nullcontext(Here(lesson, families))
 
 
 def _study_name(lesson: Lesson, folder: Path, storage: str | None) -> str:

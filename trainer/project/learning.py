@@ -101,6 +101,8 @@ class TrainingSection(Section, frozen=True, kw_only=True):
             ``isolation_forest`` and ``one_class_svm``; where the project has estimators of its own, those alone.
         estimators: the project's own candidates, each by the name under which Python imports it.
         trials: trials of the search over all families together.
+        ahead: trials that may be begun before the first of them is through, and then know nothing of one another: more
+            keep more machines busy (`cluster`), and each is drawn from less. The same here and there.
         split: ``time``: contiguous blocks, the latest rows judge; ``entity``: blocks of whole entities (devices,
             writers), each judged by models that never saw them: what a new device may expect; ``stratified``: blocks
             with about the same share of every label (of values: of every tenth), and no entity in two of them where
@@ -124,6 +126,7 @@ class TrainingSection(Section, frozen=True, kw_only=True):
     candidates: tuple[str, ...] = ()
     estimators: tuple[EstimatorSection, ...] = ()
     trials: Positive = 12
+    ahead: Positive = 1
     split: Literal["time", "entity", "stratified"] = "time"
     blocks: Annotated[int, Meta(ge=2)] = 5
     holdout: Annotated[float, Meta(gt=0, lt=0.9)] = 0.2

@@ -9,6 +9,7 @@ import msgspec
 from broker.topics import TopicError, parse_fleet
 from edge_agent.configuration import ConfigurationError, load_toml
 from trainer.errors import ProjectError
+from trainer.project.cluster import ClusterSection, at_address, cluster_problems, resolve_cluster
 from trainer.project.estimators import estimator_problems
 from trainer.project.learning import LEAST_WILCOXON_BLOCKS
 from trainer.project.project import LoadedProject, Project
@@ -42,7 +43,18 @@ def load_project(path: Path) -> LoadedProject:
         project = msgspec.structs.replace(project, features=features_of(project.signal, project.features))
     folder = file.parent.resolve()
     stores = resolve_stores(project.stores, folder, os.environ)
-    return LoadedProject(msgspec.structs.replace(project, stores=StoresSection()), folder, stores)
+    cluster = resolve_cluster(project.cluster, folder)
+    project = msgspec.structs.replace(project, stores=StoresSection(), cluster=ClusterSection())
+    return LoadedProject(project, folder, stores, cluster)
+
+
+def with_dask(loaded: LoadedProject, address: str | None) -> LoadedProject:
+    """Return a project whose search is done at the address that a command was given, if any.
+
+    Raises:
+        ProjectError: it is no address of a scheduler.
+    """
+    return msgspec.structs.replace(loaded, cluster=at_address(loaded.cluster, address))
 
 
 def _problems_of(project: Project) -> list[str]:
@@ -77,6 +89,7 @@ def _problems_of(project: Project) -> list[str]:
     problems += trigger_problems(project.triggers)
     problems += registry_problems(project.registry)
     problems += store_problems(project.stores)
+    problems += cluster_problems(project.cluster)
     return problems
 
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_agent.bundle import Feature
+from trainer.project.cluster import ClusterSection
 from trainer.project.fleet import AlertsSection, ExportSection, MonitoringSection, RolloutSection
 from trainer.project.learning import DataSection, GateSection, TargetSection, TrainingSection
 from trainer.project.registry import RegistrySection
@@ -51,6 +52,7 @@ class Project(Section, frozen=True, kw_only=True):
     triggers: TriggersSection = msgspec.field(default_factory=TriggersSection)
     registry: RegistrySection = msgspec.field(default_factory=RegistrySection)
     stores: StoresSection = msgspec.field(default_factory=StoresSection)
+    cluster: ClusterSection = msgspec.field(default_factory=ClusterSection)
 
     @property
     def metric(self) -> str:
@@ -62,13 +64,16 @@ class LoadedProject(Struct, frozen=True):
     """A project and the folder its paths start from.
 
     Attributes:
-        project: as its file says; its section ``[stores]`` is empty, so that no address is recorded with it.
+        project: as its file says; its sections ``[stores]`` and ``[cluster]`` are empty, so that no address is recorded
+            with it.
         stores: the addresses in use: the environment's before the file's.
+        cluster: what searches instead of this process: a command's option before the file's.
     """
 
     project: Project
     folder: Path
     stores: StoresSection = StoresSection()
+    cluster: ClusterSection = ClusterSection()
 
     @property
     def state(self) -> Path:

@@ -1,5 +1,7 @@
 """A real broker of each kind, and devices that speak to it through the real client."""
 
+import itertools
+import os
 import random
 import threading
 
@@ -17,6 +19,8 @@ from tests.unit.trainer.simulated_fleet import FLEET, SimulatedDevice
 from tests.waiting import wait_until
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import open_store, store_uri
+
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(params=[pytest.param("mosquitto", marks=pytest.mark.mosquitto), "amqtt"])
@@ -97,9 +101,16 @@ def make_device(broker):
         device.client.close()
 
 
-@pytest.fixture
-def store(tmp_path):
-    opened = open_store(store_uri(tmp_path / "fleet.db"))
+def fleet_database(kind, request, tmp_path):
+    """The address of an empty database of that kind."""
+    if kind == "sqlite":
+        return store_uri(tmp_path / "fleet.db")
+    return request.getfixturevalue("postgres").new_database(f"fleet-{os.getpid()}-{next(_NUMBERS)}")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def store(request, tmp_path):
+    opened = open_store(fleet_database(request.param, request, tmp_path))
     yield opened
     opened.close()
 

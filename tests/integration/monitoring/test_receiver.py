@@ -97,6 +97,7 @@ def test_status_samples_and_labels_reach_the_store(make_monitor, make_device, st
     wait_until(lambda: [state.bundle for state in list_devices(store)] == [MANIFEST.ref])
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_while_the_database_is_locked_nothing_is_marked_and_afterwards_everything(
     make_monitor, make_device, store, tmp_path
 ):

@@ -2,10 +2,15 @@
 
 Every trial is stored where the study is, its answers in the step's folder: a search that broke off goes on with the
 trials it had.
+
+Trials are asked for in order and told in order, wherever their blocks are answered and whichever is through first: what
+a trial is drawn from, and what it is compared with, is the same on one core and on a cluster.
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +28,7 @@ from trainer.pipeline.artefacts import load_arrays, save_arrays
 from trainer.pipeline.candidates import Choice, Family, Real, Value, Whole
 from trainer.pipeline.lesson import Lesson
 from trainer.pipeline.search.front import Contender
+from trainer.pipeline.search.places import Begun, Here, Place
 from trainer.pipeline.search.pruning import is_hopeless
 from trainer.pipeline.search.trial import Draw, Judged, judge
 from trainer.project.learning import Objective
@@ -39,6 +45,14 @@ _QUALITY: Final = "quality"
 _COST: Final = "cost"
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A trial that was drawn, and the answering of its blocks."""
+
+    trial: optuna.Trial
+    begun: Begun
+
+
 class Search:
     """The search of one lesson, kept in a folder.
 
@@ -49,6 +63,7 @@ class Search:
         storage: address of the database that keeps the trials; None: a file in the folder.
         study_name: in a database that keeps more than one search: unlike any other.
         clock: tells when the time is used up.
+        place: where trials are judged; None: in this process.
     """
 
     def __init__(
@@ -60,10 +75,12 @@ class Search:
         storage: str | None = None,
         study_name: str = ONLY_STUDY,
         clock: Clock | None = None,
+        place: Place | None = None,
     ) -> None:
         logging.getLogger("optuna").setLevel(logging.WARNING)
         self._lesson, self._families, self._folder = lesson, {family.name: family for family in families}, folder
         self._clock = clock or SystemClock()
+        self._place = place or Here(lesson, families)
         self._study = optuna.create_study(
             storage=_open(storage or f"sqlite:///{folder / _DATABASE_NAME}"),
             study_name=study_name,
@@ -82,9 +99,19 @@ class Search:
         training = self._lesson.project.training
         ends_s = self._clock.monotonic_s() + training.timeout_s
         wanted = max(training.trials, len(self._families)) - len(self._ended())
-        while wanted > 0 and (not self.contenders() or self._clock.monotonic_s() < ends_s):
-            self._try_next()
-            wanted -= 1
+        asked: deque[_Asked] = deque()
+        try:
+            while True:
+                while wanted > 0 and self._may_ask(len(asked)) and self._has_time(ends_s, has_asked=bool(asked)):
+                    asked.append(self._ask(len(asked)))
+                    wanted -= 1
+                if not asked:
+                    return
+                self._settle(asked.popleft())
+        finally:
+            # What broke off is drawn anew by the next search: `_lay_down`.
+            for one in asked:
+                one.begun.drop()
 
     def contenders(self) -> tuple[Contender, ...]:
         """Return the trials that were judged on all blocks and whose answers are there, in their order."""
@@ -118,14 +145,39 @@ class Search:
             self._study.enqueue_trial(trial.params or trial.system_attrs.get("fixed_params", {}))
             self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _try_next(self) -> None:
-        self._study.sampler = self._sampler(len(self._ended()))
+    @property
+    def _n_startup(self) -> int:
+        """How many trials are drawn by chance: each family's start, and a few more."""
+        # Each family's start is tried first; a search that knows nothing yet should not guess for long.
+        return max(4, len(self._families) + 2)
+
+    def _may_ask(self, n_asked: int) -> bool:
+        """Tell whether the next trial may be drawn while others are not told yet.
+
+        Those that are drawn by chance rest on no other one, so that as many may be begun as can be worked on; all later
+        ones know every trial but the last few, which the project says, and not how many happen to be through.
+        """
+        if n_asked < self._lesson.project.training.ahead:
+            return True
+        return n_asked < self._place.n_at_once and len(self._ended()) + n_asked < self._n_startup
+
+    def _has_time(self, ends_s: float, *, has_asked: bool) -> bool:
+        return not (has_asked or self.contenders()) or self._clock.monotonic_s() < ends_s
+
+    def _ask(self, n_asked: int) -> _Asked:
+        self._study.sampler = self._sampler(len(self._ended()) + n_asked)
         trial = self._study.ask()
-        draw = self._suggest(trial)
+        return _Asked(trial, self._place.begin(self._suggest(trial)))
+
+    def _settle(self, asked: _Asked) -> None:
+        trial, begun = asked.trial, asked.begun
         rule = self._lesson.project.training.pruning if self._objectives == ("quality",) else "none"
         # What is good enough depends on whole trials alone: of one that was given up nobody knows the rest.
         others = [one.blocks for one in self.contenders()] if rule != "none" else []
-        found = judge(self._lesson, draw, self._families[draw.family], lambda so_far: is_hopeless(so_far, others, rule))
+        try:
+            found = judge(self._lesson, begun.answered, lambda so_far: is_hopeless(so_far, others, rule))
+        finally:
+            begun.drop()
         if isinstance(found, Judged):
             self._tell(trial, found)
             return
@@ -153,11 +205,10 @@ class Search:
         save_arrays(self._answers_file(trial.number), {"answers": found.answers})
         self._study.tell(trial, [values[objective] for objective in self._objectives])
 
-    def _sampler(self, n_ended: int) -> optuna.samplers.BaseSampler:
-        """Return what draws the next trial: by the seed and the trials so far, not by how often the search began."""
-        seed = np.random.SeedSequence([self._lesson.project.seed, n_ended]).generate_state(1)[0]
-        # Each family's start is tried first; a search that knows nothing yet should not guess for long.
-        return optuna.samplers.TPESampler(seed=int(seed), n_startup_trials=max(4, len(self._families) + 2))
+    def _sampler(self, n_before: int) -> optuna.samplers.BaseSampler:
+        """Return what draws the next trial: by the seed and its place in the search, not by how often that began."""
+        seed = np.random.SeedSequence([self._lesson.project.seed, n_before]).generate_state(1)[0]
+        return optuna.samplers.TPESampler(seed=int(seed), n_startup_trials=self._n_startup)
 
     def _suggest(self, trial: optuna.Trial) -> Draw:
         training = self._lesson.project.training

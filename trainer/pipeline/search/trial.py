@@ -43,15 +43,38 @@ class Judged:
     cost: Cost | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """A block that was answered by a model that did not see it.
+
+    Attributes:
+        answers: ``(n_rows, n_outputs) float64`` of the block.
+        cost: of that model; None: it has no form for devices, or this is not the last block.
+    """
+
+    answers: NDArray[np.float64]
+    cost: Cost | None = None
+
+
+def answer_block(lesson: Lesson, family: Family, draw: Draw, block: int) -> Answered:
+    """Fit a model on what is neither held out nor of the block, and ask it for the block.
+
+    Raises:
+        DataError: a classifier would see one label only.
+    """
+    estimator, answers = lesson.answer_block(block, family, draw.parameters, draw.fleet_weight, draw.class_weight)
+    is_last = block == lesson.splits.search_blocks[-1]
+    return Answered(answers, cost_of(lesson, estimator) if is_last else None)
+
+
 def judge(
-    lesson: Lesson, draw: Draw, family: Family, is_hopeless: Callable[[tuple[float, ...]], bool]
+    lesson: Lesson, answered: Callable[[int], Answered], is_hopeless: Callable[[tuple[float, ...]], bool]
 ) -> Judged | tuple[float, ...]:
     """Judge a trial; return the qualities of its first blocks alone, when it was given up.
 
     Args:
         lesson: rows, truths and blocks.
-        draw: what is tried.
-        family: of the draw.
+        answered: is asked for one of the search's blocks after the other.
         is_hopeless: is asked after each block but the last, with the qualities so far.
 
     Raises:
@@ -59,20 +82,19 @@ def judge(
     """
     answers = lesson.no_answers()
     blocks: list[float] = []
-    estimator: Any = None
+    cost: Cost | None = None
     search_blocks = lesson.splits.search_blocks
     for block in search_blocks:
         inside = lesson.splits.block_of == block
-        estimator, answers[inside] = lesson.answer_block(
-            block, family, draw.parameters, draw.fleet_weight, draw.class_weight
-        )
+        found = answered(block)
+        answers[inside], cost = found.answers, found.cost
         judged = inside & lesson.judged
         if not judged.any():
             continue
         blocks.append(lesson.quality_of(answers, judged))
         if block != search_blocks[-1] and is_hopeless(tuple(blocks)):
             return tuple(blocks)
-    return Judged(answers, lesson.quality_of(answers, lesson.judged), tuple(blocks), cost_of(lesson, estimator))
+    return Judged(answers, lesson.quality_of(answers, lesson.judged), tuple(blocks), cost)
 
 
 def cost_of(lesson: Lesson, estimator: Any) -> Cost | None:  # noqa: ANN401 - scikit-learn ships no types

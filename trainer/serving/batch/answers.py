@@ -22,6 +22,7 @@ class AnswerColumns:
 
     Attributes:
         schema: of every part.
+        kept: names of the columns that are carried along.
     """
 
     def __init__(self, manifest: Manifest, kept: Mapping[str, Any], *, probabilities: bool) -> None:
@@ -35,7 +36,7 @@ class AnswerColumns:
         Raises:
             DataError: a column that is carried along has the name of an answer.
         """
-        self._kept = tuple(kept)
+        self.kept = tuple(kept)
         self._labels = manifest.labels
         self._probabilities = probabilities and bool(manifest.labels)
         own = [pa.field(REFUSED, pa.string())]
@@ -62,7 +63,7 @@ class AnswerColumns:
         """
         is_refused = np.zeros(len(outputs), dtype=bool)
         is_refused[list(refused)] = True
-        columns = [rows[name] for name in self._kept]
+        columns = [rows[name] for name in self.kept]
         if self._labels:
             # A row of NaN has the greatest at 0; it is masked.
             chosen = outputs.argmax(axis=1)

@@ -101,10 +101,21 @@ def opened_model(bundle: Path) -> Iterator[BlockModel]:
     """
     with open_bundle(bundle) as folder:
         manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes())
-        variant = choose_variant(manifest.variants, read_device())
-        runtime = open_runtime(variant, folder, manifest)
-        try:
-            verify_golden(manifest, variant, runtime)
-            yield BlockModel(manifest, variant, runtime)
-        finally:
-            runtime.close()
+        with opened_variant(folder, manifest, choose_variant(manifest.variants, read_device())) as model:
+            yield model
+
+
+@contextmanager
+def opened_variant(folder: Path, manifest: Manifest, variant: Variant) -> Iterator[BlockModel]:
+    """Open one variant of a bundle's folder and prove it here, for as long as the context lasts.
+
+    Raises:
+        BundleError: its runtime is missing here, or its golden rows come out otherwise.
+        StorageError: it cannot be read now.
+    """
+    runtime = open_runtime(variant, folder, manifest)
+    try:
+        verify_golden(manifest, variant, runtime)
+        yield BlockModel(manifest, variant, runtime)
+    finally:
+        runtime.close()

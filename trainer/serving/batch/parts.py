@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from edge_agent.digest import sha256_of_file
 from trainer.errors import BusyError
+from trainer.serving.batch.scoring import ScoredPart
 from trainer.serving.errors import ServingError
 
 # Arrow ships no types: tables are Any.
@@ -94,15 +95,11 @@ class Parts:
                 break
             self.done.append(part)
 
-    def put(self, table: Any, refused: dict[str, int], examples: tuple[tuple[int, str], ...]) -> None:
+    def put(self, scored: ScoredPart) -> None:
         """Write the next part."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        data = sink.getvalue()
-        path = self.path(len(self.done))
-        _replace(path, data)
-        self.done.append(Part(sha256(data).hexdigest(), table.num_rows, refused, examples))
+        _replace(self.path(len(self.done)), scored.data)
+        digest = sha256(scored.data).hexdigest()
+        self.done.append(Part(digest, scored.n_rows, scored.refused, scored.examples))
         _replace(self._folder / _RECORD_NAME, msgspec.json.encode(_Record(self._job, tuple(self.done))))
 
     def tables(self) -> Iterator[Any]:

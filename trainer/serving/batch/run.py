@@ -7,12 +7,11 @@ are those of one that was not, to the byte.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-import numpy as np
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from msgspec import Struct
@@ -20,24 +19,20 @@ from msgspec import Struct
 from edge_agent.durable import replacing
 from trainer.errors import DataError
 from trainer.serving.batch.answers import AnswerColumns, kept_columns
-from trainer.serving.batch.encoding import BlockEncoder, verify_columns
+from trainer.serving.batch.encoding import verify_columns
 from trainer.serving.batch.model import BlockModel
 from trainer.serving.batch.parts import Job, Parts, held_parts
+from trainer.serving.batch.scoring import EXAMPLES, Here, Place
 from trainer.serving.batch.source import FileRows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edge_agent.errors import RowError
 
 # Arrow ships no types: tables are Any.
 # ruff: noqa: ANN401
 
 PART_ROWS: Final = 1 << 17
-EXAMPLES: Final = 3
 _END_BYTES: Final = 1 << 20
 
 Progress = Callable[[int, int | None], None]
+PlaceOf = Callable[[AnswerColumns], AbstractContextManager[Place]]
 
 
 class Options(Struct, frozen=True):
@@ -72,7 +67,15 @@ class Outcome(Struct, frozen=True):
     examples: tuple[tuple[int, str], ...]
 
 
-def score_file(rows: Path, answers: Path, model: BlockModel, options: Options, progress: Progress) -> Outcome:
+def score_file(
+    rows: Path,
+    answers: Path,
+    model: BlockModel,
+    options: Options,
+    progress: Progress,
+    *,
+    place_of: PlaceOf | None = None,
+) -> Outcome:
     """Score every row of a file.
 
     Args:
@@ -81,11 +84,13 @@ def score_file(rows: Path, answers: Path, model: BlockModel, options: Options, p
         model: scores.
         options: how.
         progress: is told how many rows are done, of how many; None where that is not known.
+        place_of: opens where parts are scored, given the columns of their answers; None: in this process.
 
     Raises:
         DataError: the file of rows cannot be read, or does not fit the model.
         ServingError: parts of another run lie beside the answers.
         BusyError: another process scores into the same file.
+        ClusterError: where parts are scored is lost.
         OSError: something cannot be written.
     """
     source = FileRows(rows)
@@ -99,12 +104,13 @@ def score_file(rows: Path, answers: Path, model: BlockModel, options: Options, p
     with held_parts(folder, job, restart=options.restart) as parts:
         resumed = sum(part.n_rows for part in parts.done)
         done = resumed
-        scorer = _PartScorer(model, columns)
-        for table in _ahead(source.parts(wanted, options.part_rows, len(parts.done))):
-            progress(done, source.n_rows)
-            scorer.score(table, done, parts)
-            done += table.num_rows
         progress(done, source.n_rows)
+        tables = source.parts(wanted, options.part_rows, len(parts.done))
+        with nullcontext(Here(model, columns)) if place_of is None else place_of(columns) as place:
+            for scored in place.scored(_ahead(tables), done):
+                parts.put(scored)
+                done += scored.n_rows
+                progress(done, source.n_rows)
         if _identity_of(rows) != job.rows:
             raise DataError(f"{rows}: it was changed while it was scored; leave it alone, and score it again")
         _join(parts, columns.schema, answers)
@@ -120,33 +126,6 @@ def _ahead(tables: Iterator[Any]) -> Iterator[Any]:
         while (table := coming.result()) is not None:
             coming = thread.submit(next, tables, None)
             yield table
-
-
-class _PartScorer:
-    """Scores parts, block by block."""
-
-    def __init__(self, model: BlockModel, columns: AnswerColumns) -> None:
-        self._model = model
-        self._columns = columns
-        self._encoder = BlockEncoder(model.manifest)
-
-    def score(self, table: Any, first_row: int, parts: Parts) -> None:
-        """Score a part, and put its answers to the others."""
-        model = self._model
-        outputs: NDArray[np.float32] = np.empty((table.num_rows, model.manifest.n_outputs), dtype=np.float32)
-        refused: dict[int, RowError] = {}
-        for start in range(0, table.num_rows, model.capacity):
-            block = table.slice(start, model.capacity)
-            n = block.num_rows
-            here = self._encoder.encode(block, model.rows[:n])
-            model.score(n, outputs[start : start + n], here)
-            refused |= {start + place: error for place, error in here.items()}
-        in_order = dict(sorted(refused.items()))
-        examples = tuple(
-            (first_row + place, f"{error.kind}: {error}") for place, error in islice(in_order.items(), EXAMPLES)
-        )
-        counts = dict(sorted(Counter(error.kind for error in refused.values()).items()))
-        parts.put(self._columns.table(table, outputs, in_order), counts, examples)
 
 
 def _join(parts: Parts, schema: Any, answers: Path) -> None:
