@@ -64,6 +64,11 @@ def write_replay(loaded: LoadedProject, passes: int = 1) -> Replay:
             "key 'data.view': what is replayed are rows of files, and the truth about each; write them with "
             "fieldloop features extract, and train on views by fieldloop pipeline run"
         )
+    if not project.target.is_labelled:
+        raise DataError(
+            "key 'target.column': what is replayed is answered with the truth about each row, and no row is labelled; "
+            "train by fieldloop pipeline run, and let devices read the rows themselves"
+        )
     if project.data.rows is None:
         raise DataError(
             "key 'data.rows' names no training rows, so that none are left to replay: "

@@ -92,3 +92,14 @@ def test_readings_of_a_signal_are_not_replayed(tmp_path):
     write_signal_project(tmp_path, changes=(('path = ["readings.csv"]', 'path = ["readings.csv"]\nrows = [0, 2000]'),))
     with pytest.raises(DataError, match="key 'signal': what is replayed are rows"):
         write_replay(load_project(tmp_path))
+
+
+def test_rows_of_views_and_rows_without_labels_are_not_replayed(tmp_path):
+    project(tmp_path, "rows.csv", data='view = "hourly"\ntimestamp = "at"')
+    with pytest.raises(DataError, match=r"key 'data\.view': what is replayed are rows of files"):
+        write_replay(load_project(tmp_path))
+    project(tmp_path, "rows.csv", task="anomaly")
+    file = tmp_path / "fieldloop.toml"
+    file.write_text(file.read_text().replace('column = "y"\n', ""))
+    with pytest.raises(DataError, match=r"key 'target\.column': what is replayed is answered with the truth"):
+        write_replay(load_project(tmp_path))
