@@ -16,6 +16,7 @@ from trainer.cli.logs import configure_logging
 PARTS: Final = (
     Part("demo", "Play the whole loop on this machine.", "trainer.demo.cli"),
     Part("init", "Write a commented fieldloop.toml for your own CSV or Parquet.", "trainer.cli.init"),
+    Part("sample", "Write a small copy of a project, to test its pipeline on.", "trainer.cli.sample"),
     Part("experiment", "Look at data: a report on them, a model, and where it fails.", "trainer.cli.experiment"),
     Part("schema", "Say what a project's rows must be, and who has read that.", "trainer.cli.schema"),
     Part("features", "Declare features once; extract, look up and watch them.", "trainer.cli.features"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from trainer.cli import online_features
+from trainer.cli import feature_check, online_features
 from trainer.cli.feature_places import StoreOption, fleet_reader, open_feature_store
 from trainer.cli.options import JsonOption, ProjectOption
 from trainer.errors import DataError, ProjectError
@@ -181,6 +181,7 @@ def latest(
     _tell(table, out, as_json=as_json)
 
 
+app.command("check")(feature_check.check)
 app.command("materialize")(online_features.materialize)
 app.command("get")(online_features.get)
 app.command("stats")(online_features.stats)

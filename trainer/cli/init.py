@@ -13,6 +13,7 @@ import typer
 from trainer.cli.schema import SCHEMA_NAME, write_schema
 from trainer.errors import DataError, ProjectError
 from trainer.project.loading import FILE_NAME, load_project
+from trainer.project.registry import CHAMPION
 
 if TYPE_CHECKING:
     from trainer.features.guess import Guess
@@ -26,9 +27,12 @@ app = typer.Typer(add_completion=False)
 @app.command("init")
 def init_command(
     data: Annotated[
-        list[Path], typer.Argument(help="Your rows in the order of time: a CSV or Parquet file, or several.")
-    ],
-    target: Annotated[str, typer.Option(help="The column that the model learns.")],
+        list[Path] | None,
+        typer.Argument(
+            help="Your rows in the order of time: a CSV or Parquet file, or several. With --ci alone: none."
+        ),
+    ] = None,
+    target: Annotated[str, typer.Option(help="The column that the model learns.")] = "",
     name: Annotated[str, typer.Option(help="Of the model; by default after the first file.")] = "",
     task: Annotated[
         Literal["classification", "regression", "anomaly"] | None,
@@ -38,12 +42,54 @@ def init_command(
         list[str] | None, typer.Option(help="A column that the model must not see; give it once for each.")
     ] = None,
     project: Annotated[Path, typer.Option(help="Folder for the project file.")] = Path(),
+    ci: Annotated[
+        Literal["github", "gitlab"] | None,
+        typer.Option("--ci", help="Write a workflow too, that tests every change, trains, and releases by stage."),
+    ] = None,
     *,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a project file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a project file, and a workflow.")] = False,
 ) -> None:
-    """Write a commented fieldloop.toml for your own data, guessed from what is in it."""
+    """Write a commented fieldloop.toml for your own data, guessed from what is in it.
+
+    With --ci and no DATA, only the workflow of the project that is there.
+    """
+    if data:
+        if not target:
+            raise typer.BadParameter("--target: name the column that the model learns")
+        _write_and_tell(
+            data, target, name, task, tuple(leave_out or ()), project, is_staged=ci is not None, force=force
+        )
+    elif ci is None:
+        raise typer.BadParameter("DATA: name your rows; or, where a project is already, --ci")
+    elif target or name or task or leave_out:
+        raise typer.BadParameter("--target, --name, --task and --leave-out belong to DATA; the project file tells them")
+    if ci is not None:
+        from trainer.cli.ci.writing import write_workflow
+
+        path = write_workflow(load_project(project), ci, force=force)
+        typer.echo(f"{path}: tests every change on a small copy, trains, and releases when a person approves.")
+
+
+def _write_and_tell(
+    data: Sequence[Path],
+    target: str,
+    name: str,
+    task: Literal["classification", "regression", "anomaly"] | None,
+    leave_out: Sequence[str],
+    project: Path,
+    *,
+    is_staged: bool,
+    force: bool,
+) -> None:
     guess = write_project(
-        data, target, name=name, task=task, leave_out=tuple(leave_out or ()), project=project, force=force
+        data,
+        target,
+        name=name,
+        task=task,
+        leave_out=leave_out,
+        project=project,
+        force=force,
+        approval=(CHAMPION,) if is_staged else (),
     )
     file = project / FILE_NAME
     typer.echo(f"{file}: {guess.target.task} of {target!r} ({guess.target_reason}), features: {len(guess.features)}.")
@@ -53,7 +99,7 @@ def init_command(
     typer.echo("Read it, correct what was guessed wrong, then: fieldloop pipeline run" + _from(project))
 
 
-def write_project(
+def write_project(  # noqa: PLR0913 - each is a choice of whoever calls
     data: Sequence[Path],
     target: str,
     *,
@@ -63,6 +109,7 @@ def write_project(
     project: Path,
     force: bool,
     for_experiment: bool = False,
+    approval: Sequence[str] = (),
 ) -> "Guess":
     """Write the project file that the data suggest.
 
@@ -74,6 +121,7 @@ def write_project(
         leave_out: columns that are no inputs.
         project: folder of the file.
         force: whether a project file may be overwritten.
+        approval: stages to which only a person promotes.
         for_experiment: train on all rows, keep none for a demo, and write the schema of the rows beside the file.
 
     Raises:
@@ -97,7 +145,7 @@ def write_project(
     if for_experiment and guess.training_rows is not None:
         guess = replace(guess, training_rows=None, training_reason=f"All {guess.n_rows} rows train; the latest judge.")
     model, paths = name or name_after(data[0]), [path_from(project, file) for file in data]
-    text = project_text(guess, model, paths)
+    text = project_text(guess, model, paths, approval=approval)
     _verify_loads(text)
     replace_file(file, text.encode())
     if for_experiment:

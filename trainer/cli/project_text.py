@@ -4,7 +4,6 @@ Keys, defaults and explanations come from the types in `trainer.project`, so tha
 """
 
 import inspect
-import json
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +14,7 @@ from msgspec import Struct
 from edge_agent.bundle import Feature
 from trainer.features.guess import Guess
 from trainer.project.project import Project
+from trainer.project.toml_text import toml_of
 
 _WIDTH: Final = 100
 # Written as tables of their own, or in a file of their own.
@@ -23,7 +23,14 @@ _NOT_KEYS: Final = frozenset({"features", "signal", "schema"})
 NOT_SET: Final = "(not set)"
 
 
-def project_text(guess: Guess, name: str, data_paths: Sequence[str], *, schema: str | None = None) -> str:
+def project_text(
+    guess: Guess,
+    name: str,
+    data_paths: Sequence[str],
+    *,
+    schema: str | None = None,
+    approval: Sequence[str] = (),
+) -> str:
     """Return the text of a project file.
 
     Args:
@@ -31,6 +38,7 @@ def project_text(guess: Guess, name: str, data_paths: Sequence[str], *, schema: 
         name: of the model.
         data_paths: as the project file names them.
         schema: name of the schema file beside it, if there is one.
+        approval: stages to which only a person promotes.
     """
     data: dict[str, object] = {"path": tuple(data_paths)}
     if guess.training_rows is not None:
@@ -45,6 +53,8 @@ def project_text(guess: Guess, name: str, data_paths: Sequence[str], *, schema: 
     if guess.target.labels:
         target["labels"] = guess.target.labels
     written: dict[str, dict[str, object]] = {"data": data, "target": target}
+    if approval:
+        written["registry"] = {"approval": tuple(approval)}
     notes = {"data": guess.training_reason, "target": f"Guessed from {guess.target_reason}."}
     lines = [
         "# A learning problem of Fieldloop, guessed from the data: read it, and correct what is wrong.",
@@ -60,24 +70,6 @@ def project_text(guess: Guess, name: str, data_paths: Sequence[str], *, schema: 
             lines += _nested(field.type, field.name)
     lines += ["", *_features(guess)]
     return "\n".join(lines) + "\n"
-
-
-def toml_of(value: object) -> str:
-    """Return a value as TOML: text, numbers, booleans, and lists of them.
-
-    Raises:
-        TypeError: TOML has no such value, or nothing here needs it.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's; but JSON leaves the control character DEL as it is.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(toml_of(item) for item in value)}]"
-    raise TypeError(f"{value!r} has no form in TOML")
 
 
 def _keys(kind: type[Struct], written: dict[str, object]) -> list[str]:

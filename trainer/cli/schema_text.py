@@ -2,8 +2,8 @@
 
 import msgspec
 
-from trainer.cli.project_text import toml_of
 from trainer.project.schema import ColumnSchema, Schema
+from trainer.project.toml_text import toml_of
 
 
 def schema_text(schema: Schema) -> str:

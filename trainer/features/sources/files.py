@@ -39,8 +39,9 @@ def _fetched(fs: Any, place: str, told: str) -> Any:  # noqa: ANN401 - fsspec ha
         copy = Path(folder) / "copy"
         try:
             fs.get_file(place, str(copy))
-        except OSError as error:
-            raise DataError(f"{told}: cannot be read: {error}") from error
+        except Exception as error:
+            # Each way has errors of its own: a server that breaks off in the midst of a file gives aiohttp's.
+            raise DataError(f"{told}: cannot be read: {hidden(str(error))}") from error
         try:
             return read_raw(copy)
         except DataError as error:

@@ -61,26 +61,35 @@ class Catalogue:
             raise DataError(f"{self._files}: {path} is damaged: {error}; restore it from a copy") from error
         return Registered(view, version)
 
+    def verify(self, view: FeatureView) -> Registered | None:
+        """Return the newest version of a view, None where there is none; what would break its users is refused.
+
+        Raises:
+            ProjectError: the view cannot be, or the change would break those who use it.
+        """
+        verify_view(view)
+        if not self.versions(view.name):
+            return None
+        before = self.find(view.name)
+        problems = [] if before.view == view else refused_changes(before.view, view)
+        if problems:
+            raise ProjectError(
+                f"view {view.name!r}, version {before.version} of {self._files}: {'; '.join(problems)}. "
+                "Who uses the view would break: give the new one, or the new feature, another name"
+            )
+        return before
+
     def register(self, view: FeatureView) -> Registered:
         """Add a view, or a new version of it; what is known as it is stays that version.
 
         Raises:
             ProjectError: the view cannot be, or the change would break those who use it.
         """
-        verify_view(view)
         while True:
-            known = self.versions(view.name)
-            if known:
-                before = self.find(view.name)
-                if before.view == view:
-                    return before
-                problems = refused_changes(before.view, view)
-                if problems:
-                    raise ProjectError(
-                        f"view {view.name!r}, version {before.version} of {self._files}: {'; '.join(problems)}. "
-                        "Who uses the view would break: give the new one, or the new feature, another name"
-                    )
-            version = known[-1] + 1 if known else 1
+            before = self.verify(view)
+            if before is not None and before.view == view:
+                return before
+            version = 1 if before is None else before.version + 1
             # Another may have registered meanwhile: then it is compared with that one.
             if self._files.create(_path(view.name, version), msgspec.json.format(msgspec.json.encode(view), indent=1)):
                 return Registered(view, version)

@@ -75,3 +75,16 @@ def _view(view: _View, entities: dict[str, Entity], path: Path) -> FeatureView:
         raise ProjectError(f"{path}: view {view.name!r}: {error}") from error
     verify_view(found)
     return found
+
+
+def find_view_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a folder that declare views, by name; whether they are right is not judged."""
+    return tuple(path for path in sorted(folder.glob("*.toml")) if _declares_views(path))
+
+
+def _declares_views(path: Path) -> bool:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return any(line.split("#")[0].strip() in {"[[views]]", "[[entities]]"} for line in lines)

@@ -1,0 +1,1 @@
+"""What ``fieldloop init --ci`` writes: a workflow that tests every change, trains, and releases by stage."""
