@@ -7,6 +7,7 @@ _SIZES: Final = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _TIMES: Final = ((1e6, "s"), (1e3, "ms"))
 # More tell nobody anything.
 _MOST_DECIMALS: Final = 6
+_LEAST: Final = 0.1
 
 
 def size_text(size_bytes: float, decimals: int = 1) -> str:
@@ -36,5 +37,8 @@ def figure_and_limit(value: float, limit: float, text: Callable[[float, int], st
 
 def _text(value: float, units: tuple[tuple[float, str], ...], smallest: str, decimals: int) -> str:
     scale, unit = next(((scale, unit) for scale, unit in units if abs(value) >= scale), (1.0, smallest))
+    if 0 < abs(value) < _LEAST:
+        # Nothing that is there may read as nothing.
+        return f"{value:.3g} {unit}"
     number = f"{value / scale:.{decimals}f}"
     return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"

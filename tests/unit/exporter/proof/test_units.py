@@ -24,7 +24,15 @@ def test_a_size_reads_as_people_say_it(size_bytes, text):
 
 @pytest.mark.parametrize(
     ("time_us", "text"),
-    [(0.0, "0 µs"), (5.04, "5 µs"), (350.0, "350 µs"), (1200.0, "1.2 ms"), (2.5e6, "2.5 s"), (math.nan, "nan µs")],
+    [
+        (0.0, "0 µs"),
+        (1e-6, "1e-06 µs"),
+        (5.04, "5 µs"),
+        (350.0, "350 µs"),
+        (1200.0, "1.2 ms"),
+        (2.5e6, "2.5 s"),
+        (math.nan, "nan µs"),
+    ],
 )
 def test_a_time_reads_as_people_say_it(time_us, text):
     assert time_text(time_us) == text
