@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 VENV_TFLITE ?= .venv-tflite
 VENV_TRITON ?= .venv-triton
 VENV_MLSERVER ?= .venv-mlserver
+VENV_FEAST ?= .venv-feast
 
 # The play that has to mend a loss in time has the machine for itself.
 ALONE := tests/e2e/test_drift.py
@@ -14,7 +15,7 @@ ALONE := tests/e2e/test_drift.py
 EVERYTHING_ELSE := -n auto --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-arm properties check bench bench-trainer crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton venv-mlserver
+.PHONY: help demo test test-arm properties check bench bench-trainer crash power-cuts deb fix lock clean packages venv-demo venv-dev venv-tflite venv-triton venv-mlserver venv-feast
 .NOTPARALLEL:
 
 help:
@@ -70,7 +71,7 @@ bench: venv-dev
 	@$(BIN)/pytest benchmarks
 
 # Its figures come from several files, which name this area.
-bench-trainer: venv-dev venv-mlserver
+bench-trainer: venv-dev venv-mlserver venv-feast
 	@$(BIN)/pytest benchmarks/bench_trainer.py benchmarks/bench_serving.py
 
 bench-%: venv-dev
@@ -94,7 +95,7 @@ lock:
 	@sh scripts/lock.sh build/lock/bin/uv $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf $(VENV) $(VENV_TFLITE) $(VENV_TRITON) $(VENV_MLSERVER) build demo dist
+	rm -rf $(VENV) $(VENV_TFLITE) $(VENV_TRITON) $(VENV_MLSERVER) $(VENV_FEAST) build demo dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
@@ -122,3 +123,7 @@ venv-triton:
 # A peer for measurements: it wants older versions of what we serve with.
 venv-mlserver:
 	@if [ -f requirements/mlserver.txt ]; then sh scripts/install.sh $(PYTHON) $(VENV_MLSERVER) mlserver; fi
+
+# It wants other versions of what the feature store uses.
+venv-feast:
+	@if [ -f requirements/feast.txt ]; then sh scripts/install.sh $(PYTHON) $(VENV_FEAST) feast; fi

@@ -31,6 +31,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from typer.testing import CliRunner
 
+from benchmarks.feast_benches import bench_join_beside_feast
 from benchmarks.feature_benches import bench_online_lookup, bench_point_in_time_join
 from tests.conftest import REPOSITORY
 from trainer.cli.application import app
@@ -44,6 +45,7 @@ from trainer.project.project import LoadedProject
 # Collected here, so that the trainer's figures stand in one file.
 __all__ = [
     "bench_a_resume_after_training",
+    "bench_join_beside_feast",
     "bench_online_lookup",
     "bench_point_in_time_join",
     "bench_production_run_against_a_bare_search",

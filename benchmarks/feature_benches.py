@@ -39,10 +39,10 @@ _SPAN_US: Final = 90 * 86_400_000_000
 def bench_point_in_time_join(tmp_path: Path, record_ratio: Callable[..., object]) -> None:
     rng = np.random.default_rng(1)
     names = [f"f{number}" for number in range(FEATURES)]
-    table = _rows(rng, ROWS, names)
-    asked = pa.table({"machine": _machines(rng, ASKED), "event_timestamp": _times(rng, ASKED)})
+    table = draw_rows(rng, ROWS, names)
+    asked = pa.table({"machine": draw_machines(rng, ASKED), "event_timestamp": draw_times(rng, ASKED)})
     store = FeatureStore(str(tmp_path / "store"), SystemClock())
-    store.catalogue.register(_view("wide", names))
+    store.catalogue.register(view_of("wide", names))
     store.push("wide", [("rows", table)])
     bare = tmp_path / "bare.parquet"
     pq.write_table(table, bare)
@@ -60,7 +60,7 @@ def bench_point_in_time_join(tmp_path: Path, record_ratio: Callable[..., object]
     def ours() -> Any:
         return store.extract(asked, ["wide"])
 
-    assert _sorted(ours()) == _sorted(peer())
+    assert in_order(ours()) == in_order(peer())
     pair = alternate(ours, peer, rounds=JOIN_ROUNDS, warm_up=1)
     record_ratio(
         f"features as of a time, {ASKED // 1000}k × {ROWS // 1_000_000}M × {FEATURES} / DuckDB's bare ASOF JOIN",
@@ -78,12 +78,12 @@ def bench_online_lookup(tmp_path: Path, record_ratio: Callable[..., object]) -> 
     lookups = []
     for number in range(ONLINE_VIEWS):
         names = [f"f{number}_{each}" for each in range(ONLINE_FEATURES // ONLINE_VIEWS)]
-        view = _view(f"view{number}", names)
+        view = view_of(f"view{number}", names)
         store.catalogue.register(view)
-        store.push(view.name, [("rows", _rows(rng, 20 * ENTITIES, names))])
+        store.push(view.name, [("rows", draw_rows(rng, 20 * ENTITIES, names))])
         materialise(store, view.name, online, SystemClock())
         lookups.append(Lookup(online, view, SystemClock()))
-    keys = _machines(rng, LOOKUPS)
+    keys = draw_machines(rng, LOOKUPS)
     taken_us = np.empty(LOOKUPS)
     for place, key in enumerate(keys):
         start_ns = time.perf_counter_ns()
@@ -101,7 +101,7 @@ def bench_online_lookup(tmp_path: Path, record_ratio: Callable[..., object]) -> 
     )
 
 
-def _view(name: str, names: list[str]) -> FeatureView:
+def view_of(name: str, names: list[str]) -> FeatureView:
     return FeatureView(
         name=name,
         entities=(Entity(name="machine", key="machine"),),
@@ -112,21 +112,21 @@ def _view(name: str, names: list[str]) -> FeatureView:
     )
 
 
-def _rows(rng: np.random.Generator, n_rows: int, names: list[str]) -> Any:
+def draw_rows(rng: np.random.Generator, n_rows: int, names: list[str]) -> Any:
     return pa.table(
         {
-            "machine": _machines(rng, n_rows),
-            "at": _naive(_times(rng, n_rows)),
+            "machine": draw_machines(rng, n_rows),
+            "at": _naive(draw_times(rng, n_rows)),
             **{name: rng.normal(size=n_rows) for name in names},
         }
     )
 
 
-def _machines(rng: np.random.Generator, n_rows: int) -> list[str]:
+def draw_machines(rng: np.random.Generator, n_rows: int) -> list[str]:
     return [f"machine-{number:05}" for number in rng.integers(0, ENTITIES, n_rows)]
 
 
-def _times(rng: np.random.Generator, n_rows: int) -> Any:
+def draw_times(rng: np.random.Generator, n_rows: int) -> Any:
     # No two alike: DuckDB's bare join has no rule for which one counts.
     at = _START_US + rng.permutation(n_rows) * (_SPAN_US // n_rows)
     return pa.array(at, pa.timestamp("us", "UTC"))
@@ -136,6 +136,6 @@ def _naive(times: Any) -> Any:
     return times.cast(pa.timestamp("us"))
 
 
-def _sorted(table: Any) -> Any:
+def in_order(table: Any) -> Any:
     table = table.select([name for name in table.column_names if name.startswith("f")])
     return table.sort_by([(name, "ascending") for name in table.column_names])

@@ -40,6 +40,7 @@ project agent-tflite.txt --extra agent-tflite "$@"
 project agent.txt --constraints requirements/demo.txt "$@"
 project triton.txt --extra triton "$@"
 project mlserver.txt --extra mlserver --group build "$@"
+project feast.txt --extra feast --group build "$@"
 # 3. MLflow's page reads what our mlflow-skinny wrote: they must be of one version.
 mkdir -p build
 sed -n 's/^\(mlflow-skinny==[^ ]*\).*/\1/p' requirements/demo.txt >build/mlflow-version.txt
