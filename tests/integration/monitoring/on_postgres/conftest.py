@@ -25,8 +25,6 @@ _NUMBERS = itertools.count()
 
 # They have SQLite fail by means of its own; what PostgreSQL refuses is in test_poison.py.
 _OF_SQLITE = {
-    "test_a_message_that_the_database_cannot_hold_is_refused_alone",
-    "test_a_message_of_which_not_even_the_refusal_is_stored_is_not_covered_by_a_later_mark",
     "test_a_locked_database_stores_and_marks_nothing_and_takes_the_same_batch_later",
     "test_a_database_that_cannot_be_reached_says_so",
     "test_an_address_that_is_none_is_refused",
@@ -39,7 +37,7 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name == "on_postgres":
             item.add_marker(pytest.mark.slow)
             if item.name in _OF_SQLITE:
-                item.add_marker(pytest.mark.skip(reason="has SQLite fail by a trigger or a lock of its own"))
+                item.add_marker(pytest.mark.skip(reason="has SQLite fail by a lock or an address of its own"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ from msgspec import msgpack, structs
 from broker.messages import AskLabels, Command, parse_as
 from broker.topics import Channel, DeviceId
 from exporter.errors import ExporterError
+from tests.refusing import refuse_rows, take_rows
 from tests.unit.trainer.continuous.conftest import HALF_WRONG
 from tests.unit.trainer.simulated_fleet import LOSING, RIGHT
 from trainer.continuous.runner import RunOutcome
 from trainer.continuous.story import State
 from trainer.monitoring.ledger import list_decisions, list_orders
 from trainer.monitoring.store import StoreError
-from trainer.monitoring.tables import SAMPLES
+from trainer.monitoring.tables import ORDERS, SAMPLES
 
 
 def lose_until(stage, state, *, limit=40, **how):
@@ -261,7 +262,7 @@ def test_a_monitor_killed_between_keeping_a_state_and_asking_asks_after_its_rest
     stage.loop.step()
     ask_id = stage.loop.story.ask_id
     with stage.store.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM orders WHERE order_id = ?", (ask_id,))
+        connection.execute(ORDERS.delete().where(ORDERS.c.order_id == ask_id))
     stage.make_loop().step()
     assert len(list_orders(stage.store, order_id=ask_id)) == 5
 
@@ -387,14 +388,12 @@ def test_a_failed_rollout_is_told_as_taken_back(make_stage):
 def test_an_ask_that_was_cut_off_half_way_is_made_again_for_every_device(make_stage):
     stage = make_stage()
     with stage.store.writing() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER cut BEFORE INSERT ON orders WHEN NEW.device = 'c' BEGIN SELECT RAISE(ABORT, 'cut'); END"
-        )
+        refuse_rows(connection, "orders", "NEW.device = 'c'")
     with pytest.raises(StoreError):
         lose_until(stage, State.COLLECTING)
     assert stage.loop.story.state is State.ASKED
     with stage.store.writing() as connection:
-        connection.exec_driver_sql("DROP TRIGGER cut")
+        take_rows(connection, "orders")
     stage.make_loop().step()
     orders = list_orders(stage.store, order_id=stage.loop.story.ask_id)
     assert {order.device for order in orders} == set(map(DeviceId, "abcde"))

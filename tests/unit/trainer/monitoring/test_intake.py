@@ -20,6 +20,7 @@ from broker.messages import (
 )
 from broker.packs import pack_windows
 from broker.topics import Channel
+from tests.refusing import refuse_rows, take_rows
 from tests.unit.trainer.simulated_fleet import ManualClock, SimulatedDevice, draw_window, make_manifest
 from trainer.monitoring.fleet import (
     count_windows,
@@ -199,10 +200,7 @@ def test_a_record_whose_body_is_rubbish_is_marked_so_that_its_device_is_not_stuc
 def test_a_message_that_the_database_cannot_hold_is_refused_alone(store, intake):
     good, bad = SimulatedDevice("good"), SimulatedDevice("bad")
     with store.writing() as connection:
-        connection.exec_driver_sql(
-            "CREATE TRIGGER poison BEFORE INSERT ON windows WHEN NEW.first_row = 666 "
-            "BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
+        refuse_rows(connection, "windows", "NEW.first_row = 666")
     rng = np.random.default_rng(1)
     poison = bad.record(Channel.TELEMETRY, draw_window(rng, MANIFEST, first_row=666))
     first, second = window_records(good, 2)
@@ -211,14 +209,6 @@ def test_a_message_that_the_database_cannot_hold_is_refused_alone(store, intake)
     assert Mark(bad.name, bad.epoch, 1) in marks
     assert count_windows(store, after=0) == {good.name: 2}
     assert refused_by_device(store) == {bad.name: 1}
-
-
-def refuse_rows(store, table, condition="1"):
-    """Let the database refuse rows of a table, as a full or damaged one may."""
-    with store.writing() as connection:
-        connection.exec_driver_sql(
-            f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, 'no'); END"
-        )
 
 
 def test_records_of_a_batch_that_ended_in_a_surprise_are_not_covered_by_a_later_mark(store, intake):
@@ -238,14 +228,15 @@ def test_records_of_a_batch_that_ended_in_a_surprise_are_not_covered_by_a_later_
 
 
 def test_a_message_of_which_not_even_the_refusal_is_stored_is_not_covered_by_a_later_mark(store, intake):
-    refuse_rows(store, "windows", "NEW.first_row = 0")
-    refuse_rows(store, "refused")
+    with store.writing() as connection:
+        refuse_rows(connection, "windows", "NEW.first_row = 0")
+        refuse_rows(connection, "refused")
     first, second = window_records(device := SimulatedDevice("a"), 2)
     with pytest.raises(StoreError):
         intake.take([first])
     assert intake.take([second]) == []
     with store.writing() as connection:
-        connection.exec_driver_sql("DROP TRIGGER no_windows")
+        take_rows(connection, "windows")
     assert intake.take([first]) == [Mark(device.name, device.epoch, 2)]
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import event
 from broker.client import Delivery
 from broker.messages import Label, Labels, Stored, encode, parse_as
 from broker.topics import Channel
+from tests.refusing import refuse_rows, take_rows
 from tests.unit.trainer.simulated_fleet import FLEET, ManualClock, SimulatedDevice, draw_window, make_manifest
 from tests.waiting import wait_until
 from trainer.monitoring.fleet import count_windows
@@ -39,17 +40,15 @@ class Field:
         body = Labels("truth", (Label(f"{device.name}.1", "wet", 2.0),))
         return Delivery(device.topic(Channel.LABELS), encode(body), retained=False)
 
-    def refuse(self, table, condition="1"):
+    def refuse(self, table, condition="1 = 1"):
         """Refuse rows of a table, and to write down that they are refused."""
         with self.store.writing() as connection:
-            for name, when in ((table, condition), ("refused", "1")):
-                connection.exec_driver_sql(
-                    f"CREATE TRIGGER no_{name} BEFORE INSERT ON {name} WHEN {when} BEGIN SELECT RAISE(ABORT, 'no'); END"
-                )
+            refuse_rows(connection, table, condition)
+            refuse_rows(connection, "refused")
 
     def accept(self, table):
         with self.store.writing() as connection:
-            connection.exec_driver_sql(f"DROP TRIGGER no_{table}")
+            take_rows(connection, table)
 
     def deliver_in_background(self, delivery):
         """Deliver as the network thread does, which waits until a label is stored."""
