@@ -4,6 +4,7 @@ The system is a whole Debian that starts in an emulated machine: its sshd, sudo,
 """
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from exporter.image.over_ssh.cli import app
 from tests.arm.system.board import Board
 from tests.arm.system.debian_board import make_debian_image
 from tests.arm.system.power_cuts import BOOT_S
+from tests.arm.system.test_other_cards import ALL
 from tests.arm.system.world import CardWorld
 from tests.integration.deb.conftest import BuildPackage
 from tests.ports import free_port
@@ -25,7 +27,11 @@ from tests.ssh_board import answers_ssh
 from tests.ssh_client import SshClient
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(ALL not in os.environ, reason=f"takes minutes: make test-arm runs it, or {ALL}=1"),
+]
 WAIT_S = 600
 
 
