@@ -39,8 +39,8 @@ def run_golden(folder: Path, variant: Variant, timeout_s: float = TIMEOUT_S) -> 
         variant: of its manifest.
         timeout_s: for all of it; 60 seconds of computing and 2 GiB of memory are the other bounds.
     """
-    # -P: the current folder may be anybody's, and is no place to import from.
-    command = [sys.executable, "-P", "-m", _MODULE, str(folder), variant.name]
+    # -P: the current folder may be anybody's, and is no place to import from. -u: its last words come last.
+    command = [sys.executable, "-P", "-u", "-m", _MODULE, str(folder), variant.name]
     try:
         run = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
