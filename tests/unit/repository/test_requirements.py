@@ -19,6 +19,7 @@ COMPILED = {
     "agent-tflite.txt": (("agent-tflite",), ()),
     "registry-ui.txt": (("registry-ui",), ()),
     "triton.txt": (("triton",), ()),
+    "feast.txt": (("feast",), ("build",)),
     "mlserver.txt": (("mlserver",), ("build",)),
     "kubeflow.txt": (("kubeflow",), ()),
     "kubeflow-build.txt": ((), ("kubeflow-build",)),
