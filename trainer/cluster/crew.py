@@ -30,6 +30,7 @@ CONNECT_S: Final = 15.0
 # Workers that are started beside us need so long; and so long the last one may be away.
 WORKERS_S: Final = 60.0
 _LOOK_S: Final = 5.0
+_STARTS: Final = 3
 # Both ends must read what the other one writes.
 _PROTOCOL: Final = ("dask", "distributed", "cloudpickle", "msgpack")
 _PREFIX: Final = "fieldloop "
@@ -164,7 +165,7 @@ def _connected(cluster: ClusterSection, address: str) -> Iterator[Any]:
         with warnings.catch_warnings():
             # Other versions are told as an error, with what to do.
             warnings.simplefilter("ignore")
-            client: Any = _open_client(
+            client = _open_patiently(
                 address, timeout=CONNECT_S, security=_security_of(cluster), set_as_default=False, name="fieldloop"
             )
     except (OSError, ImportError, ValueError, TypeError) as error:
@@ -181,6 +182,14 @@ def _connected(cluster: ClusterSection, address: str) -> Iterator[Any]:
     finally:
         with suppress(Exception):
             client.close(timeout=CONNECT_S)
+
+
+def _open_patiently(address: str, **options: Any) -> Any:
+    for _ in range(_STARTS):
+        # Dask gives its own thread ten seconds to start, which a machine that stands still does not keep.
+        with suppress(AssertionError):
+            return _open_client(address, **options)
+    raise TimeoutError("this machine is too busy to start a thread")
 
 
 def _security_of(cluster: ClusterSection) -> Security | None:

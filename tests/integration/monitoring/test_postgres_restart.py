@@ -27,6 +27,8 @@ from trainer.monitoring.store import open_store
 from trainer.monitoring.tables import LABELS, RECORDS, WINDOWS
 
 MANIFEST = make_manifest()
+# Records that a device had sent when the server was ended: its samples, and twice forty windows.
+N_BEFORE = 81
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -85,18 +87,18 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_stored_twice(make_monitor, 
         put_windows(device, 40, seed=2)
         device.send_spool()
     server.stop(how)
-    told = {device.name: max(mark.sequence for mark in device.marks) for device in devices}
 
-    # While it is away nothing is marked, and a label is not acknowledged.
+    # While it is away nothing new is marked, and a label is not acknowledged.
     for device in devices:
         put_windows(device, 20, seed=3)
         device.send_spool()
     wait_until(lambda: monitor.receiver.is_waiting_for_database, 60)
     labels = Labels("truth", (Label("a.0", "wet", 2.0),))
     devices[0].send(Delivery(devices[0].topic(Channel.LABELS), encode(labels), retained=False))
-    for device in devices:
-        assert max(mark.sequence for mark in device.marks) == told[device.name]
-        assert device.spool
+    # Marks from before may have been on their way all the time.
+    told = {device.name: max(mark.sequence for mark in device.marks) for device in devices}
+    assert all(n <= N_BEFORE for n in told.values())
+    assert all(device.spool for device in devices)
 
     server.start()
     for device in devices:
