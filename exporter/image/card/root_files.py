@@ -17,19 +17,23 @@ PROGRAMS_HERE: Final = Path(__file__).parent / "device"
 # What the watchdog of a Raspberry Pi counts to.
 _MAX_WATCHDOG_S: Final = 15
 
+# Nobody is there to start again what gave up, and the agent needs them all: systemd would wait for 90 s, which a slow
+# board's udev may take until it has looked at the card.
+_DEVICE: Final = "x-systemd.device-timeout=infinity"
+_PATIENT: Final = "x-systemd.mount-timeout=infinity"
 _FSTAB: Final = f"""\
-LABEL={DATA_LABEL} /data ext4 noatime,nofail 0 2
-{SETTINGS} /etc/fieldloop none bind,ro,nofail 0 0
-{STATE} /var/lib/fieldloop none bind,nofail 0 0
-/data/systemd /var/lib/systemd none bind,nofail 0 0
-tmpfs /tmp tmpfs nosuid,nodev,mode=1777,size=25% 0 0
-tmpfs /var/tmp tmpfs nosuid,nodev,mode=1777,size=10% 0 0
-tmpfs /var/log tmpfs nosuid,nodev,noexec,mode=0755,size=16M 0 0
+LABEL={DATA_LABEL} /data ext4 noatime,nofail,{_DEVICE},{_PATIENT} 0 2
+{SETTINGS} /etc/fieldloop none bind,ro,nofail,{_PATIENT} 0 0
+{STATE} /var/lib/fieldloop none bind,nofail,{_PATIENT} 0 0
+/data/systemd /var/lib/systemd none bind,nofail,{_PATIENT} 0 0
+tmpfs /tmp tmpfs nosuid,nodev,mode=1777,size=25%,{_PATIENT} 0 0
+tmpfs /var/tmp tmpfs nosuid,nodev,mode=1777,size=10%,{_PATIENT} 0 0
+tmpfs /var/log tmpfs nosuid,nodev,noexec,mode=0755,size=16M,{_PATIENT} 0 0
 LABEL={BOOT_LABEL} /boot/firmware vfat noauto,ro,umask=077 0 0
 """
-_KEPT_JOURNAL: Final = "/data/journal /var/log/journal none bind,nofail 0 0\n"
+_KEPT_JOURNAL: Final = f"/data/journal /var/log/journal none bind,nofail,{_PATIENT} 0 0\n"
 # Packages are installed on a root that may be written meanwhile: a power cut then leaves what must be looked at.
-_CHECKED_ROOT: Final = f"LABEL={ROOT_LABEL} / ext4 ro,noatime 0 1\n"
+_CHECKED_ROOT: Final = f"LABEL={ROOT_LABEL} / ext4 ro,noatime,{_DEVICE} 0 1\n"
 
 _JOURNALD: Final = """\
 [Journal]

@@ -29,6 +29,16 @@ SHELL: Final[dict[MachineName, str]] = {
 }
 _PATH: Final = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 _BLOCK_BYTES: Final = 1 << 20
+# What a system knows of a start that came to nothing. Its console is silent: an image's kernel is told to be quiet.
+_ACCOUNT: Final = (
+    "export SYSTEMD_COLORS=0",
+    "cat /proc/uptime",
+    "systemctl --failed --no-pager --plain",
+    "systemctl list-jobs --no-pager",
+    "networkctl --no-pager",
+    "journalctl -b -p warning --no-pager -o short-monotonic | tail -n 60",
+    "journalctl -b -u fieldloop-agent --no-pager -o short-monotonic | tail -n 30",
+)
 _CLOCK: Final = SystemClock()
 
 
@@ -132,7 +142,7 @@ class Board:
                         pass
                 return is_done()
 
-            wait_until(is_done_and_read, timeout_s, f"{line} is done; {self.console[-500:]}")
+            wait_until(is_done_and_read, timeout_s, lambda: f"{line} is done; {self.console[-500:]}")
 
     def remove(self) -> None:
         """Throw it away."""
@@ -144,6 +154,17 @@ class Board:
         """What it said, of all its starts."""
         log = self.folder / CONSOLE_LOG
         return log.read_text(errors="replace") if log.exists() else ""
+
+    def account(self) -> str:
+        """Return what it can tell of itself: the end of its console, and what its system knows if its shell answers."""
+        console = self.console[-3000:]
+        if not self.is_on:
+            return f"it is off; its console said:\n{console}"
+        try:
+            knows = self.run("; ".join(_ACCOUNT))
+        except (AssertionError, OSError) as error:
+            knows = f"nothing: its shell does not answer: {error}"
+        return f"its console said:\n{console}\nits system knows:\n{knows}"
 
     def take_out(self, image: Path) -> Path:
         """Copy its card, which is not in use, into a raw image and return that."""

@@ -90,9 +90,9 @@ def survive_power_cuts(
         wait_until(lambda: _has_settled(world, last), UPDATE_S, f"{last.bundle} is committed")
         _wait_until_it_scores(world, board)
     except AssertionError as error:
-        ordeal.findings.append(Finding("not back", f"after cut {ordeal.cuts}: {error}; {board.console[-2000:]}"))
+        ordeal.findings.append(Finding("not back", f"after cut {ordeal.cuts}: {error}; {board.account()}"))
     if not board.stop():
-        ordeal.findings.append(Finding("not back", f"it does not stop: {board.console[-2000:]}"))
+        ordeal.findings.append(Finding("not back", f"it does not stop: {board.account()}"))
         board.cut_power()
     _look_at(board, ordeal, world)
     ordeal.findings += [Finding("twice", f"another record came under {key}") for key in world.witness.conflicts]

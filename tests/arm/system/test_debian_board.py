@@ -59,7 +59,7 @@ def test_over_ssh_it_is_installed_and_scores_and_twice_is_once(
     board = Board(tmp_path / "virt", system, "virt", (Forward(ssh.port, 22),))
     board.start()
     try:
-        wait_until(lambda: answers_ssh(ssh.port), BOOT_S, f"its server of SSH answers; {board.console[-2000:]}")
+        wait_until(lambda: answers_ssh(ssh.port), BOOT_S, lambda: f"its server of SSH answers; {board.account()}")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PATH", ssh.path)
             done = CliRunner().invoke(app, [*command, "--wait", str(WAIT_S)])
@@ -85,7 +85,7 @@ def test_the_first_start_of_a_customised_image_installs_it_and_the_second_scores
     # The command line that it is started by is read when it is switched on, so it must not restart by itself.
     first = Board(tmp_path / "first", customised, "virt", restarts=False)
     first.start()
-    wait_until(lambda: not first.is_on, BOOT_S, f"its first run ends; {first.console[-3000:]}")
+    wait_until(lambda: not first.is_on, BOOT_S, lambda: f"its first run ends; {first.account()}")
     assert not world.scoring("own-")
     second = Board(tmp_path / "second", first.take_out(tmp_path / "started.img"), "virt")
     first.remove()
@@ -96,6 +96,6 @@ def test_the_first_start_of_a_customised_image_installs_it_and_the_second_scores
     assert b"systemd.run" not in boot.read("cmdline.txt")
     second.start()
     try:
-        wait_until(lambda: world.scoring("own-"), BOOT_S, f"a window arrives; {second.console[-3000:]}")
+        wait_until(lambda: world.scoring("own-"), BOOT_S, lambda: f"a window arrives; {second.account()}")
     finally:
         second.remove()

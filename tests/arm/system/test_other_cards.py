@@ -67,7 +67,7 @@ def test_it_fits_starts_and_scores_in_the_runtime_that_it_brings(kind: Kind, wor
     board = Board(tmp_path / "virt", image, "virt")
     board.start()
     try:
-        wait_until(lambda: world.scoring(f"{kind}-"), BOOT_S, f"a window arrives; {board.console}")
+        wait_until(lambda: world.scoring(f"{kind}-"), BOOT_S, lambda: f"a window arrives; {board.account()}")
         (device,) = world.scoring(f"{kind}-")
         windows = world.witness.windows(device)
         assert {window.bundle for window in windows} == {bundle}

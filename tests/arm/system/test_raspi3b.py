@@ -17,7 +17,7 @@ def test_a_finished_card_comes_to_its_first_score(world: CardWorld, image: Path,
     board = Board(tmp_path / "raspi3b", image, "raspi3b")
     board.start()
     try:
-        wait_until(lambda: world.witness.windows(DEVICE), 2 * BOOT_S, f"a window arrives; {board.console}")
+        wait_until(lambda: world.witness.windows(DEVICE), 2 * BOOT_S, lambda: f"a window arrives; {board.account()}")
         status = world.witness.status(DEVICE)
         assert status is not None
         assert status.online

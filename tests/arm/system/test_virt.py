@@ -30,7 +30,7 @@ def board(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boa
 
 
 def test_a_card_enrols_and_scores_with_the_bundle_that_it_brought(world: CardWorld, board: Board):
-    wait_until(lambda: world.witness.windows(DEVICE), BOOT_S, f"a window arrives; {board.console}")
+    wait_until(lambda: world.witness.windows(DEVICE), BOOT_S, lambda: f"a window arrives; {board.account()}")
     wait_until(lambda: world.witness.events(DEVICE, "certificate"), UPDATE_S, "it says that it has a certificate")
     wait_until(lambda: world.witness.events(DEVICE, "committed"), UPDATE_S, "the bundle of the card is committed")
     status = world.witness.status(DEVICE)
@@ -53,15 +53,23 @@ def test_data_has_grown_to_the_end_of_the_card_while_it_was_in_use(image: Path, 
     assert file_system > 0.9 * partition
 
 
+def test_its_start_waits_for_data_as_long_as_the_card_takes(board: Board):
+    unit = r"'dev-disk-by\x2dlabel-fieldloop\x2ddata.device'"
+    device = board.run(f"systemctl show --property JobRunningTimeoutUSec {unit}")
+    mount = board.run("systemctl show --property TimeoutUSec data.mount var-lib-fieldloop.mount etc-fieldloop.mount")
+    assert device.split() == ["JobRunningTimeoutUSec=infinity"]
+    assert mount.split() == ["TimeoutUSec=infinity"] * 3
+
+
 def test_it_pulls_a_new_bundle_and_switches(world: CardWorld, board: Board):
     order = world.order(world.bundles[1])
-    wait_until(lambda: has_told(world, order, "committed"), UPDATE_S, f"it is committed; {board.console[-3000:]}")
+    wait_until(lambda: has_told(world, order, "committed"), UPDATE_S, lambda: f"it is committed; {board.account()}")
     wait_until(lambda: world.witness.windows(DEVICE)[-1].bundle == world.bundles[1], UPDATE_S)
 
 
 def test_it_rolls_back_from_a_bundle_that_fails_its_trial(world: CardWorld, board: Board):
     order = world.order(world.bundles[2])
-    wait_until(lambda: has_told(world, order, "rolled_back"), UPDATE_S, f"it rolls back; {board.console[-3000:]}")
+    wait_until(lambda: has_told(world, order, "rolled_back"), UPDATE_S, lambda: f"it rolls back; {board.account()}")
     rows = world.witness.rows(DEVICE)
     wait_until(lambda: world.witness.rows(DEVICE) > rows + 40, UPDATE_S)
     assert world.witness.windows(DEVICE)[-1].bundle == world.bundles[1]

@@ -61,6 +61,16 @@ def test_a_journal_that_is_kept_lies_on_the_data_partition():
     assert "systemd-journal-flush.service" not in masked_units(System(journal="kept"))
 
 
+def test_what_the_agent_needs_is_mounted_however_long_it_takes():
+    table = files_of(System(security_updates=True, journal="kept"))["/etc/fstab"].content.decode().splitlines()
+    options = {place: how.split(",") for _, place, _, how, _, _ in map(str.split, table)}
+    assert {"/data", "/etc/fieldloop", "/var/lib/fieldloop", "/var/lib/systemd", "/var/log/journal"} <= options.keys()
+    mounted = {place: how for place, how in options.items() if place != "/" and "noauto" not in how}
+    assert all("x-systemd.mount-timeout=infinity" in how for how in mounted.values())
+    of_a_card = {place for place, how in options.items() if "x-systemd.device-timeout=infinity" in how}
+    assert of_a_card == {"/", "/data"}
+
+
 def test_security_updates_are_an_option():
     assert "unattended-upgrades" in root_packages(System(security_updates=True))
     assert "/etc/apt/apt.conf.d/90fieldloop" in files_of(System(security_updates=True))
