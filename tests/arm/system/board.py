@@ -156,15 +156,13 @@ class Board:
         return log.read_text(errors="replace") if log.exists() else ""
 
     def account(self) -> str:
-        """Return what it can tell of itself: the end of its console, and what its system knows if its shell answers."""
-        console = self.console[-3000:]
+        """Return what it can tell of itself: what its system knows, or its last words if its shell does not answer."""
         if not self.is_on:
-            return f"it is off; its console said:\n{console}"
+            return f"it is off; its last words: {self.console[-3000:]}"
         try:
-            knows = self.run("; ".join(_ACCOUNT))
+            return f"its system knows:\n{self.run('; '.join(_ACCOUNT))}"
         except (AssertionError, OSError) as error:
-            knows = f"nothing: its shell does not answer: {error}"
-        return f"its console said:\n{console}\nits system knows:\n{knows}"
+            return f"its shell does not answer ({error}); its last words: {self.console[-3000:]}"
 
     def take_out(self, image: Path) -> Path:
         """Copy its card, which is not in use, into a raw image and return that."""
