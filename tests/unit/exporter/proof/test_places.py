@@ -180,3 +180,10 @@ def test_the_other_tflite_library_is_run_in_its_environment(tmp_path, tflite_pyt
 def test_a_library_that_is_not_there_has_no_version():
     assert not installed_version("")
     assert not installed_version("native")
+
+
+def test_our_own_engine_is_told_to_be_built_and_never_to_be_installed_from_an_index(monkeypatch):
+    monkeypatch.setattr("exporter.proof.places.implementation_of", lambda _: "")
+    told = {place.implementation: place.reason for place in find_places({}) if isinstance(place, MissingPlace)}
+    assert told["native"] == "not built here: python -m edge_agent.engine.compile"
+    assert told["onnxruntime"] == "not installed: pip install onnxruntime"
