@@ -4,12 +4,13 @@ Who, when and the label come from the project's files, or from the rows of a vie
 began. What is returned looks like the raw columns of a file, so that whatever reads files reads this.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from edge_agent.bundle import Feature
 from edge_agent.clock import SystemClock
@@ -19,8 +20,10 @@ from trainer.features.files import read_raw
 from trainer.features.offline.feature_store import FeatureStore
 from trainer.features.offline.moments import MOMENT, moments
 from trainer.features.offline.series import EVENT, KNOWN
+from trainer.features.pulling import pull_views
+from trainer.features.sources.reading import Access
 from trainer.features.views.catalogue import Registered
-from trainer.features.views.use import ViewUse
+from trainer.features.views.use import ViewRead, ViewUse
 from trainer.features.views.view import ViewFeature
 from trainer.project.project import LoadedProject
 
@@ -30,8 +33,18 @@ _US_PER_S: Final = 1_000_000
 
 
 def open_store(loaded: LoadedProject) -> FeatureStore:
-    """Open the feature store of a project; nothing is read yet."""
-    return FeatureStore(loaded.feature_store, SystemClock())
+    """Open the feature store of a project, as far as the project reads it; nothing is read yet."""
+    return FeatureStore(loaded.feature_store, SystemClock(), loaded.pushes)
+
+
+def pull_project_views(loaded: LoadedProject, access: Access) -> tuple[ViewRead, ...]:
+    """Bring in what the sources of the project's views hold now, and return what there is (`pull_views`)."""
+    return pull_views(open_store(loaded), _view_names(loaded), access)
+
+
+def as_read(loaded: LoadedProject, read: Sequence[ViewRead]) -> LoadedProject:
+    """Return the project with its views as they were once read: what came since is not there."""
+    return replace(loaded, pushes={each.view: each.through for each in read})
 
 
 def view_fingerprints(loaded: LoadedProject) -> Mapping[str, str]:
@@ -129,12 +142,16 @@ def _own_columns(loaded: LoadedProject, store: FeatureStore) -> tuple[str, ...]:
 
 
 def _known(loaded: LoadedProject) -> tuple[Registered, ...]:
+    catalogue = open_store(loaded).catalogue
+    return tuple(catalogue.find(name) for name in _view_names(loaded))
+
+
+def _view_names(loaded: LoadedProject) -> tuple[str, ...]:
     data = loaded.project.data
     if not data.views:
         return ()
     names = [name.partition(":")[0] for name in data.views] + ([] if data.labels is None else [data.labels])
-    catalogue = open_store(loaded).catalogue
-    return tuple(catalogue.find(name) for name in dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))
 
 
 def _verify_alike(mine: Feature, theirs: ViewFeature, view: str) -> None:

@@ -52,7 +52,7 @@ _OF_THE_SEARCH: Final = tuple(
 
 
 def _extract(bench: RunBench, at: Path) -> Outcome[TrainingTable]:
-    return extracting.extract_rows(bench.loaded, bench.head.as_of_utc_s, at)
+    return extracting.extract_rows(bench.loaded, bench.head.as_of_utc_s, at, bench.head.views or ())
 
 
 def _validate(bench: RunBench, at: Path) -> Outcome[Validation]:
