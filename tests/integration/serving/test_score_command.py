@@ -49,8 +49,8 @@ def write_rows(path: Path, n_rows: int) -> Path:
 def started(rows: Path, out: Path, model: Path, stderr: int | None = None) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-P", "-m", "trainer.cli", "score", str(rows), str(out), "--model", str(model)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TERM": "xterm"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": stderr}
-    return subprocess.Popen([*command, "--keep", "id", "--json"], env=environment, **pipes)
+    arguments = [*command, "--keep", "id", "--json"]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=stderr)
 
 
 def score(rows: Path, out: Path, model: Path) -> tuple[dict[str, object], int]:
