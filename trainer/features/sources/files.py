@@ -10,6 +10,7 @@ import fsspec
 
 from trainer.errors import DataError
 from trainer.features.files import read_raw
+from trainer.features.storage.reaching import why_unreachable
 from trainer.project.stores import hidden
 
 # What the ways of fsspec call what changes with the content of a file.
@@ -31,8 +32,9 @@ def read_files(addresses: tuple[str, ...], marks: MutableMapping[str, str] | Non
         try:
             fs, place = fsspec.core.url_to_fs(address)
             places = sorted(fs.glob(place)) if any(sign in place for sign in "*?[") else [place]
-        except (ImportError, ValueError, OSError) as error:
-            raise DataError(f"{hidden(address)}: cannot be reached: {error}") from error
+        except Exception as error:
+            # Each way has errors of its own, one without keys to a bucket botocore's.
+            raise DataError(f"{hidden(address)}: {why_unreachable(address, error)}") from error
         if not places:
             raise DataError(f"{hidden(address)}: there is no such file; mend 'path' of the view's source")
         for each in places:
