@@ -19,7 +19,7 @@ from trainer.pipeline.alarms import AlarmFigures
 from trainer.pipeline.artefacts import load_value
 from trainer.pipeline.card_plots import draw_card
 from trainer.pipeline.evaluating import Evaluation, Figures, load_evaluation
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.runs import HEAD_NAME, RunHead
 from trainer.registry.registry import RegisteredModel
 

@@ -14,7 +14,7 @@ from exporter.proof.report import ExportReport
 from exporter.variants import choose_forms
 from trainer.errors import RunError
 from trainer.features.sources.reading import Access
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.journal import LOCAL, Progress
 from trainer.pipeline.opening import Beginning, OpenRun, opened_run
 from trainer.pipeline.outcome import StepEvent
