@@ -39,7 +39,7 @@ def open_store(loaded: LoadedProject) -> FeatureStore:
 
 def pull_project_views(loaded: LoadedProject, access: Access) -> tuple[ViewRead, ...]:
     """Bring in what the sources of the project's views hold now, and return what there is (`pull_views`)."""
-    return pull_views(open_store(loaded), _view_names(loaded), access)
+    return pull_views(open_store(loaded), view_names(loaded), access)
 
 
 def pull_labels(loaded: LoadedProject, access: Access) -> None:
@@ -159,10 +159,11 @@ def _own_columns(loaded: LoadedProject, store: FeatureStore) -> tuple[str, ...]:
 
 def _known(loaded: LoadedProject) -> tuple[Registered, ...]:
     catalogue = open_store(loaded).catalogue
-    return tuple(catalogue.find(name) for name in _view_names(loaded))
+    return tuple(catalogue.find(name) for name in view_names(loaded))
 
 
-def _view_names(loaded: LoadedProject) -> tuple[str, ...]:
+def view_names(loaded: LoadedProject) -> tuple[str, ...]:
+    """Return the names of all views that a project reads, that of its labels among them."""
     data = loaded.project.data
     if not data.views:
         return ()

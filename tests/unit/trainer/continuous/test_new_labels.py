@@ -76,8 +76,15 @@ def test_labelled_events_that_the_last_run_did_not_have_are_new(project: LoadedP
     store_of(project).push("truths", table(pump_id=["p1"], at=[at], known=[hour(70)], quality=["scrap"]))
     push_hours(project, range(HOURS, HOURS + 5), truths=False)
     assert count(project) == 2
+    with pytest.raises(DataError, match="cut off"):
+        run_production(project, trigger="manual", reason="broken off before it has rows", progress=cut_off)
+    assert count(project) == 2
     learn(project)
     assert count(project) == 0
+
+
+def cut_off(_event: object) -> None:
+    raise DataError("cut off")
 
 
 def test_rows_of_the_fleet_count_beside_them_unless_the_view_has_them(project: LoadedProject) -> None:
