@@ -147,7 +147,7 @@ def test_a_project_of_views_is_checked_on_the_sources_that_are_declared_beside_i
     assert "project quality: 2 features in 2 rows are as declared" in done.output
     assert sorted(loaded.state.rglob("*")) == stored
     # One is only pushed: then the rows are those of the store.
-    (tmp_path / "views.toml").write_text(OF_VIEWS.replace('path = ["truths.csv"]', "pull = false"))
+    (tmp_path / "views.toml").write_text(OF_VIEWS.replace('["truths.csv"]', '["truths.csv"]\npull = false'))
     done = features("check", "--project", tmp_path)
     assert done.exit_code == 0, done.output
     assert "project quality: 2 features in 10 rows are as declared" in done.output

@@ -171,7 +171,7 @@ def test_a_project_of_views_is_tested_on_their_sources_in_a_store_of_the_test_al
         assert "PLANT_DATABASE" not in str(document["jobs"]["release"])
 
 
-@pytest.mark.parametrize("source", ['fleet = "labels"', "pull = false"])
+@pytest.mark.parametrize("source", ['fleet = "labels"', 'path = ["rows.csv"]\npull = false'])
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_project_of_rows_that_are_in_the_store_alone_is_tested_on_those(
     provider: Provider, source: str, project: Path
