@@ -16,6 +16,8 @@ from edge_agent.update.states import State
 from edge_agent.update.wishes import WishAnswer
 
 KIND = "shadow"
+# How the reason of the event begins that tells of its end.
+ENDED: Final = "ended: "
 # What a device answers that is to end a shadow and has none.
 NO_SHADOW: Final = "there is no shadow"
 
@@ -96,6 +98,6 @@ class Shadows:
             return WishAnswer(accepted=False, reason=NO_SHADOW)
         self._cancel_fetching()
         changed = transitions.shadow_ended(record)
-        told = f"ended: {reason}"
+        told = f"{ENDED}{reason}"
         self._ledger.believe(self._ledger.with_event(changed, KIND, told, severity=severity, order=record.order))
         return WishAnswer(accepted=True, reason="")

@@ -54,8 +54,8 @@ def start(  # noqa: PLR0913 - each is an option
 
     loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
     bundle = published_bundle(loaded, places, version)
-    _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
-    is_named = _name_challenger(loaded, bundle, device, by=places.by)
+    order_id = _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
+    is_named = _name_challenger(loaded, bundle, device, order_id, by=places.by)
     if as_json:
         typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows, "challenger": is_named}))
         return
@@ -139,7 +139,7 @@ def show(
         print_table(rows, nothing="no shadow was reported yet; a monitor must be running to hear of one")
 
 
-def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", device: str, *, by: str) -> bool:
+def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", device: str, order_id: str, *, by: str) -> bool:
     """Name what scores beside the champion; that it cannot be named does not undo what the device has agreed to."""
     import getpass
 
@@ -148,7 +148,7 @@ def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", device: str, 
 
     try:
         registry, who = open_registry(loaded), by or getpass.getuser()
-        named = name_challenger(registry, bundle.name, bundle.version, by=who, device=device)
+        named = name_challenger(registry, bundle.name, bundle.version, by=who, device=device, order_id=order_id)
     except TrainerError as error:
         typer.echo(f"the device takes {bundle}, and the registry could not name it challenger: {error}", err=True)
         return False
@@ -169,7 +169,8 @@ def _end_challenger(loaded: "LoadedProject", device: str) -> list[int]:
 
 def _ask(
     loaded: "LoadedProject", places: "Places", device: str, order: "StartShadow | StopShadow", timeout_s: float
-) -> None:
+) -> str:
+    """Have a device do it, and return the id of the order."""
     import random
 
     from broker.audit import AuditLog
@@ -178,7 +179,7 @@ def _ask(
     from trainer.rollout.commanding import ask_device
 
     clock = SystemClock()
-    ask_device(
+    reply = ask_device(
         places.endpoint,
         FleetId(loaded.project.fleet),
         parse_device_argument(device),
@@ -191,3 +192,4 @@ def _ask(
         # Names of a client and a command must differ from those of every other run.
         rng=random.SystemRandom(),
     )
+    return reply.command_id

@@ -26,6 +26,7 @@ from trainer.continuous.books import StoryEvent
 from trainer.continuous.loop import Loop, Surroundings
 from trainer.continuous.new_labels import NewLabels
 from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
+from trainer.continuous.shadow_ends import ShadowEnds
 from trainer.continuous.story import Story
 from trainer.features.sources.reading import Access
 from trainer.features.views.view import FeatureView, FleetTable
@@ -39,6 +40,7 @@ from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 from trainer.pipeline.runs import RunOverview, list_runs, run_folder
 from trainer.project.project import LoadedProject
+from trainer.registry.registry import open_registry
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +140,7 @@ class Station:
         self._floods = FloodReports(self.store, clock)
         self._troubles = DeviceAlerts(self.store, clock)
         self._doubles = DoubleReports(clock)
+        self._shadow_ends = ShadowEnds(self.store, loaded.project.name, lambda: open_registry(loaded), clock)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
             loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
@@ -178,6 +181,8 @@ class Station:
             self._alerts.send(alert)
         for alert in self._doubles.report(self._monitor.receiver.doubles.take()):
             self._alerts.send(alert)
+        for version in self._shadow_ends.look():
+            logger.info("version %d is the challenger no more: no device has it in its shadow", version)
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:

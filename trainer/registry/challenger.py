@@ -4,17 +4,20 @@ Which devices have a version in the shadow is written down with it, so that whoe
 whatever machine, takes the stage away.
 """
 
+from collections.abc import Collection
 from typing import Final
 
 from trainer.project.registry import CHALLENGER, CHAMPION
 from trainer.registry.promotion import Promotion, refusal_of
 from trainer.registry.registry import Registry
 
-# Of a version: ``shadow.<device>``, with who ordered it there.
+# Of a version: ``shadow.<device>``, with the order that put it there, and who gave it.
 _SHADOW: Final = "shadow."
 
 
-def name_challenger(registry: Registry, name: str, version: int, *, by: str, device: str = "") -> Promotion | None:
+def name_challenger(
+    registry: Registry, name: str, version: int, *, by: str, device: str = "", order_id: str = ""
+) -> Promotion | None:
     """Make a version that begins to score beside the champion the challenger.
 
     What the gate refused or has not judged stays what it is, and so does the champion itself: people may look at either
@@ -26,6 +29,7 @@ def name_challenger(registry: Registry, name: str, version: int, *, by: str, dev
         version: whose bundle devices take into the shadow.
         by: who ordered that.
         device: that takes it; what it had in the shadow before, it has no more.
+        order_id: by which it does, as its events name it.
 
     Returns:
         The promotion; None: nothing changed.
@@ -39,7 +43,7 @@ def name_challenger(registry: Registry, name: str, version: int, *, by: str, dev
     if device:
         _leave(registry, name, device, but=version)
         if model is not None:
-            registry.tag(name, version, {f"{_SHADOW}{device}": by})
+            registry.tag(name, version, {f"{_SHADOW}{device}": f"{order_id} by {by}"})
     if model is None or stages.alias_of(CHAMPION) in model.aliases or CHALLENGER in stages.approval:
         return None
     gate = model.tags.get("gate", "")
@@ -64,6 +68,17 @@ def end_challenger(registry: Registry, name: str, device: str) -> tuple[int, ...
         BusyError: a promotion of this model takes too long.
     """
     return _leave(registry, name, device, but=0)
+
+
+def end_shadows(registry: Registry, name: str, ended: Collection[tuple[str, str]]) -> tuple[int, ...]:
+    """Write down which shadows have ended, each by its device and the order that began it; as `end_challenger`."""
+    found: list[int] = []
+    for model in registry.versions(name):
+        for key, text in model.tags.items():
+            device = key.removeprefix(_SHADOW)
+            if key != device and (device, text.partition(" ")[0]) in ended:
+                found += _leave(registry, name, device, but=0)
+    return tuple(found)
 
 
 def _leave(registry: Registry, name: str, device: str, *, but: int) -> tuple[int, ...]:

@@ -108,7 +108,10 @@ def test_a_shadow_is_started_seen_and_ended_by_command(one_fleet: Fleet, project
     assert "toy/2 is the challenger no more" in told
     assert registry.load("toy", version=2).aliases == ()
     wait_until(lambda: station.status()["shadow"] is None, 10, "no shadow is named any more")
-    # As after a shadow that ended by itself.
+    # One that ends by itself: the monitor hears of it.
+    assert "is the challenger now" in shadow(project, one_fleet, "start", station.name, "2", "--rows", "50")
+    wait_until(lambda: registry.load("toy", version=2).aliases == (), 60, "the end is told to the registry")
+    # One of which no monitor has heard.
     name_challenger(registry, "toy", 2, by="Ada", device=station.name)
     assert registry.load("toy", version=2).aliases == ("challenger",)
     assert "there is no shadow" in shadow(project, one_fleet, "end", station.name, code=12)
