@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.durable import replace_file
+from trainer.cluster.opening import verify_installed
 from trainer.experiment.columns_page import columns_page
 from trainer.experiment.data_analysis import DataAnalysis, analyse_data
 from trainer.experiment.findings import Finding, findings_of
@@ -86,6 +87,7 @@ def run_experiment(
     """
     project = loaded.project
     families_of_project(project)
+    verify_installed(loaded.cluster)
     work = loaded.state / _WORK_NAME
     shutil.rmtree(work, ignore_errors=True)
     steps = _Steps(work, clock, progress)

@@ -12,6 +12,7 @@ from typing import Final
 from edge_agent.clock import Clock, SystemClock
 from exporter.proof.report import ExportReport
 from exporter.variants import choose_forms
+from trainer.cluster.opening import verify_installed
 from trainer.errors import RunError
 from trainer.features.sources.reading import Access
 from trainer.pipeline.gate_evidence import GateDecision
@@ -196,6 +197,7 @@ def _verify_names(loaded: LoadedProject) -> None:
     """Tell of names that nobody knows now, not after minutes of training."""
     project = loaded.project
     families.families_of_project(project)
+    verify_installed(loaded.cluster)
     choose_forms(project.export.variants, project.export.boards)
 
 
