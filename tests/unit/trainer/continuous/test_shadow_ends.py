@@ -73,6 +73,9 @@ def test_a_shadow_that_ended_by_itself_makes_no_challenger(
         name_challenger(registry, "quality", 2, by="Ada", device=device, order_id=f"start-{device}")
     tell("start-pump-1", "onnx-fp32 begins; proved")
     tell("start-pump-1", "ended: 100 rows are compared", kind="refused")
+    ends.look()
+    assert [key for key in registry.load("quality", version=2).tags if key.endswith("pump-1")]
+    clock.now_s += LOOK_S
     tell("start-pump-1", "ended: 100 rows are compared")
     assert ends.look() == ()
     assert not [key for key in registry.load("quality", version=2).tags if key.endswith("pump-1")]
