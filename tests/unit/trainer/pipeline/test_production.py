@@ -181,6 +181,9 @@ def test_the_store_holds_the_run_with_its_trigger_versions_and_end(history: Hist
     assert (tags["fieldloop.promoted"], tags["fieldloop.version"]) == ("true", "1")
     assert tags["fieldloop.pipeline_version"] == load_run(history.loaded.state, history.first.run_id).head.code_version
     assert json.loads(tags["fieldloop.project"])["name"] == "quality"
+    packages = dict(each.split("==") for each in tags["fieldloop.packages"].split())
+    assert {"scikit-learn", "onnx", "optuna", "mlflow-skinny"} <= set(packages)
+    assert packages["numpy"] == np.__version__
     metrics = parent.data.metrics
     assert metrics["test_accuracy"] == history.first.decision.evidence.quality
     assert {"train_accuracy", "search_accuracy", "rows", "judged_rows", "gate_passed"} <= set(metrics)
