@@ -20,9 +20,11 @@ import pytest
 from benchmarks.http_load import Asked, ask, request_of
 from benchmarks.served import mlserver, mlserver_program, our_module
 from benchmarks.timing import alternate
+from broker.servers.local import start_local_broker
 from tests.bundles import FEATURES, LABELS, MODEL_FILE, make_bundle
 from tests.integration.serving.test_score_command import MILLION, score, write_rows
 from tests.waiting import wait_until
+from trainer.project.fleet import MonitoringSection
 from trainer.serving.batch.model import opened_model
 from trainer.serving.batch.run import Options, score_file
 
@@ -130,6 +132,37 @@ def bench_requests_of_one_row_beside_mlserver(tmp_path, record_ratio) -> None:
             unit="ms",
             runs=ROUNDS,
         )
+
+
+@pytest.mark.timeout(1800)
+def bench_requests_of_one_row_while_it_reports(tmp_path, record_ratio) -> None:
+    """The same service twice, one of which tells a broker its windows, samples and status as a device does."""
+    bundle = make_bundle(tmp_path / "bundle", window_rows=MonitoringSection().window_rows)
+    request = request_of("/v2/models/toy/infer", json.dumps(_ROW).encode())
+    broker = start_local_broker(tmp_path / "broker")
+    reporting = ("--report-as", "serve-1", "--fleet", "plant", "--broker", f"127.0.0.1:{broker.endpoint.port}")
+    serve = ("trainer.cli", "serve", bundle, "--project", tmp_path)
+    try:
+        with our_module(*serve, *reporting, "--port") as told_port, our_module(*serve, "--port") as quiet_port:
+            rates = [
+                [
+                    ask(port, request, n_requests=BURST, n_connections=CONNECTIONS).a_second
+                    for port in (told_port, quiet_port)
+                ]
+                for _ in range(ROUNDS)
+            ]
+        told, quiet = map(statistics.median, zip(*rates, strict=True))
+    finally:
+        broker.stop()
+    record_ratio(
+        "REST: requests of one row, reporting to a broker on the same machine / without",
+        ours=told,
+        peer=quiet,
+        reach=None,
+        unit="requests/s",
+        runs=ROUNDS,
+        higher_is_better=True,
+    )
 
 
 def _answers(port: int, request: bytes) -> bool:

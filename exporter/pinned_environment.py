@@ -20,6 +20,7 @@ from edge_agent.durable import replace_file
 _STAMP: Final = "complete"
 _QUIET_PIP: Final = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
 _TAIL_LINES: Final = 5
+_KEY_DIGITS: Final = 16
 
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
@@ -36,6 +37,17 @@ def cache_folder(environment: Mapping[str, str]) -> Path:
 def environment_key(requirements: Path, interpreter: str) -> str:
     """Return 64 hexadecimal digits for an environment's name: other requirements or another Python, other digits."""
     return hashlib.sha256(requirements.read_bytes() + interpreter.encode()).hexdigest()
+
+
+def pinned_file(path: Path, failure: type[Exception]) -> Path:
+    """Return a file of requirements that lies beside a module: in a checkout as a link, in a package as a copy.
+
+    Raises:
+        Exception: ``failure``: it is not there.
+    """
+    if not path.is_file():
+        raise failure(f"{path} is missing from this installation; install fieldloop anew")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,43 @@ class PinnedEnvironment:
     timeout_s: float | None = None
     from_source: tuple[str, ...] = ()
     builder: Path | None = None
+
+    @classmethod
+    def of_this_python(
+        cls,
+        name: str,
+        requirements: Path,
+        environment: Mapping[str, str],
+        *,
+        content: str,
+        failure: type[Exception],
+        from_source: tuple[str, ...] = (),
+        builder: Path | None = None,
+    ) -> "PinnedEnvironment":
+        """Return the environment, made or not, that this Python makes; another Python has another one.
+
+        Args:
+            name: begins the name of its folder.
+            requirements: file of all that is installed into it.
+            environment: variables of the process, which name the cache.
+            content: what that is, for messages.
+            failure: what is raised, with a message, where it cannot be made.
+            from_source: names of packages that come as source alone.
+            builder: file of what builds those; None: nothing is built.
+
+        Raises:
+            Exception: ``failure``: its requirements are not there.
+        """
+        key = environment_key(pinned_file(requirements, failure), sys.version)[:_KEY_DIGITS]
+        return cls(
+            cache_folder(environment) / f"{name}-{key}",
+            requirements,
+            content=content,
+            pip_mend="this mends it on Debian and its children: sudo apt-get install python3-pip python3-venv",
+            failure=failure,
+            from_source=from_source,
+            builder=None if builder is None else pinned_file(builder, failure),
+        )
 
     @property
     def python(self) -> Path:

@@ -24,8 +24,9 @@ def load_engine(face: FaceName | None = None, library: Path | None = None) -> En
     """
     library = library or find_library()
     if library is None:
+        # Resolved: an export finds us through links in a folder that is gone when somebody reads its report.
         raise ImportError(
-            f"no native engine for {architecture()} in {LIBRARIES}; build it: "
+            f"no native engine for {architecture()} in {LIBRARIES.resolve()}; build it: "
             f"{sys.executable} -m edge_agent.engine.compile (needs a C compiler, or pip install ziglang)"
         )
     face = face or ("extension" if takes_extensions() else "ctypes")

@@ -5,6 +5,7 @@ asked for by somebody who is there, so nothing of it is tried again, and any upd
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from broker.messages import Desired
 from edge_agent.update import record as transitions
@@ -15,6 +16,10 @@ from edge_agent.update.states import State
 from edge_agent.update.wishes import WishAnswer
 
 KIND = "shadow"
+# How the reason of the event begins that tells of its end.
+ENDED: Final = "ended: "
+# What a device answers that is to end a shadow and has none.
+NO_SHADOW: Final = "there is no shadow"
 
 
 class Shadows:
@@ -90,9 +95,9 @@ class Shadows:
         """Have no bundle score in the shadow any more, nor be fetched for it."""
         record = self._ledger.record
         if record.shadow_rows is None:
-            return WishAnswer(accepted=False, reason="there is no shadow")
+            return WishAnswer(accepted=False, reason=NO_SHADOW)
         self._cancel_fetching()
         changed = transitions.shadow_ended(record)
-        told = f"ended: {reason}"
+        told = f"{ENDED}{reason}"
         self._ledger.believe(self._ledger.with_event(changed, KIND, told, severity=severity, order=record.order))
         return WishAnswer(accepted=True, reason="")

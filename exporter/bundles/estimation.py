@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from threadpoolctl import threadpool_limits
 
 from broker.messages import CONFIDENCE_BINS
 from edge_agent.bundle import Estimation, LinearModel
 from exporter.bundles.references import bins_of
 from exporter.models.metrics import labels_of
 from exporter.models.model import Evidence, FittedModel, Rows, Truth
+from exporter.threads import one_thread
 
 PRIOR_ROWS: Final = 10
 NEIGHBOUR: Final = 0.25
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 def estimation_of(evidence: Evidence, model: FittedModel) -> Estimation:
     """Fit the second model on all rows, and calibrate quality by agreement on rows that it did not see."""
     # The matrices are small: on two cores BLAS spends up to ten times as long on its threads as on the numbers.
-    with threadpool_limits(1, user_api="blas"):
+    with one_thread("blas"):
         second = fit_second_model(evidence.rows, evidence.truth, model)
         answers = _out_of_fold(evidence, model)
     if model.task == "classification":

@@ -34,6 +34,9 @@ _ENVIRONMENTS: Final[Mapping[str, tuple[str, str]]] = {
     "ai-edge-litert": ("FIELDLOOP_LITERT_PYTHON", ".venv-litert"),
 }
 
+# No index has our own engine; what has its name there is somebody else's.
+_OURS: Final[Mapping[str, str]] = {"native": "not built here: python -m edge_agent.engine.compile"}
+
 
 class NotRunError(Exception):
     """A place could not run anything, which says nothing of the variant: the report names it."""
@@ -155,7 +158,8 @@ def find_places(environ: Mapping[str, str], prefix: Path = Path(sys.prefix)) -> 
                 continue
             variable, usual = _ENVIRONMENTS.get(implementation, ("", ""))
             if not variable:
-                places.append(MissingPlace(runtime, implementation, f"not installed: pip install {implementation}"))
+                how = _OURS.get(implementation, f"not installed: pip install {implementation}")
+                places.append(MissingPlace(runtime, implementation, how))
                 continue
             named = environ.get(variable)
             beside = [parent / usual / "bin" / "python" for parent in (prefix.parent, _FOLDER)]

@@ -11,7 +11,6 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from exporter.errors import ModelError
 from exporter.models.metrics import decisions_of
@@ -21,6 +20,7 @@ from exporter.programs.thresholds import threshold_rows
 from exporter.proof.acceptance import flagged_of, is_taken
 from exporter.proof.boundaries import boundary_rows
 from exporter.proof.extremes import HUGE, category_rows, extreme_rows, huge_rows, missing_rows
+from exporter.threads import one_thread
 
 Kind: TypeAlias = Literal["evaluation", "boundary", "threshold", "missing", "category", "extreme", "huge"]
 
@@ -81,7 +81,7 @@ def make_probes(
         return decisions_of(model.task, answers_of(model, rows))
 
     # Calls are many and batches small: the threads of an original would spend their time on waiting for each other.
-    with threadpool_limits(1):
+    with one_thread():
         boundary = boundary_rows(model, evaluation, decide, rng)
     parts: list[tuple[Kind, Rows]] = [
         ("boundary", boundary),
@@ -94,7 +94,7 @@ def make_probes(
     # An evaluation row stays in any case: quality is judged on all of them.
     chosen: list[tuple[Kind, Rows]] = [("evaluation", evaluation)]
     chosen += [(kind, rows[is_taken(rows, features)]) for kind, rows in parts]
-    with threadpool_limits(1):
+    with one_thread():
         answered = [(kind, rows, *_answered(model, kind, rows)) for kind, rows in chosen]
     return Probes(
         rows=np.concatenate([rows[kept] for _, rows, kept, _, _ in answered]),

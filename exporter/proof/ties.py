@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from edge_agent.bundle import Task
 from exporter.models.metrics import decisions_of
 from exporter.models.model import FittedModel, Outputs, Rows
 from exporter.proof.acceptance import categories_of
 from exporter.proof.probes import answers_of
+from exporter.threads import one_thread
 
 # Outputs closer than this decide by the order of a sum, which no two libraries share.
 TIE_MARGIN: Final = 1e-5
@@ -66,7 +66,7 @@ class StepTies:
         if len(asked) == 0:
             return found
         near = self._neighbours(asked)
-        with threadpool_limits(1):
+        with one_thread():
             answers = answers_of(self._model, near.reshape(-1, rows.shape[1])).reshape(len(asked), len(_DISTANCES), -1)
         expected, got = expected[: len(asked)], np.nan_to_num(got[: len(asked)])
         moved = np.abs(answers - expected[:, np.newaxis]).max(axis=2).max(axis=1)

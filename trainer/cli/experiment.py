@@ -48,6 +48,7 @@ def experiment(  # noqa: PLR0913 - typer reads a command's options from its para
     from rich.console import Console
 
     from edge_agent.clock import SystemClock
+    from trainer.cli.feature_places import source_access
     from trainer.console.steps import StepLines
     from trainer.experiment.experiment import run_experiment
     from trainer.project.loading import load_project, with_dask
@@ -68,6 +69,7 @@ def experiment(  # noqa: PLR0913 - typer reads a command's options from its para
             clock=SystemClock(),
             progress=progress,
             left_out=left_out,
+            access=source_access(project),
         )
     finally:
         lines.stop()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.cli.feature_places import fleet_reader, open_feature_store
+from trainer.cli.feature_places import fleet_reader, open_feature_store, source_access
 from trainer.cli.options import JsonOption, ProjectOption
 
 
@@ -28,16 +28,18 @@ def check(
     import json
 
     from edge_agent.clock import SystemClock
+    from trainer.features.checking import read_project_rows
     from trainer.features.offline.trying import try_view
-    from trainer.features.source import read_source as read_rows
     from trainer.features.sources.reading import read_source
     from trainer.features.views.view_file import find_view_files, load_views
     from trainer.project.loading import FILE_NAME, load_project
 
     folder = project if project.is_dir() else project.parent
     told: list[dict[str, object]] = []
+    declared = {}
     for file in files or find_view_files(folder):
         for view in load_views(file):
+            declared[view.name] = view
             open_feature_store(project, None).catalogue.verify(view)
             if view.source.fleet is not None or not (view.source.path or view.source.query):
                 # Their rows come while devices work, or are pushed: where a change is tested there are none.
@@ -48,7 +50,8 @@ def check(
     if not project.is_dir() or (folder / FILE_NAME).exists():
         loaded = load_project(project)
         count = len(loaded.project.features)
-        told.append({"project": loaded.project.name, "features": count, "rows": read_rows(loaded).num_rows})
+        found = read_project_rows(loaded, declared, source_access(project), SystemClock())
+        told.append({"project": loaded.project.name, "features": count, "rows": found})
     if as_json:
         typer.echo(json.dumps(told))
         return

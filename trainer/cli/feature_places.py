@@ -12,6 +12,7 @@ from trainer.errors import DataError
 if TYPE_CHECKING:
     from edge_agent.clock import Clock
     from trainer.features.offline.feature_store import FeatureStore
+    from trainer.features.sources.reading import Access
     from trainer.features.views.view import FeatureView, FleetTable
     from trainer.project.stores import StoresSection
     from trainer.serving.entities import EntityFeatures
@@ -105,6 +106,13 @@ def fleet_reader(project: Path) -> Any:  # noqa: ANN401 - a function, whose type
             opened.close()
 
     return read
+
+
+def source_access(project: Path) -> "Access":
+    """Return what reads the sources of views: by this process's environment, and the project's fleet."""
+    from trainer.features.sources.reading import Access
+
+    return Access(os.environ, fleet_reader(project))
 
 
 def _stores(project: Path) -> "tuple[Path, StoresSection]":

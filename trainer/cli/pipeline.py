@@ -124,6 +124,7 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, dask
     """
     from rich.console import Console
 
+    from trainer.cli.feature_places import source_access
     from trainer.console.steps import StepLines
     from trainer.pipeline.production import run_production
     from trainer.project.loading import load_project, with_dask
@@ -145,7 +146,13 @@ def _produce(project: Path, trigger: str, reason: str, resumed: str | None, dask
     progress: Callable[[StepEvent], None] | None = None if as_json else lines
     try:
         result = run_production(
-            loaded, trigger=trigger, reason=reason, resume=resumed, progress=progress, on_begin=begin
+            loaded,
+            trigger=trigger,
+            reason=reason,
+            resume=resumed,
+            progress=progress,
+            on_begin=begin,
+            access=source_access(project),
         )
     except BaseException:
         if began:

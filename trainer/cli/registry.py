@@ -44,9 +44,11 @@ def list_versions(project: ProjectOption = Path(), *, as_json: JsonOption = Fals
     whole = (Column(name, no_wrap=True) for name in ("model", "aliases", "made (UTC)", "trigger", "quality"))
     table = Table(*whole, Column("gate", overflow="fold"), box=SIMPLE_HEAD)
     for version in versions:
-        tags = (version.tags.get(name, "") for name in ("trigger", "quality", "gate"))
-        made = minute_of(version.created_utc_s)
-        table.add_row(f"{version.name}/{version.version}", ", ".join(version.aliases), made, *tags)
+        trigger, quality, gate = (version.tags.get(name, "") for name in ("trigger", "quality", "gate"))
+        made, aliases = minute_of(version.created_utc_s), ", ".join(version.aliases)
+        # By how much it was refused is told by `show`: a table of many versions has no room for sentences.
+        verdict = ": ".join(gate.split(": ")[:2])
+        table.add_row(f"{version.name}/{version.version}", aliases, made, trigger, quality, verdict)
     Console().print(table)
 
 

@@ -29,6 +29,8 @@ def schedule_command(
     import msgspec
 
     from edge_agent.clock import SystemClock
+    from trainer.cli.feature_places import source_access
+    from trainer.continuous.new_labels import NewLabels
     from trainer.continuous.runner import SubprocessRunner
     from trainer.continuous.schedule import Scheduler
     from trainer.continuous.triggers import minute_of, times_after
@@ -45,11 +47,13 @@ def schedule_command(
             return
         typer.echo("\n".join(minute_of(time, triggers) for time in times) or "no schedule: key 'triggers.schedule'")
         if triggers.new_labels:
-            typer.echo(f"and with {triggers.new_labels} new labelled rows of the fleet, while a monitor runs")
+            whose = "" if loaded.project.data.views else " of the fleet, while a monitor runs"
+            typer.echo(f"and with {triggers.new_labels} new labelled rows{whose}")
         return
     runner = SubprocessRunner(loaded.folder, loaded.state / RUNS_NAME, clock=clock)
     try:
-        _serve(Scheduler(loaded, runner, clock), as_json=as_json)
+        new_labels = NewLabels(loaded, source_access(project), clock)
+        _serve(Scheduler(loaded, runner, clock, new_labels.count), as_json=as_json)
     finally:
         runner.close()
 

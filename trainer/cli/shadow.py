@@ -54,8 +54,8 @@ def start(  # noqa: PLR0913 - each is an option
 
     loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
     bundle = published_bundle(loaded, places, version)
-    _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
-    is_named = _name_challenger(loaded, bundle, by=places.by)
+    order_id = _ask(loaded, places, device, StartShadow(bundle, rows), timeout_s)
+    is_named = _name_challenger(loaded, bundle, device, order_id, by=places.by)
     if as_json:
         typer.echo(json.dumps({"device": device, "bundle": str(bundle), "rows": rows, "challenger": is_named}))
         return
@@ -78,10 +78,24 @@ def end(
 ) -> None:
     """Have no bundle score in a device's shadow any more."""
     from broker.messages import StopShadow
+    from edge_agent.update.shadows import NO_SHADOW
+    from trainer.rollout.commanding import OrderRefusedError
 
     loaded, places = load_places(project, broker, None, tls_files(ca, cert, key))
-    _ask(loaded, places, device, StopShadow(), timeout_s)
-    typer.echo(json.dumps({"device": device}) if as_json else f"{device} has ended its shadow")
+    try:
+        _ask(loaded, places, device, StopShadow(), timeout_s)
+    except OrderRefusedError as error:
+        # It ended by itself: after its rows, or because it failed.
+        if NO_SHADOW in str(error):
+            _end_challenger(loaded, device)
+        raise
+    ended = _end_challenger(loaded, device)
+    if as_json:
+        typer.echo(json.dumps({"device": device, "no_challenger": ended}))
+        return
+    typer.echo(f"{device} has ended its shadow")
+    for version in ended:
+        typer.echo(f"{loaded.project.name}/{version} is the challenger no more: no device has it in its shadow.")
 
 
 @app.command("show")
@@ -125,7 +139,7 @@ def show(
         print_table(rows, nothing="no shadow was reported yet; a monitor must be running to hear of one")
 
 
-def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", *, by: str) -> bool:
+def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", device: str, order_id: str, *, by: str) -> bool:
     """Name what scores beside the champion; that it cannot be named does not undo what the device has agreed to."""
     import getpass
 
@@ -133,16 +147,30 @@ def _name_challenger(loaded: "LoadedProject", bundle: "BundleRef", *, by: str) -
     from trainer.registry.registry import open_registry
 
     try:
-        named = name_challenger(open_registry(loaded), bundle.name, bundle.version, by=by or getpass.getuser())
+        registry, who = open_registry(loaded), by or getpass.getuser()
+        named = name_challenger(registry, bundle.name, bundle.version, by=who, device=device, order_id=order_id)
     except TrainerError as error:
         typer.echo(f"the device takes {bundle}, and the registry could not name it challenger: {error}", err=True)
         return False
     return named is not None
 
 
+def _end_challenger(loaded: "LoadedProject", device: str) -> list[int]:
+    """Take the stage away from what no device has in its shadow; that it cannot be does not undo the shadow's end."""
+    from trainer.registry.challenger import end_challenger
+    from trainer.registry.registry import open_registry
+
+    try:
+        return list(end_challenger(open_registry(loaded), loaded.project.name, device))
+    except TrainerError as error:
+        typer.echo(f"{device} has ended its shadow, and the registry could not be told: {error}", err=True)
+        return []
+
+
 def _ask(
     loaded: "LoadedProject", places: "Places", device: str, order: "StartShadow | StopShadow", timeout_s: float
-) -> None:
+) -> str:
+    """Have a device do it, and return the id of the order."""
     import random
 
     from broker.audit import AuditLog
@@ -151,7 +179,7 @@ def _ask(
     from trainer.rollout.commanding import ask_device
 
     clock = SystemClock()
-    ask_device(
+    reply = ask_device(
         places.endpoint,
         FleetId(loaded.project.fleet),
         parse_device_argument(device),
@@ -164,3 +192,4 @@ def _ask(
         # Names of a client and a command must differ from those of every other run.
         rng=random.SystemRandom(),
     )
+    return reply.command_id

@@ -31,6 +31,7 @@ def step_command(
     import msgspec
     from rich.console import Console
 
+    from trainer.cli.feature_places import source_access
     from trainer.console.steps import StepLines
     from trainer.pipeline.opening import Beginning
     from trainer.pipeline.production import run_step
@@ -41,7 +42,8 @@ def step_command(
     start: Beginning | str = Beginning(trigger, reason) if run_id is None else run_id
     try:
         loaded = with_dask(load_project(project), dask)
-        result = run_step(loaded, name, start, executor=executor, progress=None if as_json else lines)
+        progress, access = None if as_json else lines, source_access(project)
+        result = run_step(loaded, name, start, executor=executor, progress=progress, access=access)
     finally:
         lines.stop()
     if as_json:

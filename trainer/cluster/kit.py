@@ -12,8 +12,8 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from distributed import Worker, WorkerPlugin
-from threadpoolctl import threadpool_limits
 
+from exporter.threads import Limit, one_thread
 from trainer.cluster.likeness import Likeness, differences, likeness_of
 from trainer.errors import ClusterError
 
@@ -139,11 +139,11 @@ class _OneThread:
 
     def __init__(self) -> None:
         self._n_open = 0
-        self._limit: threadpool_limits | None = None
+        self._limit: Limit | None = None
 
     def __enter__(self) -> None:
         if self._n_open == 0:
-            self._limit = threadpool_limits(1, user_api="blas")
+            self._limit = one_thread("blas")
         self._n_open += 1
 
     def __exit__(self, *_: object) -> None:

@@ -11,7 +11,8 @@ from trainer.console.lineage import KINDS, Lineage, Node
 
 _SHOWN: Final = 12
 _LONG: Final = frozenset({"run", "data"})
-_WIDTH, _HEIGHT, _GAP, _COLUMN = 190, 40, 14, 250
+# Wide enough for the longest texts that `_svg_node` leaves.
+_WIDTH, _HEIGHT, _GAP, _COLUMN = 226, 40, 14, 286
 _COLOURS: Final = {
     "view": "#8b2f6b",
     "feature": "#6b4fa0",

@@ -66,6 +66,8 @@ class Surroundings(Struct, frozen=True):
         publish: returns once the broker has the message, and raises LinkError otherwise.
         publish_bundle: signs a bundle's folder into the update repository; the same folder twice is once.
         manifest_of: finds the manifest of a bundle; None when it is not known here.
+        count_rows: adds to the new labelled rows of the fleet those of the project's views, or raises DataError; None:
+            nobody looked now.
     """
 
     store: Store
@@ -75,6 +77,7 @@ class Surroundings(Struct, frozen=True):
     publish: Callable[[Topic, bytes], None]
     publish_bundle: Callable[[Path], BundleRef]
     manifest_of: Callable[[BundleRef], Manifest | None]
+    count_rows: Callable[[int], int | None] = int
 
 
 class Loop:
@@ -140,7 +143,8 @@ class Loop:
         if not story.ran_utc_s:
             story = replace(story, ran_utc_s=self._around.clock.utc_s())
             self._books.save(story)
-        if self._run_when_due(story):
+        story, labels = self._count_labels(story)
+        if self._run_when_due(story, labels):
             return
         seen = self._look(story)
         if seen is None or not seen.is_new_round(story.judged_window):
@@ -159,17 +163,15 @@ class Loop:
                 return
         self._books.save(story)
 
-    def _run_when_due(self, story: Story) -> bool:
-        """Begin a run that the project's triggers want; tell whether one began.
+    def _run_when_due(self, story: Story, labels: int) -> bool:
+        """Begin a run that the project's triggers want, so many labelled rows being new; tell whether one began.
 
         Triggers that came while a story went on are due when it has ended: all of them together, and once.
         """
         bundle, triggers = self._bundle_of_fleet(), self._loaded.project.triggers
         if bundle is None or (triggers.schedule is None and not triggers.new_labels):
             return False
-        now_s, labels = self._around.clock.utc_s(), 0
-        if triggers.new_labels:
-            labels = count_labels(self._store, bundle.name, since_utc_s=story.ran_utc_s)
+        now_s = self._around.clock.utc_s()
         due = find_due(triggers, since_utc_s=story.ran_utc_s, now_utc_s=now_s, labels=labels)
         if due is None:
             return False
@@ -185,6 +187,25 @@ class Loop:
         found = labelled_rows(self._store, bundle.name, self._around.manifest_of, now_utc_s=now_s)
         self._start_run(story, found, Happening.TRIGGERED)
         return True
+
+    def _count_labels(self, story: Story) -> tuple[Story, int]:
+        """Return how many labelled rows came since the last run; where they cannot be counted, people are told once."""
+        bundle = self._bundle_of_fleet()
+        if bundle is None or not self._loaded.project.triggers.new_labels:
+            return story, 0
+        of_fleet = count_labels(self._store, bundle.name, since_utc_s=story.ran_utc_s)
+        told = story
+        try:
+            found = self._around.count_rows(of_fleet)
+            if found is not None:
+                told = _over(story, "source_failed", "fleet")
+        except DataError as error:
+            # A run would break off for the same reason; the schedule and a loss begin one all the same.
+            found, text = 0, f"New labelled rows cannot be counted: {error}"
+            told = self._tell_once(story, "source_failed", "fleet", text, {"error": str(error)})
+        if told != story:
+            self._books.save(told)
+        return told, found or 0
 
     def _ask(self, story: Story, seen: Watch) -> None:
         story = replace(

@@ -3,6 +3,8 @@
 What it has begun is in a file, so that one that is killed and started again neither forgets a run nor repeats it.
 """
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +16,14 @@ from edge_agent.clock import Clock
 from edge_agent.durable import replace_file
 from trainer.continuous.runner import ProductionRunner, RunOutcome, RunRequest
 from trainer.continuous.triggers import find_due
-from trainer.errors import ProjectError
+from trainer.errors import DataError, ProjectError
 from trainer.project.project import LoadedProject
 
+logger = logging.getLogger(__name__)
+
 STATE_NAME: Final = "schedule.json"
+# Labels that a run could not learn from, since it could not begin, do not begin the next one at once.
+_AGAIN_S: Final = 600.0
 
 
 class Kept(Struct, frozen=True):
@@ -35,20 +41,30 @@ class Kept(Struct, frozen=True):
 class Scheduler:
     """Begins a run when the schedule says so; `step` it now and then."""
 
-    def __init__(self, loaded: LoadedProject, runner: ProductionRunner, clock: Clock) -> None:
+    def __init__(
+        self,
+        loaded: LoadedProject,
+        runner: ProductionRunner,
+        clock: Clock,
+        count_rows: Callable[[int], int | None] = int,
+    ) -> None:
         """Take up what was kept.
 
         Args:
             loaded: the project.
             runner: carries out the runs.
             clock: tells the time.
+            count_rows: returns how many labelled rows of the project's views are new, given that no fleet sends any;
+                None: nobody looked now. Raises DataError.
 
         Raises:
-            ProjectError: the project has no schedule, or what was kept cannot be read.
+            ProjectError: the project has nothing that begins a run here, or what was kept cannot be read.
         """
         self._triggers = loaded.project.triggers
-        if self._triggers.schedule is None:
+        self._counts = bool(loaded.project.data.views and self._triggers.new_labels)
+        if self._triggers.schedule is None and not self._counts:
             raise ProjectError("the project has no schedule: set the key 'triggers.schedule', for example '0 3 * * 1'")
+        self._count_rows = count_rows
         self._runner = runner
         self._clock = clock
         self._path = loaded.state / STATE_NAME
@@ -58,6 +74,8 @@ class Scheduler:
             kept = Kept(clock.utc_s())
             replace_file(self._path, msgspec.json.encode(kept))
         self._kept = kept
+        self._has_run = False
+        self._told = ""
 
     @property
     def request(self) -> RunRequest | None:
@@ -76,13 +94,28 @@ class Scheduler:
 
     def _begin(self) -> RunRequest | None:
         now_s = self._clock.utc_s()
-        due = find_due(self._triggers, since_utc_s=self._kept.ran_utc_s, now_utc_s=now_s, labels=0)
+        due = find_due(self._triggers, since_utc_s=self._kept.ran_utc_s, now_utc_s=now_s, labels=self._labels(now_s))
         if due is None:
             return None
         request = RunRequest(f"schedule-{int(now_s)}", due.trigger, due.reason)
         # Before the run: a scheduler that is cut off here begins it after all, under the same token.
         self._keep(Kept(now_s, request))
+        self._has_run = True
         return request
+
+    def _labels(self, now_s: float) -> int:
+        if not self._counts or (self._has_run and now_s < self._kept.ran_utc_s + _AGAIN_S):
+            return 0
+        try:
+            found = self._count_rows(0)
+        except DataError as error:
+            if str(error) != self._told:
+                logger.warning("new labelled rows cannot be counted: %s", error)
+            self._told = str(error)
+            return 0
+        if found is not None:
+            self._told = ""
+        return found or 0
 
     def _keep(self, kept: Kept) -> None:
         replace_file(self._path, msgspec.json.encode(kept))

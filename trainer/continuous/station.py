@@ -2,12 +2,13 @@
 
 import getpass
 import logging
+import os
 import random
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -23,17 +24,23 @@ from exporter.repository.refresh import Waiting, refresh_timestamp
 from exporter.repository.repository import load_listed_manifest, publish_bundle
 from trainer.continuous.books import StoryEvent
 from trainer.continuous.loop import Loop, Surroundings
+from trainer.continuous.new_labels import NewLabels
 from trainer.continuous.runner import FoundRun, RunOutcome, SubprocessRunner
+from trainer.continuous.shadow_ends import ShadowEnds
 from trainer.continuous.story import Story
+from trainer.features.sources.reading import Access
+from trainer.features.views.view import FeatureView, FleetTable
 from trainer.monitoring.alerts import AlertSink, AllAlerts, FileAlerts, WebhookAlerts
 from trainer.monitoring.device_alerts import DeviceAlerts
 from trainer.monitoring.doubles import DoubleReports
+from trainer.monitoring.fleet_rows import fleet_rows
 from trainer.monitoring.floods import FloodReports
 from trainer.monitoring.rates import RateLimit
 from trainer.monitoring.receiver import Monitor
 from trainer.monitoring.store import Store, open_store, store_uri
 from trainer.pipeline.runs import RunOverview, list_runs, run_folder
 from trainer.project.project import LoadedProject
+from trainer.registry.registry import open_registry
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +140,7 @@ class Station:
         self._floods = FloodReports(self.store, clock)
         self._troubles = DeviceAlerts(self.store, clock)
         self._doubles = DoubleReports(clock)
+        self._shadow_ends = ShadowEnds(self.store, loaded.project.name, lambda: open_registry(loaded), clock)
         self._alerts = open_alerts(loaded)
         self._runner = SubprocessRunner(
             loaded.folder, loaded.state / RUNS_NAME, find_run=lambda token: find_run(loaded.state, token), clock=clock
@@ -145,6 +153,7 @@ class Station:
             publish=self._publish,
             publish_bundle=lambda folder: publish_bundle(folder, places.repository, places.keys, clock=clock),
             manifest_of=self.manifest_of,
+            count_rows=NewLabels(loaded, Access(os.environ, self._fleet_rows), clock).count,
         )
         self.loop = Loop(loaded, around, on_story=on_story)
 
@@ -172,6 +181,8 @@ class Station:
             self._alerts.send(alert)
         for alert in self._doubles.report(self._monitor.receiver.doubles.take()):
             self._alerts.send(alert)
+        for version in self._shadow_ends.look():
+            logger.info("version %d is the challenger no more: no device has it in its shadow", version)
         return self.loop.step()
 
     def manifest_of(self, ref: BundleRef) -> Manifest | None:
@@ -182,6 +193,9 @@ class Station:
                 return None
             self._manifests[ref] = manifest
         return self._manifests[ref]
+
+    def _fleet_rows(self, table: FleetTable, view: FeatureView) -> Iterator[tuple[str, Any]]:
+        return fleet_rows(self.store, table, view, self.manifest_of)
 
     def close(self) -> None:
         """Store what has come, end a run (it is resumed by the next station), tell what waits to be told."""

@@ -19,6 +19,8 @@ _SHOWN_QUANTILES: Final = (0.005, 0.995)
 # More rows than this change no correlation that anybody would act on.
 _MAX_RANKED_ROWS: Final = 20_000
 _SHOWN_PAIRS: Final = 10
+# So many names have an order: the one is not the other.
+_ORDERED: Final = 2
 _NOTABLE: Final = 0.8
 
 Floats = NDArray[np.float64]
@@ -124,7 +126,8 @@ def analyse_data(table: TrainingTable, features: Sequence[Feature], target: str)
     """
     blocks = np.array_split(np.arange(len(table.rows)), TIME_BLOCKS)
     columns = [table.rows[:, place].astype(np.float64) for place in range(len(features))]
-    correlations = _correlations([*columns, table.truth], is_named=len(table.labels) > 2)  # noqa: PLR2004 - two have an order
+    names_of = (*(feature.categories for feature in features), table.labels)
+    correlations = _correlations([*columns, table.truth], [len(each) > _ORDERED for each in names_of])
     names = (*(feature.name for feature in features), target)
     n_compared = (len(names)) * (TIME_BLOCKS - 1)
     drift = tuple(
@@ -196,8 +199,8 @@ def _target(table: TrainingTable, blocks: Sequence[NDArray[np.int64]]) -> Target
     )
 
 
-def _correlations(columns: Sequence[Floats], *, is_named: bool) -> Floats:
-    """Correlate ranks; a target of three and more labels has no order, so that it correlates with nothing."""
+def _correlations(columns: Sequence[Floats], are_named: Sequence[bool]) -> Floats:
+    """Correlate ranks; three and more names have no order, so that their column correlates with nothing."""
     step = max(1, -(-len(columns[0]) // _MAX_RANKED_ROWS))
     ranks = []
     for values in columns:
@@ -211,8 +214,8 @@ def _correlations(columns: Sequence[Floats], *, is_named: bool) -> Floats:
     norms = np.sqrt(np.square(stacked).sum(axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlations: Floats = (stacked @ stacked.T) / np.outer(norms, norms)
-    if is_named:
-        correlations[-1, :-1] = correlations[:-1, -1] = np.nan
+    has_no_order = np.array(are_named)
+    correlations[(has_no_order[:, np.newaxis] | has_no_order) & ~np.eye(len(columns), dtype=np.bool_)] = np.nan
     return correlations
 
 

@@ -4,6 +4,7 @@ No run is recorded and nothing is registered. What the steps write lies in the p
 next experiment.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from msgspec import Struct
 
 from edge_agent.clock import Clock
 from edge_agent.durable import replace_file
+from trainer.cluster.opening import verify_installed
 from trainer.experiment.columns_page import columns_page
 from trainer.experiment.data_analysis import DataAnalysis, analyse_data
 from trainer.experiment.findings import Finding, findings_of
@@ -24,7 +26,9 @@ from trainer.experiment.leakage import ColumnAlone, judge_columns
 from trainer.experiment.model_analysis import ModelAnalysis, analyse_model
 from trainer.experiment.report import ReportFacts, report_page
 from trainer.features.guess import LeftOut
+from trainer.features.sources.reading import Access
 from trainer.features.table import TrainingTable
+from trainer.features.view_rows import as_read, pull_project_views
 from trainer.pipeline import evaluating, extracting, preparing, training, validating
 from trainer.pipeline.lesson import lesson_of
 from trainer.pipeline.outcome import Outcome, StepEvent
@@ -66,6 +70,7 @@ def run_experiment(
     clock: Clock,
     progress: Progress,
     left_out: Sequence[LeftOut] = (),
+    access: Access | None = None,
 ) -> ExperimentResult:
     """Analyse the data, train, analyse the model, and write ``report.html`` and ``analysis.json``.
 
@@ -75,16 +80,18 @@ def run_experiment(
         clock: tells the time.
         progress: is told of every step.
         left_out: columns that are no inputs, to be told of.
+        access: to the sources of the project's views; None: by this process's environment, and no fleet.
 
     Raises:
         DataError, ProjectError: as the pipeline's steps.
     """
     project = loaded.project
     families_of_project(project)
+    verify_installed(loaded.cluster)
     work = loaded.state / _WORK_NAME
     shutil.rmtree(work, ignore_errors=True)
     steps = _Steps(work, clock, progress)
-    table = steps.carry_out("extract", lambda at: extracting.extract_rows(loaded, clock.utc_s(), at))
+    table = steps.carry_out("extract", lambda at: _extracted(loaded, access or Access(os.environ), clock, at))
     validation = steps.carry_out("validate", lambda at: validating.validate_rows(project, table, at))
     data, columns = steps.carry_out("analyse", lambda _: _analysed(loaded, table))
     splits = steps.carry_out(
@@ -124,6 +131,11 @@ def run_experiment(
     )
     analysis = Analysis(facts, findings_of(data, columns, model, left_out), data, columns, model)
     return steps.carry_out("report", lambda _: _written(analysis, columns_page(table, project), folder))
+
+
+def _extracted(loaded: LoadedProject, access: Access, clock: Clock, folder: Path) -> Outcome[TrainingTable]:
+    read = pull_project_views(loaded, access)
+    return extracting.extract_rows(as_read(loaded, read), clock.utc_s(), folder, read)
 
 
 class _Steps:

@@ -52,7 +52,7 @@ def read_source(
         high = raw.num_rows if last is None else min(last - seen, raw.num_rows)
         seen += raw.num_rows
         if low < high:
-            whole = _with_all_features(raw.slice(low, high - low), project, path, on_left_out)
+            whole = whole_rows(raw.slice(low, high - low), project, path, on_left_out)
             part, order = _checked(whole, project, path, low)
             parts.append(part)
             orders.append(order)
@@ -82,13 +82,26 @@ def _raw_tables(loaded: LoadedProject, as_of_utc_s: float) -> Iterable[tuple[Pat
     return ((path, read_raw(path)) for path in loaded.data_paths)
 
 
-def _with_all_features(
+def whole_rows(
     raw: Any,  # noqa: ANN401
     project: Project,
     path: Path,
     on_left_out: Callable[[int], None] | None,
 ) -> Any:  # noqa: ANN401
-    """Leave out rows of which a view did not know then what may not be missing: a device would not answer them."""
+    """Leave out rows of which a view did not know then what may not be missing: a device would not answer them.
+
+    Args:
+        raw: labelled rows as an Arrow table, with what of the features is there.
+        project: says what may be missing.
+        path: of the rows, for messages.
+        on_left_out: is told how many are left out.
+
+    Returns:
+        The other rows; all of them, where no feature comes from a view.
+
+    Raises:
+        DataError: there are rows, and all of them would be left out.
+    """
     needed = [f.name for f in project.features if f.on_missing == "refuse" and f.name in raw.column_names]
     if not project.data.views or not needed:
         return raw

@@ -4,12 +4,13 @@ Who, when and the label come from the project's files, or from the rows of a vie
 began. What is returned looks like the raw columns of a file, so that whatever reads files reads this.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
 from edge_agent.bundle import Feature
 from edge_agent.clock import SystemClock
@@ -19,9 +20,11 @@ from trainer.features.files import read_raw
 from trainer.features.offline.feature_store import FeatureStore
 from trainer.features.offline.moments import MOMENT, moments
 from trainer.features.offline.series import EVENT, KNOWN
+from trainer.features.pulling import pull_views
+from trainer.features.sources.reading import Access
 from trainer.features.views.catalogue import Registered
-from trainer.features.views.use import ViewUse
-from trainer.features.views.view import ViewFeature
+from trainer.features.views.use import ViewRead, ViewUse
+from trainer.features.views.view import FeatureView, ViewFeature
 from trainer.project.project import LoadedProject
 
 # Of rows of a view of labels: when the label became known.
@@ -30,8 +33,24 @@ _US_PER_S: Final = 1_000_000
 
 
 def open_store(loaded: LoadedProject) -> FeatureStore:
-    """Open the feature store of a project; nothing is read yet."""
-    return FeatureStore(loaded.feature_store, SystemClock())
+    """Open the feature store of a project, as far as the project reads it; nothing is read yet."""
+    return FeatureStore(loaded.feature_store, SystemClock(), loaded.pushes)
+
+
+def pull_project_views(loaded: LoadedProject, access: Access) -> tuple[ViewRead, ...]:
+    """Bring in what the sources of the project's views hold now, and return what there is (`pull_views`)."""
+    return pull_views(open_store(loaded), view_names(loaded), access)
+
+
+def pull_labels(loaded: LoadedProject, access: Access) -> None:
+    """Bring in what the source of the view of labels holds now; nothing where labelled rows are in files."""
+    if loaded.project.data.labels is not None:
+        pull_views(open_store(loaded), [loaded.project.data.labels], access)
+
+
+def as_read(loaded: LoadedProject, read: Sequence[ViewRead]) -> LoadedProject:
+    """Return the project with its views as they were once read: what came since is not there."""
+    return replace(loaded, pushes={each.view: each.through for each in read})
 
 
 def view_fingerprints(loaded: LoadedProject) -> Mapping[str, str]:
@@ -82,12 +101,13 @@ def read_view_rows(loaded: LoadedProject, as_of_utc_s: float) -> Iterator[tuple[
     store, data = open_store(loaded), loaded.project.data
     views_used(loaded)
     time = str(data.time)
-    labelled = _rows_of_labels(loaded, store, as_of_utc_s) if data.labels is not None else _rows_of_files(loaded, store)
+    labelled = _rows_of_labels(loaded, store, as_of_utc_s) if data.labels is not None else rows_of_files(loaded, store)
     for where, rows in labelled:
         yield where, store.extract(rows, data.views, time=time, where=str(where))
 
 
-def _rows_of_files(loaded: LoadedProject, store: FeatureStore) -> Iterator[tuple[Path, Any]]:
+def rows_of_files(loaded: LoadedProject, store: FeatureStore) -> Iterator[tuple[Path, Any]]:
+    """Return the labelled rows of each file: keys, times as `moments` returns them, target and entity."""
     data = loaded.project.data
     for path in loaded.data_paths:
         raw = read_raw(path)
@@ -98,10 +118,14 @@ def _rows_of_files(loaded: LoadedProject, store: FeatureStore) -> Iterator[tuple
         yield path, pa.table(own)
 
 
-def _rows_of_labels(loaded: LoadedProject, store: FeatureStore, as_of_utc_s: float) -> Iterator[tuple[Path, Any]]:
-    project = loaded.project
-    known = store.catalogue.find(str(project.data.labels))
-    target = project.target.column
+def labelled_events(loaded: LoadedProject, store: FeatureStore, as_of_utc_s: float) -> tuple[FeatureView, Any]:
+    """Return the view of labels, and its events that had one at a moment, as `FeatureStore.known` gives them.
+
+    Raises:
+        DataError: there is no such view, or it has no such label.
+    """
+    known = store.catalogue.find(str(loaded.project.data.labels))
+    target = loaded.project.target.column
     names = tuple(feature.name for feature in known.view.features)
     if target not in names:
         raise DataError(
@@ -109,13 +133,18 @@ def _rows_of_labels(loaded: LoadedProject, store: FeatureStore, as_of_utc_s: flo
             f"{', '.join(names)}"
         )
     rows = store.known(known.view, int(as_of_utc_s * _US_PER_S), (target,))
-    rows = rows.filter(pc.is_valid(rows.column(target)))
+    return known.view, rows.filter(pc.is_valid(rows.column(target)))
+
+
+def _rows_of_labels(loaded: LoadedProject, store: FeatureStore, as_of_utc_s: float) -> Iterator[tuple[Path, Any]]:
+    project, target = loaded.project, loaded.project.target.column
+    view, rows = labelled_events(loaded, store, as_of_utc_s)
     if not rows.num_rows:
         raise DataError(
-            f"{loaded.data_name} has no label that is known yet; fieldloop features push {known.view.name} brings rows"
+            f"{loaded.data_name} has no label that is known yet; fieldloop features push {view.name} brings rows"
         )
     times = {name: pc.cast(pc.cast(rows.column(name), pa.int64()), MOMENT) for name in (EVENT, KNOWN)}
-    columns = {**{key: rows.column(key) for key in known.view.keys}, target: rows.column(target)}
+    columns = {**{key: rows.column(key) for key in view.keys}, target: rows.column(target)}
     yield loaded.data_name, pa.table({**columns, str(project.data.time): times[EVENT], LABEL_KNOWN: times[KNOWN]})
 
 
@@ -129,12 +158,17 @@ def _own_columns(loaded: LoadedProject, store: FeatureStore) -> tuple[str, ...]:
 
 
 def _known(loaded: LoadedProject) -> tuple[Registered, ...]:
+    catalogue = open_store(loaded).catalogue
+    return tuple(catalogue.find(name) for name in view_names(loaded))
+
+
+def view_names(loaded: LoadedProject) -> tuple[str, ...]:
+    """Return the names of all views that a project reads, that of its labels among them."""
     data = loaded.project.data
     if not data.views:
         return ()
     names = [name.partition(":")[0] for name in data.views] + ([] if data.labels is None else [data.labels])
-    catalogue = open_store(loaded).catalogue
-    return tuple(catalogue.find(name) for name in dict.fromkeys(names))
+    return tuple(dict.fromkeys(names))
 
 
 def _verify_alike(mine: Feature, theirs: ViewFeature, view: str) -> None:

@@ -28,8 +28,8 @@ class Alert(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: ``skew``, ``collapse``, ``labels_missing``, ``gate_refused``, ``approval_wanted``, ``run_failed``,
-            ``rollout_halted``, ``device_loss``, ``device_skew``, ``device_flood``, ``device_double``, ``device_error``,
-            ``messages_refused`` or ``topics_refused``.
+            ``source_failed``, ``rollout_halted``, ``device_loss``, ``device_skew``, ``device_flood``,
+            ``device_double``, ``device_error``, ``messages_refused`` or ``topics_refused``.
         scope: ``fleet``, or ``device:<name>``.
         evidence: JSON value.
     """

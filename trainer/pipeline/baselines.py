@@ -1,12 +1,28 @@
 """What a model must beat: a constant answer, and the last label that was known. Both know the truth, none a feature."""
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.models.metrics import is_classification_metric, quality
 from trainer.features.table import RowTimes
+from trainer.pipeline.paired import chance_of_gain
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """Before how many judged rows a label was known, how good it is as the answer, and whether a gain is chance."""
+
+    rows: int
+    quality: float
+    chance: float
+
+
+NO_PERSISTENCE: Final = Persistence(0, 0.0, 1.0)
 
 
 def constant_answers(metric: str, truth: Floats, n_labels: int) -> Floats:
@@ -81,3 +97,22 @@ def persistent_answers(values: Floats, constant: Floats, *, is_detector: bool) -
     else:
         answers[has_value, 0] = values[has_value]
     return answers
+
+
+def judge_persistence(
+    metric: str, truth: Floats, values: Floats, answers: Floats, others: Floats, rng: np.random.Generator
+) -> Persistence:
+    """Judge who answers by the last label that was known, and a model's gain over that.
+
+    Args:
+        metric: see `exporter.models.metrics`.
+        truth: ``(n,)``, of the judged rows, in the order of time.
+        values: ``(n,)``, as `last_known` returns them.
+        answers: of the model, ``(n, n_outputs)``.
+        others: what `persistent_answers` makes of `values`.
+        rng: swaps (`chance_of_gain`).
+    """
+    count = int((~np.isnan(values)).sum())
+    if not count:
+        return NO_PERSISTENCE
+    return Persistence(count, quality(metric, truth, others), chance_of_gain(metric, truth, answers, others, rng))

@@ -23,7 +23,7 @@ from trainer.pipeline import (
 )
 from trainer.pipeline.evaluating import Evaluation
 from trainer.pipeline.exporting import Exported
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.lesson import Lesson
 from trainer.pipeline.preparing import Splits
 from trainer.pipeline.runs import RunHead

@@ -19,7 +19,7 @@ from trainer.pipeline.alarms import AlarmFigures
 from trainer.pipeline.artefacts import load_value
 from trainer.pipeline.card_plots import draw_card
 from trainer.pipeline.evaluating import Evaluation, Figures, load_evaluation
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.runs import HEAD_NAME, RunHead
 from trainer.registry.registry import RegisteredModel
 
@@ -155,8 +155,9 @@ def card_of(model: RegisteredModel, *, with_picture: bool) -> str:
 
 def _qualities(figures: Figures, champion: str) -> list[tuple[str, str]]:
     last_known = f"{figures.persistence_quality:.4f}, on {figures.persistence_rows:,} rows that have one"
+    interval = f"{figures.quality:.4f} (95 %: {figures.quality_low:.4f} to {figures.quality_high:.4f})"
     return [
-        (f"on {figures.judged_rows:,} rows that it was not trained on", f"{figures.quality:.4f}"),
+        (f"on {figures.judged_rows:,} rows that it was not trained on", interval),
         ("on the rows that it was trained on", f"{figures.train_quality:.4f}"),
         ("the best constant answer", f"{figures.constant_quality:.4f}"),
         *([("the last label that was known", last_known)] if figures.persistence_rows else []),

@@ -21,8 +21,11 @@ from trainer.features.table import row_keys
 from trainer.pipeline.alarms import AlarmFigures, agreement, alarm_share
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.baselines import (
+    NO_PERSISTENCE,
+    Persistence,
     constant_answers,
     constant_quality,
+    judge_persistence,
     last_known,
     majority_share,
     persistent_answers,
@@ -83,7 +86,7 @@ def load_champion(version: int, estimator: Any, folder: Path, *, answers_alike: 
 
 
 class Figures(Struct, frozen=True):
-    """The figures of the evaluation; see `trainer.pipeline.gate.GateEvidence`.
+    """The figures of the evaluation; see `trainer.pipeline.gate_evidence.GateEvidence`.
 
     Attributes:
         train_quality: of the model on the rows that it was fitted on.
@@ -94,6 +97,7 @@ class Figures(Struct, frozen=True):
         slices: of the parts that the gate judges.
         persistence_rows: judged rows before which a label of the same entity, or device, was known; 0 without times.
         persistence_quality: of the last of those labels as the answer, and of the constant one where there was none.
+        persistence_chance: how often a gain like that over this answer comes about by chance.
         alarms: of a detector whose rows nobody has labelled; then no figure above says how good it is.
     """
 
@@ -119,6 +123,7 @@ class Figures(Struct, frozen=True):
     slices: tuple[SliceFigures, ...] = ()
     persistence_rows: int = 0
     persistence_quality: float = 0.0
+    persistence_chance: float = 1.0
     alarms: AlarmFigures | None = None
 
 
@@ -177,7 +182,8 @@ def _told(metric: str, figures: Figures) -> tuple[Facts, dict[str, float]]:
         ("blocks", f"{min(figures.blocks):.3f} to {max(figures.blocks):.3f}"),
     ]
     if figures.persistence_rows:
-        facts.append(("last known label", f"{figures.persistence_quality:.4f}, {figures.persistence_rows:,} have one"))
+        text = f"{figures.persistence_quality:.4f}, {figures.persistence_rows:,} have one"
+        facts.append(("last known label", f"{text}, a gain like that by chance: {figures.persistence_chance:.3f}"))
     if figures.compared_rows:
         text = f"{figures.champion_quality:.4f} on {figures.compared_rows:,} of them"
         facts.append(("champion", f"{text}, a gain like that by chance: {figures.champion_chance:.3f}"))
@@ -247,7 +253,8 @@ def _figures(
             champion_chance = chance_of_gain(metric, truth[compared], answers[compared], theirs[compared], rng)
             if alarms is not None:
                 alarms = replace(alarms, champion_agreement=agreement(answers[compared], theirs[compared]))
-    persistence_rows, persistence_quality = _persistence(lesson, judged, constant)
+    constant_chance = chance_of_gain(metric, truth[judged], answers[judged], constant, rng)
+    persistence = _persistence(lesson, judged, answers[judged], constant, rng)
     recent = np.zeros_like(judged)
     if lesson.splits.fleet_judges:
         recent[np.flatnonzero(judged)[-_RECENT_ROWS:]] = True
@@ -273,29 +280,34 @@ def _figures(
         quality_low=interval.low,
         quality_high=interval.high,
         champion_chance=champion_chance,
-        constant_chance=chance_of_gain(metric, truth[judged], answers[judged], constant, rng),
+        constant_chance=constant_chance,
         slices=tuple(
             SliceFigures(
                 name, int(inside.sum()), quality(metric, truth[inside], answers[inside]) if inside.any() else 0.0
             )
             for name, inside in _slices(lesson, judged)
         ),
-        persistence_rows=persistence_rows,
-        persistence_quality=persistence_quality,
+        persistence_rows=persistence.rows,
+        persistence_quality=persistence.quality,
+        persistence_chance=persistence.chance,
         alarms=alarms,
     )
 
 
-def _persistence(lesson: Lesson, judged: NDArray[np.bool_], constant: NDArray[np.float64]) -> tuple[int, float]:
-    """Return before how many judged rows a label was known, and how good the last one is as the answer."""
+def _persistence(
+    lesson: Lesson,
+    judged: NDArray[np.bool_],
+    answers: NDArray[np.float64],
+    constant: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> Persistence:
+    """Hold the answers to the judged rows against the last labels that were known before them."""
     if lesson.times is None or not lesson.is_labelled:
-        return 0, 0.0
+        return NO_PERSISTENCE
     values = last_known(lesson.truth, lesson.times, judged)
-    if np.isnan(values).all():
-        return 0, 0.0
     is_detector = lesson.project.target.task == "anomaly"
-    answers = persistent_answers(values, constant, is_detector=is_detector)
-    return int((~np.isnan(values)).sum()), quality(lesson.project.metric, lesson.truth[judged], answers)
+    others = persistent_answers(values, constant, is_detector=is_detector)
+    return judge_persistence(lesson.project.metric, lesson.truth[judged], values, answers, others, rng)
 
 
 def _slices(lesson: Lesson, judged: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:

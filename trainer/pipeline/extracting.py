@@ -1,5 +1,6 @@
 """Step ``extract``: the rows to learn from, frozen as files of the run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from edge_agent.raw_signal import Signal
 from trainer.features.store import extract_counted
 from trainer.features.table import RowTimes, TrainingTable, fingerprint_of
 from trainer.features.view_rows import views_used
-from trainer.features.views.use import ViewUse
+from trainer.features.views.use import ViewRead, ViewUse
 from trainer.pipeline.artefacts import load_arrays, load_value, save_arrays, save_value
 from trainer.pipeline.outcome import Outcome
 from trainer.project.project import LoadedProject, Project
@@ -21,8 +22,16 @@ VIEWS_NAME: Final = "views.json"
 _SIGNAL_NAME: Final = "signal.json"
 
 
-def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Outcome[TrainingTable]:
+def extract_rows(
+    loaded: LoadedProject, as_of_utc_s: float, folder: Path, read: Sequence[ViewRead] = ()
+) -> Outcome[TrainingTable]:
     """Extract what was known at a time.
+
+    Args:
+        loaded: the project.
+        as_of_utc_s: what became known later is no row.
+        folder: of the step.
+        read: what the sources of its views gave for it, to be told.
 
     Raises:
         DataError: the data are not what the project says.
@@ -53,6 +62,7 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
     facts = (
         ("rows", f"{len(table.rows) - n_fleet:,} from {origin}, {n_fleet:,} from the fleet"),
         *((("views", _spoken(uses)),) if uses else ()),
+        *_source_facts(read),
         *((("not known then", f"{extraction.unanswerable:,} rows left out"),) if extraction.unanswerable else ()),
         *((("only to judge", f"{table.n_judge:,}"),) if table.n_judge else ()),
         *((("of the fleet, not usable", f"{extraction.left_out:,}"),) if extraction.left_out else ()),
@@ -66,12 +76,22 @@ def extract_rows(loaded: LoadedProject, as_of_utc_s: float, folder: Path) -> Out
         "fleet_rows_left_out": float(extraction.left_out),
         **({"rows_not_known_then": float(extraction.unanswerable)} if uses else {}),
     }
-    params = {"data_sha256": table.fingerprint, **({"views": _spoken(uses)} if uses else {})}
+    pushes = ", ".join(f"{view}: {number}" for view, number in loaded.pushes.items())
+    params = {
+        "data_sha256": table.fingerprint,
+        **({"views": _spoken(uses)} if uses else {}),
+        **({"views_through_push": pushes} if pushes else {}),
+    }
     return Outcome(table, params=params, metrics=metrics, facts=facts)
 
 
 def _spoken(uses: tuple[ViewUse, ...]) -> str:
     return ", ".join(f"{use.view}/{use.version}" for use in uses)
+
+
+def _source_facts(read: Sequence[ViewRead]) -> tuple[tuple[str, str], ...]:
+    given = [f"{each.view}: {each.given:,} rows, {each.added:,} of them new" for each in read if each.given]
+    return (("read from their sources", "; ".join(given)),) if given else ()
 
 
 def _vocabularies(project: Project, labels: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

@@ -16,10 +16,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from threadpoolctl import threadpool_limits
 
 from edge_agent.bundle import Feature, Task
 from exporter.models.answers import answers
+from exporter.threads import one_thread
 from trainer.errors import DataError
 from trainer.pipeline.candidates import Circumstances, Family, Parameters
 from trainer.pipeline.rounds import Part, has_rounds, with_rounds
@@ -78,7 +78,7 @@ def fit(
         # A network learns values around zero; its last layer, which is linear, undoes this below.
         shift, scale = float(target.mean()), float(target.std()) or 1.0
         target = (target - shift) / scale
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+    with one_thread("blas"), warnings.catch_warnings():
         # A fixed number of epochs is a choice of the search, not a failure.
         warnings.simplefilter("ignore", ConvergenceWarning)
         if judging is not None and has_rounds(model) and _can_judge(target, judging, is_labels=is_classification):
@@ -105,7 +105,7 @@ def outputs_of(estimator: Any, rows: NDArray[np.float32], n_labels: int) -> NDAr
     """
     if not len(rows):
         return np.zeros((0, n_labels or 1))
-    with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
+    with one_thread("blas"), warnings.catch_warnings():
         # LightGBM names columns of its own accord, and then misses the names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         if not n_labels:

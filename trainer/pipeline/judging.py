@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from trainer.pipeline.artefacts import load_value, save_value
-from trainer.pipeline.gate import GateDecision, GateEvidence, VariantFigures, decide
+from trainer.pipeline.gate import decide
+from trainer.pipeline.gate_evidence import GateDecision, GateEvidence, VariantFigures
 from trainer.pipeline.outcome import Outcome
 from trainer.project.project import Project
 
@@ -56,6 +57,7 @@ def _evidence(project: Project, evaluation: "Evaluation", exported: "Exported") 
         alarms=figures.alarms,
         persistence_rows=figures.persistence_rows,
         persistence_quality=figures.persistence_quality,
+        persistence_chance=figures.persistence_chance,
         is_label_delay_known=project.target.label_delay_s is not None,
         variants=tuple(
             VariantFigures(

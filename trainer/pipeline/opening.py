@@ -16,6 +16,9 @@ from msgspec.structs import replace
 
 from edge_agent.clock import Clock
 from trainer.errors import BusyError, RunError
+from trainer.features.sources.reading import Access
+from trainer.features.view_rows import as_read, pull_project_views
+from trainer.features.views.use import ViewRead
 from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.bench import RunBench
 from trainer.pipeline.executor import Executor
@@ -74,6 +77,7 @@ def opened_run(
     progress: Progress,
     executor: str,
     on_begin: Callable[[str], None],
+    access: Access,
 ) -> Iterator[OpenRun]:
     """Begin a run, or take one up; what breaks it off is recorded.
 
@@ -84,8 +88,10 @@ def opened_run(
         progress: is told of every step.
         executor: what runs the steps, for the records.
         on_begin: is told the run's id as soon as there is one.
+        access: to the sources of the project's views, which are read before anything else.
 
     Raises:
+        DataError: the source of a view cannot be read; no run was begun, and none was changed.
         BusyError: another process works on a run of this project, here or on another machine.
         RunError: there is nothing to take up.
     """
@@ -102,9 +108,10 @@ def opened_run(
         sources = _CodeOnce(Sources())
         join = _Joiner(loaded, client, registry, experiment, clock, progress, executor, sources, alone)
         if isinstance(start, Beginning):
-            run = join(_begin(loaded, client, experiment, registry, start, clock, sources))
+            read = pull_project_views(loaded, access)
+            run = join(_begin(loaded, client, experiment, registry, start, clock, sources, read))
         else:
-            run = _take_up(loaded, start, registry, join)
+            run = _take_up(loaded, start, registry, join, access)
         on_begin(run.head.run_id)
         try:
             yield run
@@ -129,7 +136,8 @@ class _Joiner:
 
     def __call__(self, head: RunHead) -> OpenRun:
         folder = run_folder(self.loaded.state, head.run_id)
-        bench = RunBench(self.loaded, head, self.registry, folder)
+        loaded = self.loaded if head.views is None else as_read(self.loaded, head.views)
+        bench = RunBench(loaded, head, self.registry, folder)
         journal = Journal(
             self.client,
             self.experiment,
@@ -188,6 +196,7 @@ def _begin(
     start: Beginning,
     clock: Clock,
     code_of: _CodeOnce,
+    read: tuple[ViewRead, ...],
 ) -> RunHead:
     champion = registry.find(loaded.project.name, alias=CHAMPION)
     code = code_of(tuple(sorted({module for step in PRODUCTION.order for module in step.modules})))
@@ -210,6 +219,7 @@ def _begin(
         champion=0 if champion is None else champion.version,
         code_version=code.digest,
         host=socket.gethostname(),
+        views=read,
     )
     folder = run_folder(loaded.state, head.run_id)
     folder.mkdir(parents=True)
@@ -217,8 +227,11 @@ def _begin(
     return head
 
 
-def _take_up(loaded: LoadedProject, start: str, registry: Registry, join: _Joiner) -> OpenRun:
-    """Take up a run that broke off; it must match the champion as it is now, not as it was then."""
+def _take_up(loaded: LoadedProject, start: str, registry: Registry, join: _Joiner, access: Access) -> OpenRun:
+    """Take up a run that broke off; it must match the champion as it is now, not as it was then.
+
+    Its rows are those that it took; where it broke off before it had any, they are those that there are now.
+    """
     overview = load_run(loaded.state, start)
     head = overview.head
     if overview.end is not None:
@@ -226,6 +239,9 @@ def _take_up(loaded: LoadedProject, start: str, registry: Registry, join: _Joine
         raise RunError(f"run {head.run_id} has ended ({came_of_it}): there is nothing to resume; start a new one")
     if head.model != loaded.project.name:
         raise RunError(f"run {head.run_id} is of model {head.model!r}, the project's is {loaded.project.name!r} now")
+    if head.views is not None and not any(step.name == PRODUCTION.order[0].name for step in overview.steps):
+        head = replace(head, views=pull_project_views(loaded, access))
+        save_value(run_folder(loaded.state, head.run_id) / HEAD_NAME, head)
     run = join(head)
     champion = registry.find(loaded.project.name, alias=CHAMPION)
     # A run that was cut off in its promotion is itself the champion, and goes on as it began.

@@ -3,6 +3,7 @@
 One run at a time for a project; the gate's refusal is a result, not an error.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Final
 from edge_agent.clock import Clock, SystemClock
 from exporter.proof.report import ExportReport
 from exporter.variants import choose_forms
+from trainer.cluster.opening import verify_installed
 from trainer.errors import RunError
-from trainer.pipeline.gate import GateDecision
+from trainer.features.sources.reading import Access
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.journal import LOCAL, Progress
 from trainer.pipeline.opening import Beginning, OpenRun, opened_run
 from trainer.pipeline.outcome import StepEvent
@@ -72,7 +75,7 @@ class StepResult:
     end: RunEnd | None
 
 
-def run_production(
+def run_production(  # noqa: PLR0913 - each is a choice of whoever calls
     loaded: LoadedProject,
     *,
     trigger: str,
@@ -82,6 +85,7 @@ def run_production(
     on_begin: Callable[[str], None] | None = None,
     clock: Clock | None = None,
     executor: str = LOCAL,
+    access: Access | None = None,
 ) -> RunResult:
     """Run the production pipeline, or go on with a run that broke off.
 
@@ -95,6 +99,7 @@ def run_production(
         on_begin: is told the run's id as soon as there is one.
         clock: tells the time.
         executor: what runs the steps, for the records.
+        access: to the sources of views; None: by this process's environment, and no fleet.
 
     Raises:
         DataError, ProjectError, ExporterError: the run broke off, or did not begin, for this reason.
@@ -111,6 +116,7 @@ def run_production(
         progress=progress or _ignore,
         executor=executor,
         on_begin=on_begin or _ignore_id,
+        access=access or Access(os.environ),
     ) as run:
         run.executor.run()
         result = _result_of(run)
@@ -127,6 +133,7 @@ def run_step(
     progress: Progress | None = None,
     on_begin: Callable[[str], None] | None = None,
     clock: Clock | None = None,
+    access: Access | None = None,
 ) -> StepResult:
     """Carry out one step of a run, in a process of its own: what an engine calls that runs the steps elsewhere.
 
@@ -140,6 +147,7 @@ def run_step(
         progress: is told of it.
         on_begin: is told the run's id.
         clock: tells the time.
+        access: to the sources of views, as for `run_production`.
 
     Raises:
         DataError, ProjectError, ExporterError: the step failed for this reason.
@@ -158,6 +166,7 @@ def run_step(
         progress=progress or _ignore,
         executor=executor,
         on_begin=on_begin or _ignore_id,
+        access=access or Access(os.environ),
     ) as run:
         ran = run.executor.run_one(name)
         end: RunEnd | None = None
@@ -188,6 +197,7 @@ def _verify_names(loaded: LoadedProject) -> None:
     """Tell of names that nobody knows now, not after minutes of training."""
     project = loaded.project
     families.families_of_project(project)
+    verify_installed(loaded.cluster)
     choose_forms(project.export.variants, project.export.boards)
 
 

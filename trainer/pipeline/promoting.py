@@ -5,7 +5,7 @@ from pathlib import Path
 from trainer.errors import RunError
 from trainer.pipeline.artefacts import load_value, save_value
 from trainer.pipeline.describing import describe_version
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.registering import keep_files
 from trainer.project.registry import CHAMPION, STAGING

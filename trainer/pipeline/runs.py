@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from trainer.errors import RunError
+from trainer.features.views.use import ViewRead
 from trainer.pipeline.artefacts import Artefact, load_value, save_value
 from trainer.pipeline.keys import StepKey
 from trainer.pipeline.outcome import Ending, ending_of
@@ -38,6 +39,7 @@ class RunHead(Struct, frozen=True):
         as_of_utc_s: rows that became known later are not used.
         champion: version that the candidate is compared with; 0: none.
         code_version: of the whole pipeline.
+        views: what there was in the views of the project; None in a run of an earlier release.
     """
 
     run_id: str
@@ -48,6 +50,7 @@ class RunHead(Struct, frozen=True):
     champion: int
     code_version: str
     host: str
+    views: tuple[ViewRead, ...] | None = None
 
 
 class StepRecord(Struct, frozen=True):

@@ -31,7 +31,7 @@ from trainer.pipeline.artefacts import save_value
 from trainer.pipeline.bench import RunBench
 from trainer.pipeline.evaluating import Champion, Evaluation
 from trainer.pipeline.exporting import BUNDLE_NAME, Exported
-from trainer.pipeline.gate import GateDecision
+from trainer.pipeline.gate_evidence import GateDecision
 from trainer.pipeline.graph import Graph
 from trainer.pipeline.outcome import Outcome
 from trainer.pipeline.preparing import Splits
@@ -52,7 +52,7 @@ _OF_THE_SEARCH: Final = tuple(
 
 
 def _extract(bench: RunBench, at: Path) -> Outcome[TrainingTable]:
-    return extracting.extract_rows(bench.loaded, bench.head.as_of_utc_s, at)
+    return extracting.extract_rows(bench.loaded, bench.head.as_of_utc_s, at, bench.head.views or ())
 
 
 def _validate(bench: RunBench, at: Path) -> Outcome[Validation]:

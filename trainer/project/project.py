@@ -1,5 +1,6 @@
 """One learning problem as its file says it, and the folder that its paths start from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -68,12 +69,14 @@ class LoadedProject(Struct, frozen=True):
             with it.
         stores: the addresses in use: the environment's before the file's.
         cluster: what searches instead of this process: a command's option before the file's.
+        pushes: of views, the last push that is read, by its number; of one not named all are.
     """
 
     project: Project
     folder: Path
     stores: StoresSection = StoresSection()
     cluster: ClusterSection = ClusterSection()
+    pushes: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def state(self) -> Path:

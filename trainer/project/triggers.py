@@ -16,7 +16,8 @@ class TriggersSection(Section, frozen=True, kw_only=True):
     Attributes:
         schedule: when, in the five fields of cron (minute, hour, day, month, day of the week); None: never by time.
         timezone: of the schedule, as the IANA calls it: ``Europe/Berlin``.
-        new_labels: labelled rows of the fleet that came since the last run began; 0: however many.
+        new_labels: labelled rows of the fleet, and of views of labels, that came since the last run began; 0: however
+            many.
     """
 
     schedule: str | None = None

@@ -92,6 +92,17 @@ class Promoter:
             self._carry_out(name, made, verify_held)
             return made
 
+    def withdraw(self, name: str, version: int, stage: str) -> bool:
+        """Leave a stage empty, if this version stands there; return whether it did."""
+        alias = self._section.alias_of(stage)
+        with self._locked(name) as verify_held:
+            self._settle(name, verify_held)
+            if self.aliases(name).get(alias) != version:
+                return False
+            verify_held()
+            self._client.delete_registered_model_alias(name, alias)
+            return True
+
     def rollback(self, name: str, by: str) -> Promotion:
         """Let champion and previous change places.
 

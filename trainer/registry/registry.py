@@ -147,6 +147,21 @@ class Registry:
             for key, value in tags.items():
                 self._client.set_model_version_tag(name, str(version), key, value)
 
+    def untag(self, name: str, version: int, key: str) -> None:
+        """Take away what is recorded of a version."""
+        with told("untag a version"):
+            self._client.delete_model_version_tag(name, str(version), key)
+
+    def withdraw(self, name: str, version: int, *, stage: str) -> bool:
+        """Take a version out of a stage that may be empty; return whether it stood there.
+
+        Raises:
+            RegistryError: the store does not answer.
+            BusyError: a promotion of this model takes too long.
+        """
+        with told("withdraw a version"):
+            return self._promoter.withdraw(name, version, stage)
+
     def attach(self, name: str, version: int, files: Sequence[Path], place: str) -> None:
         """Store files with a version: as artefacts of its run, in the folder ``place``.
 

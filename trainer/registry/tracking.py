@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from trainer.errors import RegistryError
 from trainer.project.project import LoadedProject
 from trainer.project.stores import hidden
+from trainer.registry.empty_store import keep_empty_store, lay_empty_store
 
 STORE_NAME: Final = "mlflow.db"
 ARTEFACTS_NAME: Final = "artefacts"
@@ -51,8 +52,13 @@ def open_client(state: Path, uri: str | None = None) -> MlflowClient:
     # A bar for every file that is fetched would stand in the middle of our own.
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call] # they type no values
     address = uri or tracking_uri(state)
+    own = None if uri else state / STORE_NAME
+    is_new = own is not None and not own.exists() and not lay_empty_store(own)
     with told("be opened", address):
-        return MlflowClient(tracking_uri=address, registry_uri=address)
+        client = MlflowClient(tracking_uri=address, registry_uri=address)
+    if own is not None and is_new:
+        keep_empty_store(own)
+    return client
 
 
 def ensure_experiment(client: MlflowClient, name: str, state: Path, artefacts: str | None = None) -> str:

@@ -15,7 +15,8 @@ from edge_agent.release import VERSION
 from edge_agent.sensing.http_message import HttpError, Response
 from trainer.serving.asgi import App, Inference
 from trainer.serving.metrics import CONTENT_TYPE
-from trainer.serving.openapi import openapi_document
+from trainer.serving.openapi import Json, openapi_document
+from trainer.serving.page import interface_page, page_policy
 from trainer.serving.service import Service, error_response
 
 
@@ -62,18 +63,18 @@ def make_app(
                 await watching
             service.holder.model.retire()
 
-    app = FastAPI(title="fieldloop serve", version=VERSION, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="fieldloop serve", version=VERSION, docs_url=None, redoc_url=None, lifespan=lifespan)
     views = [each.view for each in service.entities.views] if service.entities is not None else []
     document = openapi_document(service.limits, has_keys=service.keys.are_asked_for, views=views)
     app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's own way to give a document
     app.add_exception_handler(HTTPException, _told_by_framework)
     app.add_exception_handler(HttpError, _told)
     app.add_exception_handler(Exception, _surprise_of(service))
-    _add_routes(app, service)
+    _add_routes(app, service, document)
     return Inference(service, app)
 
 
-def _add_routes(app: FastAPI, service: Service) -> None:
+def _add_routes(app: FastAPI, service: Service, document: Json) -> None:
     async def live(_: Request) -> Answer:
         return _json({"live": True})
 
@@ -99,6 +100,12 @@ def _add_routes(app: FastAPI, service: Service) -> None:
             is_ready = False
         return _readiness({"name": name, "ready": is_ready}, is_ready=is_ready)
 
+    async def page(_: Request) -> Answer:
+        # Open as its document is; what the model is like is told to those alone who may ask it.
+        manifest = None if service.keys.are_asked_for else service.holder.model.manifest
+        headers = {"Content-Security-Policy": page_policy(), "X-Content-Type-Options": "nosniff"}
+        return Answer(interface_page(document, manifest), headers=headers, media_type="text/html; charset=utf-8")
+
     async def metrics(request: Request) -> Answer:
         _admit(service, request)
         return Answer(service.metrics.text(service.places.taken), media_type=CONTENT_TYPE)
@@ -107,6 +114,7 @@ def _add_routes(app: FastAPI, service: Service) -> None:
     app.add_route("/v2/health/ready", ready)
     app.add_route("/v2", server)
     app.add_route("/metrics", metrics)
+    app.add_route("/docs", page)
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         app.add_route(path, model)
         app.add_route(f"{path}/ready", model_ready)

@@ -12,6 +12,10 @@ import pytest
 from tests.integration.agent.conftest import Fleet
 from tests.integration.agent.test_shadow import at_work
 from tests.waiting import wait_until
+from trainer.project.loading import load_project
+from trainer.registry.challenger import name_challenger
+from trainer.registry.registry import Registry, open_registry
+from trainer.registry.tracking import ensure_experiment, open_client
 
 COMMAND = [sys.executable, "-m", "trainer.cli"]
 PROJECT = """
@@ -66,11 +70,26 @@ def shadow(project: Path, fleet: Fleet, *arguments: str, code: int = 0) -> str:
     return done.stdout if code == 0 else done.stderr
 
 
+def registry_of_two(project: Path) -> Registry:
+    """Register two versions, which their gate passed."""
+    loaded = load_project(project)
+    client = open_client(loaded.state)
+    registry = open_registry(loaded, client)
+    for _ in range(2):
+        run_id = client.create_run(ensure_experiment(client, "toy", loaded.state)).info.run_id
+        registry.register("toy", run_id=run_id, folder=loaded.state, tags={"gate": "passed"})
+    registry.promote("toy", 1)
+    return registry
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_monitor")
 def test_a_shadow_is_started_seen_and_ended_by_command(one_fleet: Fleet, project: Path):
     station, first, second = at_work(one_fleet)
-    assert "takes toy/2 into the shadow" in shadow(project, one_fleet, "start", station.name, "2")
+    registry = registry_of_two(project)
+    told = shadow(project, one_fleet, "start", station.name, "2")
+    assert "takes toy/2 into the shadow" in told
+    assert "toy/2 is the challenger now" in told
 
     def seen() -> list[dict[str, object]]:
         found: list[dict[str, object]] = json.loads(shadow(project, one_fleet, "show", station.name, "--json"))
@@ -84,9 +103,19 @@ def test_a_shadow_is_started_seen_and_ended_by_command(one_fleet: Fleet, project
     assert "toy/2" in shadow(project, one_fleet, "show")
     assert "shadow     toy/2" in station.status_text()
     assert station.status()["shadow"]["bundle"] == str(second)
-    assert "has ended its shadow" in shadow(project, one_fleet, "end", station.name)
+    told = shadow(project, one_fleet, "end", station.name)
+    assert "has ended its shadow" in told
+    assert "toy/2 is the challenger no more" in told
+    assert registry.load("toy", version=2).aliases == ()
     wait_until(lambda: station.status()["shadow"] is None, 10, "no shadow is named any more")
+    # One that ends by itself: the monitor hears of it.
+    assert "is the challenger now" in shadow(project, one_fleet, "start", station.name, "2", "--rows", "50")
+    wait_until(lambda: registry.load("toy", version=2).aliases == (), 60, "the end is told to the registry")
+    # One of which no monitor has heard.
+    name_challenger(registry, "toy", 2, by="Ada", device=station.name)
+    assert registry.load("toy", version=2).aliases == ("challenger",)
     assert "there is no shadow" in shadow(project, one_fleet, "end", station.name, code=12)
+    assert registry.load("toy", version=2).aliases == ()
 
 
 def test_a_bundle_that_scores_already_is_refused_in_the_device_s_own_words(one_fleet: Fleet, project: Path):

@@ -66,6 +66,60 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
+PROJECT_OF_VIEWS: Final = """\
+name = "weather"
+
+[data]
+view = "daily"
+labels = "truths"
+entity = "station"
+
+[target]
+column = "rain"
+task = "classification"
+
+[training]
+trials = 2
+candidates = ["logistic", "forest"]
+
+[registry]
+approval = ["champion"]
+
+{features}
+"""
+TRUTHS: Final = """
+[[views]]
+name = "truths"
+entities = ["station"]
+
+[views.source]
+path = ["truths.csv"]
+timestamp = "date"
+zone = "UTC"
+
+[[views.features]]
+name = "rain"
+dtype = "text"
+"""
+
+
+@pytest.fixture
+def project_of_views(project: Path) -> Path:
+    """The same rows as two views: what was measured, and whether it rained, each from a file of its own."""
+    with (project / "weather.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    label = header.index("rain")
+    with (project / "truths.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["station", "date", "rain"], *([row[0], row[1], row[label]] for row in rows)])
+    names = [name for name in header[2:] if name != "rain"][:4]
+    views = VIEWS.format(feature=names[0])
+    views += "".join(f'\n[[views.features]]\nname = "{name}"\n' for name in names[1:])
+    (project / "views.toml").write_text(views + TRUTHS, encoding="utf-8")
+    features = "".join(f'[[features]]\nname = "{name}"\n\n' for name in names)
+    (project / "fieldloop.toml").write_text(PROJECT_OF_VIEWS.format(features=features), encoding="utf-8")
+    return project
+
+
 def environment() -> dict[str, str]:
     """As a runner has it; the commands are this checkout's."""
     return os.environ | {
@@ -125,6 +179,10 @@ def written(provider: str, folder: Path) -> dict[str, Any]:
     text = file.read_text(encoding="utf-8")
     assert "#trials = 12" in text
     file.write_text(text.replace("#trials = 12", "trials = 2"), encoding="utf-8")
+    return workflow_of(provider, folder)
+
+
+def workflow_of(provider: str, folder: Path) -> dict[str, Any]:
     place = {"github": ".github/workflows/fieldloop.yml", "gitlab": ".gitlab-ci.yml"}[provider]
     document: dict[str, Any] = yaml.safe_load((folder / place).read_text(encoding="utf-8"))
     return document
@@ -150,6 +208,23 @@ def test_every_line_of_the_workflow_succeeds_in_a_fresh_project(provider: str, p
     assert '"stage": "champion"' in history
     assert '"by": "ada"' in history
     assert "weather-sample" not in fieldloop(project, "registry", "list")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("provider", ["github", "gitlab"])
+def test_every_line_succeeds_where_the_rows_come_from_views(provider: str, project_of_views: Path) -> None:
+    fieldloop(project_of_views, "init", "--ci", provider)
+    jobs = jobs_of(provider, workflow_of(provider, project_of_views))
+    tested = carry_out(project_of_views, {"test": jobs["test"]})
+    assert [each for each in tested if each.code] == []
+    assert "project weather: 4 features in 8000 rows are as declared" in "\n".join(each.output for each in tested)
+    # The test has a store of its own.
+    assert not (project_of_views / ".fieldloop").exists()
+    done = carry_out(project_of_views, {name: jobs[name] for name in ("train", "release")})
+    assert [each for each in done if each.code] == []
+    assert "waits for approval" in next(each.output for each in done if "pipeline run" in each.command)
+    assert '"stage": "champion"' in fieldloop(project_of_views, "registry", "history", "--json")
 
 
 @pytest.mark.slow

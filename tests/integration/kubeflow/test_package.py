@@ -43,6 +43,14 @@ for document in documents[1:]:
         message = kubernetes_executor_config_pb2.KubernetesExecutorConfig()
         json_format.ParseDict(json_format.MessageToDict(executor), message)
         assert message.pvc_mount[0].mount_path == "/data"
+        given = [
+            (secret.secret_name_parameter.runtime_value.constant.string_value, each.secret_key, each.env_var)
+            for secret in message.secret_as_env
+            for each in secret.key_to_env
+        ]
+        assert given == [
+            ("stores", "FIELDLOOP_STORES_METADATA", "FIELDLOOP_STORES_METADATA"), ("plant", "uri", "PLANT_DATABASE")
+        ], given
 print(len(spec.root.dag.tasks))
 """
 
@@ -68,6 +76,7 @@ def package(sdk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     said = fieldloop(
         *("pipeline", "compile", str(project), "-o", str(out), "--image", "python-fieldloop:1"),
         *("--volume", "fieldloop-data:/data"),
+        *("--secret", "stores:FIELDLOOP_STORES_METADATA", "--secret", "plant:uri=PLANT_DATABASE"),
     )
     assert "9 steps as fieldloop-quality" in said
     return out

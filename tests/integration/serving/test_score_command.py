@@ -2,8 +2,10 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +46,11 @@ def write_rows(path: Path, n_rows: int) -> Path:
     return path
 
 
-def started(rows: Path, out: Path, model: Path, *more: str) -> "subprocess.Popen[bytes]":
+def started(rows: Path, out: Path, model: Path, stderr: int | None = None) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-P", "-m", "trainer.cli", "score", str(rows), str(out), "--model", str(model)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen([*command, "--keep", "id", "--json", *more], env=environment, stdout=subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "TERM": "xterm"}
+    arguments = [*command, "--keep", "id", "--json"]
+    return subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=stderr)
 
 
 def score(rows: Path, out: Path, model: Path) -> tuple[dict[str, object], int]:
@@ -82,6 +85,31 @@ def test_millions_of_rows_take_the_memory_of_one_and_a_kill_costs_no_row(tmp_pat
     assert 0 < resumed < 4 * MILLION
     assert out.read_bytes() == (tmp_path / "four.parquet").read_bytes()
     assert not parts.exists()
+
+
+def test_a_terminal_is_shown_how_far_it_is_and_nothing_else_is(tmp_path: Path):
+    rows, model = write_rows(tmp_path / "rows.parquet", MILLION), make_bundle(tmp_path / "bundle")
+    ours, theirs = pty.openpty()
+    try:
+        with started(rows, tmp_path / "shown.parquet", model, stderr=theirs) as process:
+            os.close(theirs)
+            shown = b"".join(iter(partial(_read, ours), b""))
+            assert process.wait(120) == 0
+    finally:
+        os.close(ours)
+    assert b"rows.parquet" in shown
+    assert b"1000000/1000000" in shown
+    assert "━".encode() in shown
+    with started(rows, tmp_path / "silent.parquet", model, stderr=subprocess.PIPE) as process:
+        assert process.communicate(timeout=120)[1] == b""
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        # Linux tells the end of a terminal so.
+        return b""
 
 
 def test_a_model_of_the_registry_scores_a_file(shop, tmp_path: Path):

@@ -168,3 +168,24 @@ def test_a_step_that_does_not_end_in_time_is_ended_and_told(tmp_path, pinned):
     with pytest.raises(CannotBeMadeError, match=r"cannot make an environment \(ended after 0\.2 s\)"):
         hasty.make(waiting)
     assert not pinned.is_complete
+
+
+def test_requirements_that_are_missing_are_told_and_others_are_another_environment(tmp_path, monkeypatch):
+    requirements, variables = tmp_path / "tool.txt", {"XDG_CACHE_HOME": str(tmp_path)}
+
+    def named(builder=None):
+        return PinnedEnvironment.of_this_python(
+            "tool", requirements, variables, content="the tool", failure=CannotBeMadeError, builder=builder
+        )
+
+    with pytest.raises(CannotBeMadeError, match=r"tool\.txt is missing"):
+        named()
+    requirements.write_text("# nothing\n")
+    first = named()
+    assert first.folder.parent == tmp_path / "fieldloop"
+    with pytest.raises(CannotBeMadeError, match=r"build\.txt is missing"):
+        named(tmp_path / "build.txt")
+    requirements.write_text("# something\n")
+    second = named()
+    monkeypatch.setattr(sys, "version", "another")
+    assert len({first.folder, second.folder, named().folder}) == 3

@@ -1,6 +1,8 @@
 """The feature store: views and their rows at one address, and what is asked of them offline."""
 
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,7 +14,8 @@ from trainer.features.offline.join import ASKED, ORDER, Part, join_sql
 from trainer.features.offline.moments import MOMENT, STORED, moments, stored
 from trainer.features.offline.rows import Pushed, ViewRows, read_parquet
 from trainer.features.offline.series import AVAILABLE, EVENT, KNOWN, PART, names_of
-from trainer.features.offline.typed import schema_of, typed_key, typed_rows
+from trainer.features.offline.spool import spool_rows
+from trainer.features.offline.typed import schema_of, typed_key
 from trainer.features.storage.address import StoreFiles
 from trainer.features.views.catalogue import Catalogue
 from trainer.features.views.view import Dst, Epoch, FeatureView, ViewFeature
@@ -23,24 +26,28 @@ _US_PER_S: Final = 1_000_000
 class FeatureStore:
     """Views and rows of one address; used by several processes at once."""
 
-    def __init__(self, address: str, clock: Clock) -> None:
+    def __init__(self, address: str, clock: Clock, through: Mapping[str, int] | None = None) -> None:
+        """Open it; nothing is read yet.
+
+        Args:
+            address: a folder, or what fsspec knows.
+            clock: tells the time.
+            through: of views, the number of the last push that counts, for who must see what another one saw.
+        """
         self.files = StoreFiles(address)
         self.catalogue = Catalogue(self.files)
-        self.rows = ViewRows(self.files, clock)
+        self.rows = ViewRows(self.files, clock, through)
         self._clock = clock
 
     def push(self, name: str, tables: Iterable[tuple[str, Any]]) -> Pushed:
         """Add rows to a view: raw Arrow tables with the columns of its source, each with a name for messages.
 
         Raises:
-            DataError: no such view, or a row that is not what it declares; tables before it are stored.
+            DataError: no such view, or a row that is not what it declares; nothing is stored then.
         """
         view = self.catalogue.find(name).view
-        given = added = 0
-        for where, raw in tables:
-            pushed = self.rows.push(view, typed_rows(raw, view, where))
-            given, added = given + pushed.given, added + pushed.added
-        return Pushed(given, added)
+        with tempfile.TemporaryDirectory(prefix="fieldloop-push-") as folder:
+            return self.rows.push(spool_rows(view, tables, Path(folder)))
 
     def extract(
         self,

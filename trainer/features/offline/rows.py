@@ -6,7 +6,7 @@ simply made again. The series has the name of the rows that it was made of, so t
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 
 from edge_agent.clock import Clock
 from trainer.errors import DataError
-from trainer.features.offline.series import PART, ROW, known_sql, new_rows_sql, series_sql
+from trainer.features.offline.series import KNOWN, PART, ROW, known_sql, new_rows_sql, series_sql
+from trainer.features.offline.spool import Spooled
 from trainer.features.offline.typed import schema_of
 from trainer.features.storage.address import StoreFiles
 from trainer.features.views.view import FeatureView
@@ -39,30 +40,48 @@ class Pushed:
 class ViewRows:
     """The rows of all views of one store."""
 
-    def __init__(self, files: StoreFiles, clock: Clock) -> None:
+    def __init__(self, files: StoreFiles, clock: Clock, through: Mapping[str, int] | None = None) -> None:
+        """Give it the files, the time, and of views the last push that counts; of one not named all of them do."""
         self._files = files
         self._clock = clock
+        self._through = through or {}
 
-    def push(self, view: FeatureView, rows: Any) -> Pushed:  # noqa: ANN401 - Arrow ships no types
-        """Add rows of a view, as `typed_rows` returns them, and make the series that counts anew.
+    def push(self, spooled: Spooled) -> Pushed:
+        """Add rows of a view, and make the series that counts anew.
 
         Raises:
             DataError: the store cannot be read or written.
         """
-        given = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64()))
+        view = spooled.view
         with self.connection() as connection:
-            connection.register("given", given)
             names = tuple(feature.name for feature in view.features)
             stored = self._read(connection, view, self.parts(view.name))
-            new = connection.sql(new_rows_sql("given", stored, view.keys, names)).to_arrow_table()
+            given = f"(SELECT * FROM {read_parquet((str(spooled.path),))})"  # noqa: S608 - the path is quoted
+            new = connection.sql(new_rows_sql(given, stored, view.keys, names)).to_arrow_table()
         if new.num_rows:
             self._add_part(view, new)
         self.series(view)
-        return Pushed(rows.num_rows, new.num_rows)
+        return Pushed(spooled.rows, new.num_rows)
 
     def parts(self, name: str) -> tuple[str, ...]:
-        """Return the files of all rows of a view, the oldest first."""
-        return self._files.list(f"{_ROWS}/{name}/*.parquet")
+        """Return the files of all rows of a view that count, the oldest first."""
+        found = self._files.list(f"{_ROWS}/{name}/*.parquet")
+        if name not in self._through:
+            return found
+        return tuple(path for path in found if part_number(path) <= self._through[name])
+
+    def last_push(self, name: str) -> int:
+        """Return the number of the last push to a view; 0: there was none."""
+        parts = self.parts(name)
+        return part_number(parts[-1]) if parts else 0
+
+    def newest_known_us(self, view: FeatureView) -> int | None:
+        """Return when the newest row of a view became known, in microseconds since 1970; None: there is no row."""
+        with self.connection() as connection:
+            rows = self._read(connection, view, self.parts(view.name))
+            found = connection.sql(f"SELECT epoch_us(max({KNOWN})) AS newest FROM {rows}").to_arrow_table()  # noqa: S608 - names are our own
+        newest = found.column("newest")[0].as_py()
+        return None if newest is None else int(newest)
 
     def digest(self, view: FeatureView) -> str:
         """Return the name of what a view holds now: it changes with rows and features."""
@@ -110,8 +129,7 @@ class ViewRows:
         return f"(SELECT * FROM nothing UNION ALL BY NAME SELECT * FROM {files})"  # noqa: S608 - addresses are quoted
 
     def _add_part(self, view: FeatureView, new: Any) -> None:  # noqa: ANN401
-        parts = self.parts(view.name)
-        last = part_number(parts[-1]) if parts else 0
+        last = self.last_push(view.name)
         # A clock that went back must not make the newest rows the oldest.
         number = max(int(self._clock.utc_s() * _US_PER_S), last + 1)
         while True:

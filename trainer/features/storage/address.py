@@ -1,7 +1,8 @@
 """Reads and writes the files of a store by their path below its address."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import fsspec
 
 from edge_agent.durable import make_folder, replace_file, sync_folder
 from trainer.errors import DataError
+from trainer.features.storage.reaching import why_unreachable
 from trainer.project.stores import hidden
 
 _LOCAL: Final = ("file", "local")
@@ -27,7 +29,7 @@ class StoreFiles:
         try:
             self._fs: Any = fsspec.filesystem(scheme if found else "file")
         except (ImportError, ValueError) as error:
-            raise DataError(f"{hidden(address)}: no way to read such an address: {error}") from error
+            raise DataError(f"{hidden(address)}: {why_unreachable(address, error)}") from error
         self._local = not found or scheme in _LOCAL
         self._root = str(Path(place if found else address).absolute()) if self._local else address.rstrip("/")
         self._scheme = scheme
@@ -51,33 +53,34 @@ class StoreFiles:
             return tuple(sorted(path.relative_to(self._root).as_posix() for path in Path(self._root).glob(pattern)))
         self._fs.invalidate_cache()
         prefix = self._fs._strip_protocol(self._root).rstrip("/")  # noqa: SLF001 - fsspec's name for what implementers use
-        found = self._fs.glob(f"{prefix}/{pattern}")
+        with self._told(self._address):
+            found = self._fs.glob(f"{prefix}/{pattern}")
         return tuple(sorted(str(path)[len(prefix) + 1 :] for path in found))
 
     def read(self, path: str) -> bytes:
         """Return the content of a file; raise DataError if there is none."""
-        try:
+        with self._told(self.where(path)):
             return bytes(self._fs.cat_file(self.where(path)))
-        except OSError as error:
-            raise DataError(f"{hidden(self.where(path))}: cannot be read: {error}") from error
 
     def write(self, path: str, data: bytes) -> None:
         """Write or replace a file; raise DataError if it cannot be."""
-        try:
-            if self._local:
-                whole = Path(self.where(path))
-                make_folder(whole.parent)
-                replace_file(whole, data)
-            else:
+        if not self._local:
+            with self._told(self.where(path)):
                 self._fs.pipe_file(self.where(path), data)
+            return
+        whole = Path(self.where(path))
+        try:
+            make_folder(whole.parent)
+            replace_file(whole, data)
         except OSError as error:
-            raise DataError(f"{hidden(self.where(path))}: cannot be written: {error}") from error
+            raise DataError(f"{whole}: cannot be written: {error}") from error
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file that is not there yet; return whether it was not."""
         if not self._local:
-            if self._fs.exists(self.where(path)):
-                return False
+            with self._told(self.where(path)):
+                if self._fs.exists(self.where(path)):
+                    return False
             self.write(path, data)
             return True
         whole = Path(self.where(path))
@@ -100,9 +103,13 @@ class StoreFiles:
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files; one that is gone already is fine."""
         for path in paths:
-            try:
+            with self._told(self.where(path)), contextlib.suppress(FileNotFoundError):
                 self._fs.rm_file(self.where(path))
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise DataError(f"{hidden(self.where(path))}: cannot be removed: {error}") from error
+
+    @contextlib.contextmanager
+    def _told(self, where: str) -> Iterator[None]:
+        """Turn what the way to an address raises into an error for people: each way has classes of its own."""
+        try:
+            yield
+        except Exception as error:
+            raise DataError(f"{hidden(where)}: {why_unreachable(where, error)}") from error

@@ -22,6 +22,8 @@ Dst = Literal["refuse", "earlier", "later"]
 FleetTable = Literal["samples", "labels"]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# What a query of a view calls the moment from which on rows are wanted.
+SINCE: Final = re.compile(r"(?<![:\w]):since\b")
 # A feature is a column of its source, so that other letters may occur; what we add ourselves begins with two dashes.
 _COLUMN: Final = re.compile(r"(?!__)[^\x00-\x1f\"]{1,128}")
 
@@ -76,6 +78,7 @@ class Source(Section, frozen=True, kw_only=True):
         zone: of times that do not say theirs, as `Europe/Zurich`.
         dst: what a local time means that occurs twice or never.
         epoch: of times that are numbers.
+        pull: whether a run reads the source first; false: only ``fieldloop features push`` brings its rows in.
     """
 
     path: tuple[str, ...] = ()
@@ -88,6 +91,17 @@ class Source(Section, frozen=True, kw_only=True):
     zone: str | None = None
     dst: Dst = "refuse"
     epoch: Epoch | None = None
+    pull: bool = True
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is anything to read from; else rows are pushed."""
+        return bool(self.path) or self.query is not None or self.fleet is not None
+
+    @property
+    def reads_since(self) -> bool:
+        """Whether the query asks for rows from a moment on."""
+        return self.query is not None and SINCE.search(self.query) is not None
 
 
 class FeatureView(Section, frozen=True, kw_only=True):
@@ -162,6 +176,8 @@ def _source_problems(source: Source) -> Iterator[str]:
         yield "source: one of path, query and fleet, not several"
     if (source.query is not None) != (source.database is not None or source.database_env is not None):
         yield "source: query and database (or database_env) go together"
+    if source.reads_since and source.known is None:
+        yield "source: a query with :since needs 'known', the column that it compares: a late row would never be read"
     if source.database is not None and source.database_env is not None:
         yield "source: database or database_env, not both"
     if source.zone is not None:

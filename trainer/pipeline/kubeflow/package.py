@@ -20,6 +20,9 @@ _TAIL_LINES: Final = 15
 _TIMEOUT_S: Final = 300.0
 # Kubernetes: a name of a claim (RFC 1123), and a path in a container.
 _CLAIM: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+# A key of a secret, and a variable of the environment.
+_KEY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,252}")
 
 
 class PlannedStep(Struct, frozen=True):
@@ -27,6 +30,14 @@ class PlannedStep(Struct, frozen=True):
 
     name: str
     after: tuple[str, ...]
+
+
+class SecretVariable(Struct, frozen=True):
+    """A variable that every task gets from a key of a Kubernetes secret; the package holds the names alone."""
+
+    secret: str
+    key: str
+    variable: str
 
 
 class PackagePlan(Struct, frozen=True):
@@ -38,6 +49,7 @@ class PackagePlan(Struct, frozen=True):
         project: folder of the project where the tasks see it; a parameter of the pipeline overrides it.
         volumes: claims, and where each is mounted in every task.
         task: source of what a task does.
+        secrets: variables of every task.
         out: path of the package.
     """
 
@@ -49,10 +61,17 @@ class PackagePlan(Struct, frozen=True):
     steps: tuple[PlannedStep, ...]
     task: str
     out: str
+    secrets: tuple[SecretVariable, ...] = ()
 
 
 def plan_package(
-    model: str, *, image: str, project: str, volumes: tuple[tuple[str, str], ...], out: Path
+    model: str,
+    *,
+    image: str,
+    project: str,
+    volumes: tuple[tuple[str, str], ...],
+    out: Path,
+    secrets: tuple[SecretVariable, ...] = (),
 ) -> PackagePlan:
     """Plan the package of the production pipeline.
 
@@ -62,9 +81,10 @@ def plan_package(
         project: folder of the project where the tasks see it.
         volumes: claims, and where each is mounted.
         out: the package.
+        secrets: variables that every task gets from secrets.
 
     Raises:
-        ProjectError: there can be no such image, path or claim.
+        ProjectError: there can be no such image, path, claim, secret or variable.
     """
     if not image or image.split() != [image]:
         raise ProjectError(f"--image {image!r}: name an image, as registry.example/fieldloop:1")
@@ -74,6 +94,21 @@ def plan_package(
     for claim, _ in volumes:
         if _CLAIM.fullmatch(claim) is None:
             raise ProjectError(f"--volume {claim!r}: a claim's name has small letters, digits, - and .")
+    for each in secrets:
+        if _CLAIM.fullmatch(each.secret) is None or _KEY.fullmatch(each.key) is None:
+            raise ProjectError(
+                f"--secret {each.secret}:{each.key}: a secret's name has small letters, digits, - and .; its key also "
+                "capital letters and _"
+            )
+        if _VARIABLE.fullmatch(each.variable) is None:
+            raise ProjectError(
+                f"--secret {each.secret}:{each.key}={each.variable}: a variable has letters, digits and _; write "
+                "SECRET:KEY=VARIABLE"
+            )
+    names = [each.variable for each in secrets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ProjectError(f"--secret: the variable {twice[0]} is given twice; give it once")
     steps = tuple(PlannedStep(step.name, step.after) for step in PRODUCTION.order)
     return PackagePlan(
         name=f"fieldloop-{model.replace('_', '-')}",
@@ -84,6 +119,7 @@ def plan_package(
         steps=steps,
         task=inspect.getsource(task.carry_out),
         out=str(out),
+        secrets=secrets,
     )
 
 

@@ -95,6 +95,8 @@ def make_pipeline(plan: dict[str, Any], steps: ModuleType) -> Any:  # noqa: ANN4
             task.set_caching_options(enable_caching=False)
             for claim, path in plan["volumes"]:
                 kubernetes.mount_pvc(task, pvc_name=claim, mount_path=path)
+            for each in plan["secrets"]:
+                kubernetes.use_secret_as_env(task, each["secret"], {each["key"]: each["variable"]})
             tasks[step["name"]] = task
 
     return dsl.pipeline(name=plan["name"], description=plan["description"])(production)

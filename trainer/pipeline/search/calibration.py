@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
-from threadpoolctl import threadpool_limits
 
+from exporter.threads import one_thread
 from trainer.pipeline.candidates import Family
 from trainer.pipeline.lesson import Lesson
 from trainer.pipeline.search.trial import Draw
@@ -134,7 +134,7 @@ def _said_out_of_fold(lesson: Lesson, draw: Draw, family: Family) -> _Said:
             block, family, draw.parameters, draw.fleet_weight, draw.class_weight
         )
         is_decision = hasattr(model, "decision_function")
-        with threadpool_limits(1, user_api="blas"):
+        with one_thread("blas"):
             ask = model.decision_function if is_decision else model.predict_proba
             responses[block] = np.asarray(ask(lesson.rows[inside]), dtype=np.float64)
     return _Said(answers, _joined(lesson, responses), is_decision)

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 from edge_agent.errors import BundleError
 from edge_agent.scoring.implementations import MODULES, implementation_of
 from exporter.proof.intervals import Judge
-from exporter.proof.places import Job, MissingPlace, NotRunError, PythonPlace, find_places
+from exporter.proof.places import Job, MissingPlace, NotRunError, PythonPlace, find_places, link_packages
 from exporter.proof.probes import make_probes
 from exporter.proof.proving import Prover, Surroundings
 from exporter.proof.runtimes import CLAIMS, installed_version
+from tests.conftest import REPOSITORY
 from tests.unit.exporter.families import export, learn
 from tests.unit.exporter.repositories import SetClock
 
@@ -180,3 +182,27 @@ def test_the_other_tflite_library_is_run_in_its_environment(tmp_path, tflite_pyt
 def test_a_library_that_is_not_there_has_no_version():
     assert not installed_version("")
     assert not installed_version("native")
+
+
+def test_our_own_engine_is_told_to_be_built_and_never_to_be_installed_from_an_index(monkeypatch):
+    monkeypatch.setattr("exporter.proof.places.implementation_of", lambda _: "")
+    told = {place.implementation: place.reason for place in find_places({}) if isinstance(place, MissingPlace)}
+    assert told["native"] == "not built here: python -m edge_agent.engine.compile"
+    assert told["onnxruntime"] == "not installed: pip install onnxruntime"
+
+
+def test_a_child_that_has_no_engine_names_the_folder_that_stays(tmp_path):
+    link_packages(tmp_path / "lib")
+    told = """import sys
+from edge_agent.engine import loading
+loading.find_library = lambda: None
+try:
+    loading.load_engine()
+except ImportError as error:
+    sys.stdout.write(str(error))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", told], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert f"in {REPOSITORY / 'edge_agent' / 'engine' / 'lib'}; build it: " in run.stdout

@@ -37,6 +37,13 @@ def test_the_sdk_is_not_installed_unasked_where_nobody_can_be_asked(
         (("--image", "i:1", "--volume", "Claim:/data"), "a claim's name"),
         (("--image", "i:1", "--volume", "claim:data"), "begins with /"),
         (("--image", "i:1", "--folder", "data"), "begins with /"),
+        (("--image", "i:1", "--secret", "stores"), "SECRET:KEY"),
+        (("--image", "i:1", "--secret", "stores:"), "SECRET:KEY"),
+        (("--image", "i:1", "--secret", "stores:key="), "SECRET:KEY"),
+        (("--image", "i:1", "--secret", "Stores:KEY"), "a secret's name"),
+        (("--image", "i:1", "--secret", "stores:a key"), "a secret's name"),
+        (("--image", "i:1", "--secret", "stores:metadata.uri"), "a variable has letters"),
+        (("--image", "i:1", "--secret", "a:KEY", "--secret", "b:x=KEY"), "KEY is given twice"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_installed(

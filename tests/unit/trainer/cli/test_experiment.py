@@ -1,4 +1,6 @@
+import html
 import json
+import re
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -108,6 +110,46 @@ def test_the_page_is_one_file_that_loads_nothing_and_shows_names_from_the_data_a
     assert "&lt;kind&gt;" in page
     assert "<kind>" not in page
     assert "<b>cold" not in page
+
+
+def sections_of(page):
+    """Text and number of charts of each section of the page."""
+    found = {}
+    for part in page.split('<section id="')[1:]:
+        name, _, content = part.partition('"')
+        inside = content.partition("</section>")[0]
+        found[name] = (re.sub(r"<[^>]*>", " ", inside), inside.count("<svg"))
+    return found
+
+
+def test_the_page_has_every_part_of_the_report_with_what_was_found(played):
+    folder, told = played
+    numbers = json.loads((folder / "experiment" / "analysis.json").read_bytes())
+    model, found = told["model"], sections_of(Path(told["report"]).read_text())
+    assert [name for name, (_, charts) in found.items() if not charts] == ["findings", "errors", "browse"]
+    text = {name: words for name, (words, _) in found.items()}
+    for finding in told["findings"]:
+        assert finding["text"] in html.unescape(text["findings"])
+    for name in ("heat", "load", "leak"):
+        assert all(name in text[part] for part in ("inputs", "leakage", "drift", "correlation", "importance"))
+    # Of load every ninth value is missing, of the others none.
+    assert "11.2%" in text["inputs"]
+    assert "load" in text["missing"]
+    assert "heat" not in text["missing"]
+    for label, count in zip(numbers["data"]["target"]["labels"], numbers["data"]["target"]["counts"], strict=True):
+        assert label in text["target"]
+        assert f"{count:,} ({count / 600:.1%})" in text["target"]
+    assert f"{numbers['data']['correlations'][-1][3]:.2f}"[:5] in text["correlation"]
+    assert f"{model['overall']['value']:.3f}" in text["evaluation"]
+    assert all(f"{count:,}" in text["evaluation"] for row in model["confusion"] for count in row)
+    assert f"{model['importance'][0]['loss']:.4f}" in text["importance"]
+    for part in model["slices"]:
+        assert f"{part['quality']['value']:.3g} · {part['rows']:,} rows" in text["slices"]
+    assert f"{model['calibration_error']:.3f} off" in text["calibration"]
+    assert bool(model["errors"]) != ("No wrong answer" in text["errors"])
+    for error in model["errors"]:
+        assert f"{error['row']:,}" in text["errors"]
+        assert f"{error['unusual'][0][0]} = " in html.unescape(text["errors"])
 
 
 def test_the_project_that_was_written_is_ready_and_an_experiment_over_it_needs_no_more_words(played):

@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.unit.trainer.cli.projects import N_ROWS, write_small_project
+from tests.unit.trainer.features.view_project import FROM_VIEW, push_hours, write_view_project
 from trainer.cli.application import app
 
 VIEWS = """\
@@ -102,3 +103,51 @@ def test_a_feature_of_the_project_that_its_rows_do_not_have_is_refused(folder: P
 def test_where_nothing_is_declared_that_is_said(tmp_path: Path) -> None:
     done = features("check", "--project", tmp_path)
     assert (done.exit_code, "nothing is declared here" in done.output) == (0, True)
+
+
+OF_VIEWS = """\
+[[entities]]
+name = "pump"
+key = "pump_id"
+
+[[views]]
+name = "hourly"
+entities = ["pump"]
+[views.source]
+path = ["hourly.csv"]
+timestamp = "at"
+[[views.features]]
+name = "pressure"
+unit = "bar"
+[[views.features]]
+name = "vibration"
+
+[[views]]
+name = "truths"
+entities = ["pump"]
+[views.source]
+path = ["truths.csv"]
+timestamp = "at"
+[[views.features]]
+name = "quality"
+dtype = "text"
+"""
+
+
+def test_a_project_of_views_is_checked_on_the_sources_that_are_declared_beside_it(tmp_path: Path) -> None:
+    loaded = write_view_project(tmp_path, FROM_VIEW)
+    push_hours(loaded, range(5))
+    stored = sorted(loaded.state.rglob("*"))
+    (tmp_path / "views.toml").write_text(OF_VIEWS)
+    at = "2026-03-02T08:00Z"
+    (tmp_path / "hourly.csv").write_text(f"pump_id,at,pressure,vibration\np1,{at},1,2\np2,{at},1,2\np3,{at},1,\n")
+    (tmp_path / "truths.csv").write_text("pump_id,at,quality\n" + "".join(f"p{n},{at},good\n" for n in (1, 2, 3)))
+    done = features("check", "--project", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "project quality: 2 features in 2 rows are as declared" in done.output
+    assert sorted(loaded.state.rglob("*")) == stored
+    # One is only pushed: then the rows are those of the store.
+    (tmp_path / "views.toml").write_text(OF_VIEWS.replace('["truths.csv"]', '["truths.csv"]\npull = false'))
+    done = features("check", "--project", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "project quality: 2 features in 10 rows are as declared" in done.output

@@ -74,6 +74,20 @@ def test_rows_go_in_by_a_view_and_come_out_as_of_a_time(folder: Path) -> None:
     assert loads == ["11.5", "11.5", "60", ""]
 
 
+def test_what_is_taken_out_is_what_the_source_holds_by_then(folder: Path) -> None:
+    answer("register", "views.toml")
+    for load in ("60", "61"):
+        (folder / "hourly.csv").write_text(ROWS.replace(",60", f",{load}"))
+        answer("extract", "asked.csv", "hourly", "-o", "out.csv")
+        assert (folder / "out.csv").read_text().splitlines()[3].split(",")[2] == load
+    (folder / "hourly.csv").unlink()
+    refused = features("extract", "asked.csv", "hourly", "-o", "out.csv")
+    assert refused.exit_code == DataError.exit_code
+    assert features("latest", "hourly", "-o", "out.csv").exit_code == DataError.exit_code
+    assert answer("extract", "asked.csv", "hourly", "-o", "out.csv", "--stored") is not None
+    assert answer("latest", "hourly", "-o", "out.csv", "--stored") is not None
+
+
 def test_a_changed_view_is_a_new_version_and_one_that_breaks_its_users_is_refused(folder: Path) -> None:
     answer("register", "views.toml")
     (folder / "views.toml").write_text(f'{VIEWS}\n[[views.features]]\nname = "parts"\ndtype = "int"\n')

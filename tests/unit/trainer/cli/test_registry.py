@@ -98,6 +98,16 @@ def candidate(project: Path, gate: str) -> int:
     return Registry(state, client).register("quality", run_id=run_id, folder=state, tags={"gate": gate})
 
 
+def test_the_list_names_the_check_that_refused_and_its_version_tells_the_rest(project: Path) -> None:
+    why = "refused: baseline: accuracy 0.5103 on 1789 rows, a constant answer has 0.8189: gain -0.3086"
+    version = candidate(project, why)
+    listed = registry("list", "--project", project).output.split()
+    assert listed[listed.index("quality/3") :][-2:] == ["refused:", "baseline"]
+    assert "accuracy" not in listed
+    assert why in registry("show", version, "--project", project).output
+    assert json.loads(registry("list", "--project", project, "--json").output)[-1]["tags"]["gate"] == why
+
+
 def champion(project: Path) -> dict[str, object]:
     facts: dict[str, object] = json.loads(registry("show", "--project", project, "--json").output)
     return facts

@@ -1,12 +1,29 @@
 import json
+import re
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
 from tests.unit.trainer.cli.projects import N_ROWS, write_small_project
+from tests.unit.trainer.features.view_project import (
+    FROM_FILE,
+    FROM_VIEW,
+    HOURLY,
+    SITE,
+    hour,
+    push_hours,
+    store_of,
+    table,
+    write_labels,
+    write_view_project,
+)
 from trainer.cli.application import app
+from trainer.errors import DataError
+from trainer.features.source import read_source
+from trainer.features.views.view import Source
 from trainer.project.loading import load_project
 
 MORE = """
@@ -80,3 +97,40 @@ def test_a_sample_is_never_written_over_the_project_nor_unasked_over_another(pro
     assert refused.exit_code == 2
     assert "--force" in refused.stderr
     assert sample(project / "copy", "--project", project, "--force").exit_code == 0
+
+
+@pytest.mark.parametrize("origin", [FROM_VIEW, FROM_FILE])
+def test_rows_of_views_are_drawn_with_what_was_known_at_their_times(tmp_path: Path, origin: str) -> None:
+    data = re.sub("view = .*", 'view = ["hourly", "places"]', origin)
+    loaded = write_view_project(tmp_path / "project", data, SITE)
+    push_hours(loaded, range(100))
+    places = table(pump_id=["p1", "p2"], at=[hour(0), hour(50)], site=["south", "north"])
+    store_of(loaded).push("places", places)
+    if origin == FROM_FILE:
+        write_labels(loaded, *(("p1", number + 0.5, "good" if number % 2 else "scrap") for number in range(100)))
+    out = tmp_path / "copy"
+    done = sample(out, "--project", loaded.folder, "--rows", 80, "--json")
+    assert done.exit_code == 0, done.output
+    copy = load_project(out)
+    assert not copy.project.data.views
+    taken = read_source(copy).to_pylist()
+    assert 75 <= len(taken) <= 85
+    # Each of them is a row that training would read; of the second pump it was not known for long where it stands.
+    everything = [{key: row[key] for key in taken[0]} for row in read_source(loaded, 4e9).to_pylist()]
+    places_in = [everything.index(row) for row in taken]
+    assert places_in == sorted(places_in)
+    assert {row["truth"] for row in taken} == {"good", "scrap"}
+
+
+def test_a_sample_reads_the_sources_of_views_unless_it_is_to_take_what_is_stored(tmp_path: Path) -> None:
+    loaded = write_view_project(tmp_path / "project", FROM_VIEW)
+    push_hours(loaded, range(100))
+    source = Source(path=(str(tmp_path / "nowhere.csv"),), timestamp="at", known="known")
+    store_of(loaded).catalogue.register(msgspec.structs.replace(HOURLY, source=source))
+    refused = sample(tmp_path / "copy", "--project", loaded.folder)
+    assert refused.exit_code == DataError.exit_code
+    assert "view 'hourly': its source cannot be read" in refused.stderr
+    assert sample(tmp_path / "copy", "--project", loaded.folder, "--stored").exit_code == 0
+    empty = sample(tmp_path / "other", "--project", loaded.folder, "--store", tmp_path / "empty")
+    assert empty.exit_code == DataError.exit_code
+    assert "no view" in empty.stderr

@@ -125,3 +125,14 @@ def test_pictures_hold_every_thing_and_every_line_whatever_it_is_called(lineage:
         assert len([part for part in picture.iter() if part.tag.endswith("}path")]) == len(each.edges)
         titles = {part.text for part in picture.iter() if part.tag.endswith("}title")}
         assert titles == names(each)
+
+
+def test_texts_of_a_picture_stay_within_their_boxes() -> None:
+    long = replace(version(1, ("a feature of many words, too many for a box",), "ab"), about="refused: " * 9)
+    picture = ET.fromstring(lineage_svg(join_lineage([long], [], {})))  # noqa: S314 - our own
+    boxes = [float(part.get("width", 0)) for part in picture.iter() if part.tag.endswith("}rect") and part.get("rx")]
+    texts = [part for part in picture.iter() if part.tag.endswith("}text") and part.text]
+    assert max(len(part.text or "") for part in texts) > 24
+    for part in texts:
+        # Letters of a usual face are six tenths of their size wide at most on average.
+        assert 10 + 0.6 * float(part.get("font-size", 12)) * len(part.text or "") <= min(boxes) - 10

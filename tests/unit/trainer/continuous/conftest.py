@@ -84,6 +84,7 @@ class Stage:
         self.fails: set[str] = set()
         self.has_link = True
         self.is_labelled = True
+        self.count_rows = int
         self.runner, self.alerts = FakeRunner(), Alerts()
         self.told: list[StoryEvent] = []
         self.published: list[Path] = []
@@ -100,6 +101,7 @@ class Stage:
             publish=self.publish,
             publish_bundle=self.publish_bundle,
             manifest_of=lambda ref: self.manifests.get(ref.version),
+            count_rows=self.count_rows,
         )
         return Loop(self.loaded, around, rules=LoopRules(label_patience_windows=10), on_story=self.told.append)
 

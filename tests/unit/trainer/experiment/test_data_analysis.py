@@ -59,3 +59,22 @@ def test_a_value_far_from_all_others_is_told_in_interquartile_ranges():
     data = analyse_data(table_of(rows, np.arange(600) % 2, ("no", "yes")), FEATURES[:1], "goal")
     assert 150 < data.features[0].farthest < 250
     assert max(data.features[0].histogram) < 60, "and it does not leave all others in one bin"
+
+
+def test_three_categories_have_no_order_either_and_two_have():
+    codes = np.arange(600) % 3
+    rows = np.column_stack([codes * 2.0, codes, codes == 2])
+    features = (
+        Feature(name="f0"),
+        Feature(name="f1", dtype="category", categories=("a", "b", "c")),
+        Feature(name="f2", dtype="category", categories=("no", "yes")),
+    )
+    data = analyse_data(table_of(rows, codes == 2, ("good", "bad")), features, "goal")
+    known = ~np.isnan(np.array(data.correlations))
+    assert known.tolist() == [
+        [True, False, True, True],
+        [False, True, False, False],
+        [True, False, True, True],
+        [True, False, True, True],
+    ]
+    assert {(pair.first, pair.second) for pair in data.notable_pairs} == {("f2", "f0")}

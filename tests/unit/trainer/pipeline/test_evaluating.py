@@ -261,3 +261,63 @@ def test_the_answers_of_the_search_are_left_as_they_were(tmp_path):
     before = replace(trained, out_of_fold=trained.out_of_fold.copy())
     evaluate_model(lesson, trained, None, tmp_path)
     np.testing.assert_array_equal(trained.out_of_fold, before.out_of_fold)
+
+
+def test_each_slice_that_the_gate_names_is_judged_by_its_rows_among_those_that_judge(tmp_path):
+    # The second feature is a category here: red and blue in turn by tens, and some rows of neither.
+    colour = np.arange(100) // 10 % 2 * 1.0
+    colour[95:] = np.nan
+    first = TRUTH.copy()
+    # Five wrong answers among the ten red rows that judge, all of them scrap; and many that do not judge.
+    first[81:90:2] = 0
+    first[:60] = 1 - first[:60]
+    project = make_project(
+        features=[
+            {"name": "pressure"},
+            {"name": "colour", "dtype": "category", "categories": ["red", "blue", "green"], "on_missing": "flag"},
+        ],
+        gate={"slices": {"colour=*": 0.5, "target=scrap": 0.5}},
+    )
+    table = make_table(np.column_stack([first, colour]), TRUTH, names=("pressure", "colour"))
+    lesson = make_lesson(project, table)
+    figures = evaluate_model(lesson, trained_on(lesson), None, tmp_path).value.figures
+    assert [(part.name, part.rows, part.quality) for part in figures.slices] == [
+        ("colour=red", 10, 0.5),
+        ("colour=blue", 5, 1.0),
+        ("colour=green", 0, 0.0),
+        ("target=scrap", 10, 0.5),
+    ]
+
+
+def test_without_slices_in_the_gate_none_is_judged(tmp_path):
+    lesson = make_lesson(make_project(), numbered(TRUTH, TRUTH))
+    assert evaluate_model(lesson, trained_on(lesson), None, tmp_path).value.figures.slices == ()
+
+
+def test_the_quality_has_an_interval_that_is_told_with_it(tmp_path):
+    truth = np.arange(1000) % 2
+    first = np.where(np.arange(1000) % 5 == 0, 1 - truth, truth)
+    lesson = make_lesson(make_project(), numbered(first, truth))
+    outcome = evaluate_model(lesson, trained_on(lesson), None, tmp_path)
+    figures = outcome.value.figures
+    assert figures.quality == 0.8
+    # 200 rows of which a fifth is wrong, in turn: 50 blocks of 4 resampled.
+    assert 0.7 < figures.quality_low < 0.8 < figures.quality_high < 0.9
+    assert outcome.metrics["test_accuracy_low"] == figures.quality_low
+    assert outcome.metrics["test_accuracy_high"] == figures.quality_high
+    assert f"({figures.quality_low:.4f} to {figures.quality_high:.4f})" in dict(outcome.facts)["accuracy"]
+
+
+def test_what_chance_does_is_asked_of_the_rows_that_judge(tmp_path):
+    lesson = make_lesson(make_project(), numbered(TRUTH, TRUTH))
+    no_better = champion_of(np.array([], dtype=np.uint64))
+    worse = champion_of(np.array([], dtype=np.uint64), SaysTheOpposite())
+    figures = [
+        evaluate_model(lesson, trained_on(lesson), champion, tmp_path).value.figures for champion in (no_better, worse)
+    ]
+    # A model that answers alike has gained nothing; one that is right where the other never was, has.
+    assert [each.champion_chance > 0.99 for each in figures] == [True, False]
+    assert figures[1].champion_chance < 0.01
+    assert 0 < figures[0].constant_chance < 0.05
+    constant = evaluate_model(lesson, trained_on(lesson, estimator=SaysTheOpposite()), None, tmp_path).value.figures
+    assert constant.constant_chance > 0.9

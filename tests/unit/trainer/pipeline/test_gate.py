@@ -3,7 +3,8 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from trainer.pipeline.gate import GateEvidence, VariantFigures, decide
+from trainer.pipeline.gate import decide
+from trainer.pipeline.gate_evidence import GateEvidence, VariantFigures
 from trainer.pipeline.slices import SliceFigures
 from trainer.project.fleet import ExportSection
 from trainer.project.learning import GateSection
@@ -85,6 +86,13 @@ ERROR = {"metric": "mae", "quality": -1.0, "constant_quality": -2.0, "majority_s
         ({**with_persistence(1.0), "is_label_delay_known": False}, []),
         ({**with_persistence(1.0), "persistence_rows": 0}, []),
         ({**with_persistence(1.0), "majority_share": 0.98}, []),
+        # a gain over it that chance gives
+        ({**with_persistence(0.5), "persistence_chance": 0.05}, []),
+        ({**with_persistence(0.5), "persistence_chance": 0.0501}, ["persistence chance"]),
+        ({**with_persistence(0.5), "persistence_chance": math.nan}, ["persistence chance"]),
+        ({**with_persistence(0.5), **with_champion(0.5), "persistence_chance": 0.0501}, ["persistence chance"]),
+        ({**with_persistence(0.5), "persistence_chance": 1.0, "is_label_delay_known": False}, []),
+        ({**with_persistence(0.5), "persistence_chance": 1.0, "majority_share": 0.98}, []),
         # previous: a loss of exactly what is tolerated is tolerated
         (with_champion(0.5), []),
         (with_champion(1.0), []),

@@ -1,18 +1,31 @@
 """Labels that are known late: no model learns from what nobody knew then, and the last known label is a baseline."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.unit.trainer.pipeline.lessons import make_project, make_table
 from trainer.errors import DataError
 from trainer.features.table import RowTimes
-from trainer.pipeline.baselines import constant_answers, last_known, persistent_answers
+from trainer.pipeline.baselines import (
+    NO_PERSISTENCE,
+    constant_answers,
+    judge_persistence,
+    last_known,
+    persistent_answers,
+)
 from trainer.pipeline.evaluating import evaluate_model
+from trainer.pipeline.judging import judge_candidate
 from trainer.pipeline.lesson import lesson_of
 from trainer.pipeline.preparing import load_splits, prepare_splits
 from trainer.pipeline.training import train_model
+
+if TYPE_CHECKING:
+    from trainer.pipeline.exporting import Exported
 
 HOUR = 3600.0
 
@@ -153,6 +166,45 @@ def test_the_evaluation_says_how_good_the_last_known_label_is(tmp_path):
         figures = evaluate_model(lesson, train_model(lesson, folder).value, None, folder).value.figures
         assert figures.persistence_rows == figures.judged_rows == 42
         assert figures.persistence_quality == pytest.approx(right)
+
+
+def test_a_gain_over_the_last_known_label_is_tested_on_the_same_rows():
+    """Of 200 rows the last label is right at 100, one model at 104, another at 150."""
+    rng = np.random.default_rng(3)
+    truth = np.zeros(200)
+    values = np.where(np.arange(200) % 2 == 0, 0.0, 1.0)
+    others = np.eye(2)[values.astype(int)]
+    found = {}
+    for right in (104, 150):
+        is_right = np.zeros(200, dtype=np.bool_)
+        is_right[rng.permutation(200)[:right]] = True
+        answers = np.eye(2)[np.where(is_right, 0, 1)]
+        found[right] = judge_persistence("accuracy", truth, values, answers, others, np.random.default_rng(0))
+    assert [each.quality for each in found.values()] == [0.5, 0.5]
+    assert found[104].chance > 0.1
+    assert found[150].chance < 0.01
+    unknown = judge_persistence("accuracy", truth, np.full(200, np.nan), others, others, np.random.default_rng(0))
+    assert unknown == NO_PERSISTENCE
+
+
+@pytest.mark.parametrize(("shift", "is_refused"), [(0.0, True), (3.0, False)])
+def test_a_gain_over_the_last_known_label_that_is_noise_is_refused_by_name(tmp_path, shift, is_refused):
+    """Features that say nothing of labels that nothing tells of, and features that say all."""
+    rng = np.random.default_rng(11)
+    labels = rng.integers(0, 2, 400)
+    table = make_table(rng.normal(size=(400, 2)) + shift * labels[:, None], labels)
+    at = (np.arange(400) * HOUR).astype(np.float64)
+    table = replace(table, times=RowTimes(at, at, np.zeros(400, dtype=np.int64)))
+    outcome, project = prepared(table, tmp_path)
+    lesson = lesson_of(project, table, outcome.value)
+    evaluation = evaluate_model(lesson, train_model(lesson, tmp_path).value, None, tmp_path).value
+    said = msgspec.structs.replace(project, target=msgspec.structs.replace(project.target, label_delay_s=0.0))
+    nothing_exported = cast("Exported", SimpleNamespace(report=SimpleNamespace(variants=())))
+    decision = judge_candidate(said, evaluation, nothing_exported, tmp_path).value
+    checks = {check.name: check for check in decision.checks}
+    assert checks["persistence chance"].passed is not is_refused
+    assert any(text.startswith("persistence chance: ") for text in decision.refusals) is is_refused
+    assert decision.evidence.persistence_chance == evaluation.figures.persistence_chance
 
 
 def test_rows_without_a_time_have_no_last_known_label(tmp_path):

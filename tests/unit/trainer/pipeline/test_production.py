@@ -4,11 +4,13 @@ import base64
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -179,6 +181,9 @@ def test_the_store_holds_the_run_with_its_trigger_versions_and_end(history: Hist
     assert (tags["fieldloop.promoted"], tags["fieldloop.version"]) == ("true", "1")
     assert tags["fieldloop.pipeline_version"] == load_run(history.loaded.state, history.first.run_id).head.code_version
     assert json.loads(tags["fieldloop.project"])["name"] == "quality"
+    packages = dict(each.split("==") for each in tags["fieldloop.packages"].split())
+    assert {"scikit-learn", "onnx", "optuna", "mlflow-skinny"} <= set(packages)
+    assert packages["numpy"] == np.__version__
     metrics = parent.data.metrics
     assert metrics["test_accuracy"] == history.first.decision.evidence.quality
     assert {"train_accuracy", "search_accuracy", "rows", "judged_rows", "gate_passed"} <= set(metrics)
@@ -263,6 +268,32 @@ def test_a_version_carries_its_lineage(history: History) -> None:
     assert (tags["trigger"], tags["reason"], tags["previous"], tags["gate"]) == ("manual", "a test", "1", "passed")
     assert tags["quality"] == f"{history.second.decision.evidence.quality:.6f}"
     assert tags["data_sha256"] == history.second.steps[0].params["data_sha256"]
+
+
+def what_is_pickled(path: Path) -> list[str]:
+    """Name the file, and what lies in it, that a pickle was written into; all protocols since 2 end and begin so."""
+    parts = {path.name: path.read_bytes()}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            parts |= {f"{path.name}/{name}": archive.read(name) for name in archive.namelist()}
+    # An array of objects is a pickle behind the header of numpy.
+    return [name for name, data in parts.items() if b"'descr': '|O'" in data[:256] or data[:1] + data[-1:] == b"\x80."]
+
+
+def test_nothing_that_the_store_keeps_of_a_run_is_a_pickle(history: History, tmp_path: Path) -> None:
+    kept = [path for path in (history.loaded.state / "artefacts").rglob("*") if path.is_file()]
+    names = {path.name for path in kept}
+    assert {"model.skops", "model.fp32.onnx", "MLmodel", "manifest.json"} <= names
+    assert [name for path in kept for name in what_is_pickled(path)] == []
+    flavours = [set(Model.load(str(path)).flavors) for path in kept if path.name == "MLmodel"]
+    assert flavours == [{"fieldloop"}] * 3, "none of MLflow's own, which unpickle"
+    # And it would be seen.
+    with zipfile.ZipFile(tmp_path / "model.skops", "w") as archive:
+        archive.writestr("inside", pickle.dumps(object))
+    np.save(tmp_path / "rows.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({}))
+    found = sorted(name for path in tmp_path.iterdir() for name in what_is_pickled(path))
+    assert found == ["model.pkl", "model.skops/inside", "rows.npy"]
 
 
 def test_the_decision_is_kept_with_its_evidence(history: History) -> None:
@@ -541,6 +572,9 @@ def test_a_version_has_a_card_that_stands_alone_and_a_signature_that_mlflow_read
     card = card_of(model, with_picture=True)
     for text in ("# quality/2", "on the rows that it was trained on", "## The gate: passed", "pressure", "onnx-fp32"):
         assert text in card
+    metrics = history.tracked(history.second)[0].data.metrics
+    ends = " to ".join(f"{metrics[f'test_accuracy_{end}']:.4f}" for end in ("low", "high"))
+    assert f"{metrics['test_accuracy']:.4f} (95 %: {ends})" in card
     (inside,) = re.findall(r"data:image/svg\+xml;base64,([^)]+)\)", card)
     picture = base64.b64decode(inside)
     assert b"<svg" in picture

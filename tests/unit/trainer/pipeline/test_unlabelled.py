@@ -10,7 +10,7 @@ from tests.unit.trainer.conftest import NewStore
 from tests.unit.trainer.pipeline.lessons import make_lesson, make_project, make_table
 from trainer.pipeline.card import card_text, load_facts
 from trainer.pipeline.evaluating import evaluate_model
-from trainer.pipeline.gate import GateCheck
+from trainer.pipeline.gate_evidence import GateCheck
 from trainer.pipeline.production import RunResult, run_production
 from trainer.pipeline.runs import run_folder
 from trainer.pipeline.training import train_model

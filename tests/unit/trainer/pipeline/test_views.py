@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.trainer.conftest import NewStore
-from tests.unit.trainer.features.view_project import FROM_VIEW, hour, push_hours, store_of, table, write_view_project
+from tests.unit.trainer.features.view_project import FROM_VIEW, push_hours, write_view_project
 from tests.waiting import wait_until
 from trainer.cli.application import app
 from trainer.continuous.runner import RunOutcome, RunRequest, SubprocessRunner
 from trainer.pipeline.production import run_production
-from trainer.pipeline.runs import RESULT_NAME, STEPS, load_run, run_folder
+from trainer.pipeline.runs import load_run
 from trainer.project.project import LoadedProject
 
 HOURS = 150
@@ -26,36 +26,14 @@ def project(new_store: NewStore, tmp_path: Path) -> LoadedProject:
     return loaded
 
 
-def take_up(loaded: LoadedProject, run_id: str) -> list[str]:
-    """Go on with a run as if it had been cut off in its last moment; return which steps were carried out."""
-    (run_folder(loaded.state, run_id) / RESULT_NAME).unlink()
-    ran: list[str] = []
-    run_production(
-        loaded,
-        trigger="",
-        reason="",
-        resume=run_id,
-        progress=lambda event: ran.append(event.step) if event.phase == "started" else None,
-    )
-    return ran
-
-
-def test_rows_that_come_into_a_view_carry_out_again_what_depends_on_them(project: LoadedProject) -> None:
+def test_rows_that_come_into_a_view_are_the_next_runs(project: LoadedProject) -> None:
     result = run_production(project, trigger="manual", reason="a test")
     assert result.promoted, result.reason
     assert load_run(project.state, result.run_id).steps[0].params["views"] == "hourly/1, truths/1"
-    assert take_up(project, result.run_id) == []
-    store_of(project).push("places", table(pump_id=["p1"], at=[hour(0)], site=["south"]))
-    assert take_up(project, result.run_id) == []
-    # Of hours that no label is of: they are read, and what is made of them is the same.
-    push_hours(project, range(HOURS, HOURS + 5), truths=False)
-    assert take_up(project, result.run_id) == ["extract"]
-    verdict = load_run(project.state, result.run_id).verdict_on("extract")
-    assert verdict is not None
-    assert verdict.why == "view hourly changed"
-    push_hours(project, range(HOURS + 5, HOURS + 30))
-    assert take_up(project, result.run_id) == list(STEPS)
-    assert load_run(project.state, result.run_id).steps[0].metrics["rows"] == 2 * (HOURS + 25)
+    push_hours(project, range(HOURS, HOURS + 25))
+    after = run_production(project, trigger="manual", reason="another")
+    rows = [load_run(project.state, run.run_id).steps[0].metrics["rows"] for run in (result, after)]
+    assert rows == [2 * HOURS, 2 * (HOURS + 25)]
 
 
 def test_lineage_goes_from_a_feature_to_its_models_and_back_to_its_view(project: LoadedProject) -> None:

@@ -170,9 +170,7 @@ def test_an_answer_that_is_no_number_is_a_refusal(bundles):
     assert (status, "which is not finite" in answer["error"]) == (400, True)
 
 
-def test_the_page_and_its_document_are_served(toy):
-    status, page, _ = toy.ask("GET", "/docs")
-    assert (status, b"swagger" in page.lower()) == (200, True)
+def test_the_document_of_the_interface_is_served(toy):
     document = toy.ask("GET", "/openapi.json")[1]
     assert set(document["paths"]) >= {"/v2", "/metrics", "/v2/models/{name}/versions/{version}/infer"}
     assert "4096 bytes or 8 rows" in json.dumps(document)

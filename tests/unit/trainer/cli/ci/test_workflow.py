@@ -107,15 +107,100 @@ def test_a_project_in_a_folder_of_a_repository_is_found_from_its_root(tmp_path: 
     assert document["defaults"]["run"]["working-directory"] == "models/pump"
 
 
+VIEWS = """\
+[[entities]]
+name = "machine"
+key = "machine"
+
+[[views]]
+name = "hourly"
+entities = ["machine"]
+[views.source]
+path = ["rows.csv"]
+timestamp = "at"
+[[views.features]]
+name = "pressure"
+
+[[views]]
+name = "worn"
+entities = ["machine"]
+[views.source]
+{source}
+timestamp = "at"
+[[views.features]]
+name = "quality"
+dtype = "text"
+"""
+BY_QUERY = 'query = "SELECT 1"\ndatabase_env = "PLANT_DATABASE"'
+
+
+def of_views(project: Path, source: str) -> None:
+    """Make it a project whose rows come from views."""
+    file = project / "fieldloop.toml"
+    of = 'view = "hourly"\nlabels = "worn"\nentity = "machine"'
+    file.write_text(file.read_text().replace('path = ["rows.csv"]', of))
+    (project / "views.toml").write_text(VIEWS.format(source=source))
+
+
+def commands_of(document: dict[str, Any], job: str) -> str:
+    lines = document[job]["script"] if job in document else [str(s.get("run")) for s in document["jobs"][job]["steps"]]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_project_of_views_is_tested_on_their_sources_in_a_store_of_the_test_alone(
+    provider: Provider, project: Path
+) -> None:
+    of_views(project, BY_QUERY)
+    assert init_ci(project, provider).exit_code == 0
+    text = (project / PLACES[provider]).read_text()
+    assert re.search(r"@[A-Z_]+@", text) is None
+    document = parsed(text)
+    tested = commands_of(document, "test")
+    register = "fieldloop features register views.toml --store build/features"
+    assert register in tested
+    assert "--force --store build/features" in tested
+    assert tested.index(register) < tested.index("fieldloop sample")
+    trained = commands_of(document, "train")
+    assert "fieldloop features register views.toml" in trained
+    assert "--store" not in trained
+    if provider == "github":
+        secret = {"PLANT_DATABASE": "${{ secrets.PLANT_DATABASE }}"}
+        assert document["jobs"]["test"]["env"] == secret
+        assert secret.items() <= document["jobs"]["train"]["env"].items()
+        assert "PLANT_DATABASE" not in str(document["jobs"]["release"])
+
+
+@pytest.mark.parametrize("source", ['fleet = "labels"', 'path = ["rows.csv"]\npull = false'])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_project_of_rows_that_are_in_the_store_alone_is_tested_on_those(
+    provider: Provider, source: str, project: Path
+) -> None:
+    of_views(project, source)
+    assert init_ci(project, provider).exit_code == 0
+    document = parsed((project / PLACES[provider]).read_text())
+    tested = commands_of(document, "test")
+    assert "--force --stored" in tested
+    assert "features register" not in tested, "a change that is only tested changes no store of others"
+    if provider == "github":
+        store = "FIELDLOOP_STORES_FEATURES"
+        assert document["jobs"]["test"]["env"] == {store: f"${{{{ secrets.{store} }}}}"}
+
+
+def test_a_source_outside_of_the_repository_is_told_at_once(project: Path) -> None:
+    of_views(project, 'path = ["/data/worn.csv"]')
+    refused = init_ci(project, "github")
+    assert refused.exit_code == 2
+    assert "/data/worn.csv" in refused.stderr
+    of_views(project, 'path = ["s3://plant/worn.csv"]')
+    assert init_ci(project, "github").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda text: text.replace(APPROVED, ""), 'approval = ["champion"]'),
         (lambda text: text.replace('path = ["rows.csv"]', 'path = ["/data/rows.csv"]'), "/data/rows.csv"),
-        (
-            lambda text: text.replace('path = ["rows.csv"]', 'view = "hourly"\nlabels = "worn"\nentity = "machine"'),
-            "feature store",
-        ),
     ],
 )
 def test_what_a_workflow_could_not_do_is_told_at_once(change: Any, words: str, project: Path) -> None:
