@@ -132,7 +132,8 @@ def test_a_change_carries_out_again_what_depends_on_it(change: Change, ran: list
     ("module", "first", "ran"),
     [
         ("exporter/export.py", "export", ["export", "gate", "promote"]),
-        ("trainer/pipeline/gate.py", "gate", ["gate", "promote"]),
+        ("trainer/pipeline/gate.py", "gate", ["gate"]),
+        ("trainer/pipeline/gate_evidence.py", "gate", ["gate", "promote"]),
         ("trainer/pipeline/preparing.py", "prepare", ["prepare"]),
         ("trainer/pipeline/splits.py", "prepare", ["prepare", "train", "evaluate", "register", "export"]),
     ],
