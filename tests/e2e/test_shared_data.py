@@ -14,6 +14,7 @@ from tests.e2e.conftest import played, running_children, summary_of, verify_book
 from trainer.features.store import LabelledRow, push_labelled
 from trainer.pipeline.production import run_production
 from trainer.project.loading import load_project
+from trainer.registry.registry import CHAMPION, open_registry
 
 
 def init(folder: Path, *arguments: str, **keys: str) -> None:
@@ -128,7 +129,7 @@ def test_labels_of_aged_gas_sensors_give_a_model_that_is_promoted_over_the_first
     assert evidence.compared_quality > evidence.champion_quality + 0.1
 
 
-TURBINE_ROWS_OF_2014 = 7_158
+TURBINE_ROWS_OF_2011, TURBINE_ROWS_OF_2012, TURBINE_ROWS_OF_2014 = 7_411, 7_628, 7_158
 EARLY_ROWS = 2_147
 
 
@@ -153,6 +154,38 @@ def test_a_turbine_that_is_retrained_on_early_months_only_is_refused_by_the_rows
     assert "baseline" in failed, "the rest of the year is another turbine"
     assert result.decision.evidence.judged_rows == TURBINE_ROWS_OF_2014 - EARLY_ROWS
     assert result.decision.evidence.quality < 0
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_turbine_that_was_good_is_not_replaced_by_one_of_early_months(shared_data, tmp_path):
+    init(
+        tmp_path,
+        *(str(shared_data / "gas_turbine" / f"gt_{year}.csv") for year in (2011, 2012)),
+        *("--target", "NOX", "--leave-out", "CO", "--name", "turbine"),
+        rows=f"[0, {TURBINE_ROWS_OF_2011}]",
+        judge=f"[{TURBINE_ROWS_OF_2011}, {TURBINE_ROWS_OF_2011 + TURBINE_ROWS_OF_2012}]",
+        candidates='["hist_gradient_boosting"]',
+        trials="1",
+        boards='["x86-64"]',
+        variants='["onnx-fp32"]',
+    )
+    first = run_production(load_project(tmp_path), trigger="manual", reason="a year")
+    assert first.promoted
+    file = tmp_path / "fieldloop.toml"
+    text, found = re.subn(r"^rows = .*$", f"rows = [0, {EARLY_ROWS}]", file.read_text(), count=1, flags=re.MULTILINE)
+    assert found == 1
+    file.write_text(text)
+    again = run_production(load_project(tmp_path), trigger="manual", reason="early months only")
+    assert not again.promoted
+    failed = [check.name for check in again.decision.checks if check.decides and not check.passed]
+    assert "previous" in failed, "judged by the same rows, the champion is better"
+    assert again.decision.evidence.judged_rows == TURBINE_ROWS_OF_2012
+    registry = open_registry(load_project(tmp_path))
+    champion = registry.find("turbine", alias=CHAMPION)
+    assert champion is not None
+    assert champion.version == first.version
 
 
 @pytest.mark.shared

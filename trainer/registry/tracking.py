@@ -52,7 +52,7 @@ def open_client(state: Path, uri: str | None = None) -> MlflowClient:
     # A bar for every file that is fetched would stand in the middle of our own.
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)  # type: ignore[no-untyped-call] # they type no values
     address = uri or tracking_uri(state)
-    own = None if uri else state / STORE_NAME
+    own = state / STORE_NAME if address == tracking_uri(state) else None
     is_new = own is not None and not own.exists() and not lay_empty_store(own)
     with told("be opened", address):
         client = MlflowClient(tracking_uri=address, registry_uri=address)

@@ -7,7 +7,7 @@ import mlflow.store.db.utils
 import pytest
 
 from trainer.registry.empty_store import keep_empty_store, lay_empty_store
-from trainer.registry.tracking import STORE_NAME, ensure_experiment, open_client
+from trainer.registry.tracking import STORE_NAME, ensure_experiment, open_client, tracking_uri
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +67,7 @@ def test_a_damaged_store_is_not_used_and_is_replaced(tmp_path, cache, without_mi
         assert not lay_empty_store(tmp_path / STORE_NAME)
     open_client(tmp_path / "second")
     without_migrations()
-    open_client(tmp_path / "third")
+    open_client(tmp_path / "third", tracking_uri(tmp_path / "third"))
     assert content(tmp_path / "second" / STORE_NAME)[0] == content(tmp_path / "third" / STORE_NAME)[0]
 
 
