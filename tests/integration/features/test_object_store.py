@@ -7,10 +7,12 @@ import fsspec
 import pytest
 
 from tests.object_store import SECRET, ObjectStore, served
+from tests.ports import free_port
 from tests.unit.trainer.features.small_views import HOURLY, StandingClock
 from tests.unit.trainer.features.sources.test_reading import WANTED, latest, parquet_at, view_of
 from trainer.errors import DataError
 from trainer.features.offline.feature_store import FeatureStore
+from trainer.features.storage.address import StoreFiles
 from trainer.features.views.view import Source
 
 pytestmark = pytest.mark.slow
@@ -19,7 +21,6 @@ BUCKET = "readings"
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    pytest.importorskip("s3fs")
     folder = tmp_path / "objects"
     (folder / BUCKET).mkdir(parents=True)
     with served(folder, "s3") as started:
@@ -72,9 +73,30 @@ def test_a_wrong_key_and_a_missing_object_are_told_without_the_secret(
     parquet_at(f"s3://{BUCKET}/rows.parquet")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"not-{SECRET}")
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    with pytest.raises(DataError) as refusal:
-        latest(view_of(a_view(f"s3://{BUCKET}/rows.parquet")), tmp_path / "other")
-    assert SECRET not in str(refusal.value)
+    attempts = (
+        lambda: latest(view_of(a_view(f"s3://{BUCKET}/rows.parquet")), tmp_path / "other"),
+        lambda: latest(view_of(a_view(f"s3://{BUCKET}/*.parquet")), tmp_path / "third"),
+        # Were it taken for an empty store, views would be registered anew beside those that there are.
+        lambda: StoreFiles(f"s3://{BUCKET}/features").list("*"),
+    )
+    for attempt in attempts:
+        with pytest.raises(DataError, match="set AWS_ACCESS_KEY_ID") as refusal:
+            attempt()
+        assert SECRET not in str(refusal.value)
+
+
+def test_a_store_that_is_gone_is_not_an_empty_one(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = StoreFiles(f"s3://{BUCKET}/features")
+    files.write("views/one/1.json", b"{}")
+    files.write("rows/one/1.parquet", b"PAR1")
+    assert files.list("views/*/*.json") == ("views/one/1.json",)
+    assert files.list("*/*/1.*") == ("rows/one/1.parquet", "views/one/1.json")
+    assert files.list("none/*") == ()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    with pytest.raises(DataError, match="cannot be reached"):
+        StoreFiles(f"s3://{BUCKET}/features").list("views/*/*.json")
+    assert store.url
 
 
 def test_rows_are_read_from_a_plain_http_server(tmp_path: Path) -> None:

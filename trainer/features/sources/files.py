@@ -10,7 +10,7 @@ import fsspec
 
 from trainer.errors import DataError
 from trainer.features.files import read_raw
-from trainer.features.storage.reaching import why_unreachable
+from trainer.features.storage.reaching import told_of, why_unreachable
 from trainer.project.stores import hidden
 
 # What the ways of fsspec call what changes with the content of a file.
@@ -33,7 +33,7 @@ def read_files(addresses: tuple[str, ...], marks: MutableMapping[str, str] | Non
             fs, place = fsspec.core.url_to_fs(address)
             places = sorted(fs.glob(place)) if any(sign in place for sign in "*?[") else [place]
         except Exception as error:
-            # Each way has errors of its own, one without keys to a bucket botocore's.
+            # Each way has errors of its own.
             raise DataError(f"{hidden(address)}: {why_unreachable(address, error)}") from error
         if not places:
             raise DataError(f"{hidden(address)}: there is no such file; mend 'path' of the view's source")
@@ -70,7 +70,7 @@ def _fetched(fs: Any, place: str, told: str) -> Any:  # noqa: ANN401 - fsspec ha
             fs.get_file(place, str(copy))
         except Exception as error:
             # Each way has errors of its own: a server that breaks off in the midst of a file gives aiohttp's.
-            raise DataError(f"{told}: cannot be read: {hidden(str(error))}") from error
+            raise DataError(f"{told}: cannot be read: {told_of(told, error)}") from error
         try:
             return read_raw(copy)
         except DataError as error:

@@ -1,6 +1,6 @@
 """The files below an address: as they were written, and with what to do where nothing can be read or written."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -15,24 +15,22 @@ from trainer.features.storage.address import StoreFiles
 _NUMBERS = count()
 
 
-class NoCredentialsError(Exception):
-    """What botocore raises, by its name; no OSError."""
-
-
 class Locked(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
-    """A store that nobody has keys to."""
+    """A store that nobody has keys to, in the words of Arrow's client."""
 
-    protocol = "locked"
+    protocol = "s3"
 
     def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise NoCredentialsError("Unable to locate credentials")
+        raise OSError("When listing objects: AWS Error ACCESS_DENIED during ListObjectsV2 operation: Access Denied.")
 
     glob = cat_file = pipe_file = exists = rm_file = _refuse
 
 
-@pytest.fixture(autouse=True)
-def locked() -> None:
-    fsspec.register_implementation("locked", Locked, clobber=True)
+@pytest.fixture
+def locked() -> Iterator[None]:
+    fsspec.register_implementation("s3", Locked, clobber=True)
+    yield
+    fsspec.register_implementation("s3", "trainer.features.storage.s3.ArrowS3", clobber=True)
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -64,7 +62,6 @@ def without(package: str) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("s3://bucket/store", "pip install 'fieldloop[s3]'"),
         ("https://host/store", "pip install 'fieldloop[http]'"),
         ("gcs://bucket/store", "Install gcsfs to access it"),
     ],
@@ -93,12 +90,13 @@ def test_an_address_of_no_known_kind_is_told() -> None:
         lambda files: files.write("a", b""),
         lambda files: files.create("a", b""),
         lambda files: files.remove(["a"]),
-        lambda _: list(read_files(("locked://me:secret@store/*.csv",))),
+        lambda _: list(read_files(("s3://me:secret@store/*.csv",))),
     ],
     ids=["list", "read", "write", "create", "remove", "source"],
 )
+@pytest.mark.usefixtures("locked")
 def test_a_store_without_keys_is_told_with_where_they_are_taken_from(attempt: Callable[[StoreFiles], object]) -> None:
-    with pytest.raises(DataError, match="Unable to locate credentials; set AWS_ACCESS_KEY_ID") as refusal:
-        attempt(StoreFiles("locked://me:secret@store"))
-    assert "locked://me:" in str(refusal.value)
+    with pytest.raises(DataError, match="Access Denied; set AWS_ACCESS_KEY_ID") as refusal:
+        attempt(StoreFiles("s3://me:secret@store"))
+    assert "s3://me:" in str(refusal.value)
     assert "secret" not in str(refusal.value)
