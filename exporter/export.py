@@ -5,7 +5,10 @@ A variant that cannot be made or does not pass a gate is refused with its reason
 
 import hashlib
 import logging
+import os
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +102,7 @@ def export_model(  # noqa: PLR0913 - all by name
         model, probes, judge, limits.max_parity_loss, clock or SystemClock(), surroundings or Surroundings()
     )
     bench = _Bench(material, program, prover, limits, folder)
-    variants = tuple(bench.export(form) for form in forms)
+    variants = bench.weigh([bench.export(form) for form in forms])
     return ExportReport(
         model=" > ".join(type(step).__name__ for _, step in steps_of(model.estimator)),
         metric=metric,
@@ -164,6 +167,24 @@ class _Bench:
             logger.info("%s refused: %s", form.name, error)
             return VariantReport(form.name, form.runtime, made=False, accepted=False, reason=str(error))
         return self._judge(form, data, proof)
+
+    def weigh(self, variants: Sequence[VariantReport]) -> tuple[VariantReport, ...]:
+        """Put the memory that each takes in this environment behind it; as many at once as there are cores."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return tuple(pool.map(self._weighed, variants))
+
+    def _weighed(self, variant: VariantReport) -> VariantReport:
+        if not variant.made:
+            return variant
+        try:
+            memory = self.prover.weigh(variant.runtime, self.folder / variant.file)
+        except BundleError as error:
+            return VariantReport(variant.name, variant.runtime, made=False, accepted=False, reason=str(error))
+        if memory is None:
+            return variant
+        # This environment's library is the first that runs a file.
+        first, *others = variant.runs
+        return replace(variant, memory=memory, runs=(replace(first, memory=memory), *others))
 
     def _judge(self, form: Form, data: bytes, proof: Proof) -> VariantReport:
         runs = tuple(self._explained(run) if run.refusal else run for run in proof.runs)

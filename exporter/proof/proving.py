@@ -1,6 +1,7 @@
 """Runs a variant's file on every runtime that it claims, and compares each with the original.
 
-One after the other: what is timed must not share the machine. A library that is nowhere to be found is named.
+One after the other: what is timed must not share the machine; what is only weighed may, afterwards. A library that is
+nowhere to be found is named.
 """
 
 import os
@@ -100,6 +101,21 @@ class Prover:
             raise BundleError(f"it ran nowhere: {reasons}")
         return Proof(tuple(runs), first)
 
+    def weigh(self, runtime: str, path: Path) -> Memory | None:
+        """Measure the memory of a file in this environment's library; None where it is not measured, or not here.
+
+        Raises:
+            BundleError: a process of its own cannot score it.
+        """
+        # What a header takes here says nothing of a microcontroller; it is weighed for one.
+        if not self.surroundings.weighs or runtime == "c":
+            return None
+        implementation = implementation_of(runtime)
+        if not implementation:
+            return None
+        job = Job(runtime, path, self._evaluation, self.model.n_outputs, scores=False, times=False)
+        return PythonPlace(runtime, implementation, Path(sys.executable)).run(job).memory
+
     def _answers(self, runtime: str, path: Path) -> Iterator[tuple[str, Answer | NotRunError | BundleError]]:
         claimed = list(claims_of(runtime))
         # A header is compiled and run by the exporter itself: no device does.
@@ -125,7 +141,7 @@ class Prover:
             outputs=outputs,
             implementation=f"{implementation} {installed_version(implementation)}".strip(),
             where=f"Python {platform.python_version()}, {platform.machine()}",
-            memory=self._weigh(runtime, implementation, path),
+            memory=None,
             latency=latency,
         )
 
@@ -134,13 +150,6 @@ class Prover:
             return place.run(Job(place.runtime, path, self.probes.rows, self.model.n_outputs))
         except (NotRunError, BundleError) as error:
             return error
-
-    def _weigh(self, runtime: str, implementation: str, path: Path) -> Memory | None:
-        # What a header takes here says nothing of a microcontroller; it is weighed for one.
-        if not self.surroundings.weighs or runtime == "c":
-            return None
-        job = Job(runtime, path, self._evaluation, self.model.n_outputs, scores=False, times=False)
-        return PythonPlace(runtime, implementation, Path(sys.executable)).run(job).memory
 
     @property
     def _evaluation(self) -> Rows:

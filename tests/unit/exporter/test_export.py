@@ -19,12 +19,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from edge_agent.bundle import Feature
+from edge_agent.errors import BundleError
 from exporter.errors import ModelError, RowsError
 from exporter.export import ExportLimits, decides_on_row, export_model
 from exporter.material import Material
 from exporter.models.model import FittedModel
 from exporter.programs.ensemble import LEAF
 from exporter.programs.program import Trees
+from exporter.proof.proving import Prover, Surroundings
 from exporter.variants import FORMS, UnknownVariantError
 from tests.unit.exporter.families import HERE_ONLY, export, fit, learn, load, parity_of
 from tests.unit.exporter.repositories import SetClock
@@ -309,3 +311,26 @@ def test_only_a_model_of_trees_alone_must_decide_as_the_original_to_the_last_bit
         for model in (forest, make_pipeline(StandardScaler(), forest), both, linear)
     ]
     assert found == [True, True, False, False]
+
+
+def test_what_runs_here_is_weighed_and_a_file_that_cannot_be_is_refused_alone(tmp_path, monkeypatch):
+    learnt = learn("ridge", "diabetes")
+    wanted = ("onnx-fp32", "tflite-fp32", "native", "c")
+    report = export(learnt, tmp_path / "all", *wanted, surroundings=Surroundings(()))
+    memories = {variant.name: variant.memory for variant in report.accepted}
+    assert list(memories) == list(wanted)
+    assert memories.pop("c") is None
+    assert all(memory is not None and memory.peak_bytes > 1e5 for memory in memories.values())
+    assert all(variant.runs[0].memory == variant.memory for variant in report.accepted)
+    weigh = Prover.weigh
+
+    def crash(self, runtime, path):
+        if runtime == "tflite":
+            raise BundleError("its process was ended by SIGSEGV")
+        return weigh(self, runtime, path)
+
+    monkeypatch.setattr(Prover, "weigh", crash)
+    report = export(learnt, tmp_path / "some", *wanted, surroundings=Surroundings(()))
+    assert [variant.name for variant in report.accepted] == ["onnx-fp32", "native", "c"]
+    (refused,) = (variant for variant in report.variants if not variant.accepted)
+    assert "SIGSEGV" in refused.reason
