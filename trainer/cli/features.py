@@ -29,7 +29,12 @@ OutOption = Annotated[Path, typer.Option("--out", "-o", help="Parquet, or CSV if
 
 @app.command("register")
 def register(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML with [[entities]] and [[views]].")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="TOML with [[entities]] and [[views]], or Python with a FeatureView at its top."
+        ),
+    ],
     project: ProjectOption = Path(),
     store: StoreOption = None,
     *,
