@@ -40,6 +40,9 @@ OnlineOption = Annotated[
         "project, .fieldloop/features/online.db.",
     ),
 ]
+StoredOption = Annotated[
+    bool, typer.Option("--stored", help="Only what the store holds: do not read the sources of the views first.")
+]
 
 
 def open_feature_store(project: Path, store: str | None) -> "FeatureStore":
@@ -113,6 +116,13 @@ def source_access(project: Path) -> "Access":
     from trainer.features.sources.reading import Access
 
     return Access(os.environ, fleet_reader(project))
+
+
+def pull(opened: "FeatureStore", views: Sequence[str], project: Path) -> None:
+    """Bring what the sources of views hold now into the store."""
+    from trainer.features.pulling import pull_views
+
+    pull_views(opened, views, source_access(project))
 
 
 def _stores(project: Path) -> "tuple[Path, StoresSection]":

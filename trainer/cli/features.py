@@ -2,28 +2,23 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from trainer.cli import feature_check, online_features
-from trainer.cli.feature_places import StoreOption, fleet_reader, open_feature_store, source_access
+from trainer.cli.feature_places import StoredOption, StoreOption, fleet_reader, open_feature_store, pull
 from trainer.cli.options import JsonOption, ProjectOption
 from trainer.errors import DataError, ProjectError
 
 if TYPE_CHECKING:
-    from trainer.features.offline.feature_store import FeatureStore
     from trainer.features.views.catalogue import Registered
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Declare features once; extract, look up and watch them."
 )
 ViewArgument = Annotated[str, typer.Argument(metavar="VIEW", help="Name of a registered view.")]
-StoredOption = Annotated[
-    bool, typer.Option("--stored", help="Only what the store holds: do not read the sources of the views first.")
-]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="Parquet, or CSV if it is named *.csv.")]
 
 
@@ -176,7 +171,7 @@ def extract(  # noqa: PLR0913, PLR0917 - each is an option
         raise DataError(f"{entities}: names {len(found)} files; rows are asked for in one")
     where, asked = found[0]
     if not stored:
-        _pull(opened, [each.partition(":")[0] for each in wanted], project)
+        pull(opened, [each.partition(":")[0] for each in wanted], project)
     table = opened.extract(asked, wanted, time=time, zone=zone, dst=dst, epoch=epoch, where=where)  # type: ignore[arg-type]
     _write(table, out)
     _tell(table, out, as_json=as_json)
@@ -195,7 +190,7 @@ def latest(
     """Write the newest row of each entity that is known and valid now; the view's source is read first."""
     opened = open_feature_store(project, store)
     if not stored:
-        _pull(opened, [view], project)
+        pull(opened, [view], project)
     table = opened.latest(view)
     _write(table, out)
     _tell(table, out, as_json=as_json)
@@ -205,12 +200,6 @@ app.command("check")(feature_check.check)
 app.command("materialize")(online_features.materialize)
 app.command("get")(online_features.get)
 app.command("stats")(online_features.stats)
-
-
-def _pull(opened: "FeatureStore", views: Sequence[str], project: Path) -> None:
-    from trainer.features.pulling import pull_views
-
-    pull_views(opened, views, source_access(project))
 
 
 def _facts(known: "Registered") -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from trainer.cli.feature_places import OnlineOption, StoreOption, online_address, open_feature_store
+from trainer.cli.feature_places import OnlineOption, StoredOption, StoreOption, online_address, open_feature_store, pull
 from trainer.cli.options import JsonOption, ProjectOption, minute_of
 from trainer.errors import DataError
 
@@ -18,17 +18,24 @@ def materialize(
     store: StoreOption = None,
     online: OnlineOption = None,
     *,
+    stored: StoredOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the newest rows online, what is new of them; one that was killed goes on where it was."""
+    """Bring the newest rows online, what is new of them; one that was killed goes on where it was.
+
+    The sources of the views are read first, as far as they can have changed.
+    """
     from edge_agent.clock import SystemClock
     from trainer.features.online.materialise import materialise
     from trainer.features.online.opening import open_online
 
     opened = open_feature_store(project, store)
+    names = views or opened.catalogue.names()
+    if not stored:
+        pull(opened, names, project)
     target = open_online(online_address(project, online))
     try:
-        done = {name: materialise(opened, name, target, SystemClock()) for name in views or opened.catalogue.names()}
+        done = {name: materialise(opened, name, target, SystemClock()) for name in names}
     finally:
         target.close()
     if as_json:

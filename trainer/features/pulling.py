@@ -65,7 +65,7 @@ def _spooled(store: FeatureStore, view: FeatureView, access: Access, folder: Pat
     except DataError as error:
         raise DataError(
             f"view {view.name!r}: its source cannot be read, and nothing was changed: {error}. To do with what the "
-            "store holds, set pull = false under [views.source] and register the view"
+            "store holds: --stored for commands of features, or pull = false under [views.source] and register it"
         ) from error
 
 

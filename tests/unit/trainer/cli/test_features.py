@@ -99,6 +99,17 @@ def test_a_changed_view_is_a_new_version_and_one_that_breaks_its_users_is_refuse
     assert "another name" in refused.output
 
 
+def test_what_goes_online_is_what_the_source_holds_by_then(folder: Path) -> None:
+    answer("register", "views.toml")
+    assert answer("materialize", "--stored") == {"hourly": {"rows": 0, "resumed": False}}
+    assert answer("materialize") == {"hourly": {"rows": 1, "resumed": False}}
+    (folder / "hourly.csv").unlink()
+    refused = features("materialize")
+    assert refused.exit_code == DataError.exit_code
+    assert "--stored" in refused.output
+    assert answer("materialize", "--stored") == {"hourly": {"rows": 0, "resumed": False}}
+
+
 def test_the_newest_rows_are_looked_up_online() -> None:
     answer("register", "views.toml")
     answer("push", "hourly")
