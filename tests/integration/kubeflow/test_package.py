@@ -21,6 +21,11 @@ from trainer.pipeline.runs import STEPS, RunOverview, load_run
 from trainer.pipeline.steps import PRODUCTION
 
 FAST: Final = 600.0
+# Of the package.
+OPTIONS: Final = (
+    *("--image", "python-fieldloop:1", "--volume", "fieldloop-data:/data"),
+    *("--secret", "stores:FIELDLOOP_STORES_METADATA", "--secret", "plant:uri=PLANT_DATABASE"),
+)
 # Run by the SDK's Python: reads the package with its own loader, and runs it, each task in a process of its own.
 RUN: Final = """
 import json, sys
@@ -73,11 +78,7 @@ def package(sdk: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("package")
     project = write_small_project(folder)
     out = folder / "pipeline.yaml"
-    said = fieldloop(
-        *("pipeline", "compile", str(project), "-o", str(out), "--image", "python-fieldloop:1"),
-        *("--volume", "fieldloop-data:/data"),
-        *("--secret", "stores:FIELDLOOP_STORES_METADATA", "--secret", "plant:uri=PLANT_DATABASE"),
-    )
+    said = fieldloop("pipeline", "compile", str(project), "-o", str(out), *OPTIONS)
     assert "9 steps as fieldloop-quality" in said
     return out
 
@@ -168,8 +169,7 @@ def test_the_package_is_what_a_cluster_reads_with_the_edges_of_our_own_graph(sdk
 @pytest.mark.slow
 def test_the_same_project_gives_the_same_package(package: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
-    options = ("--image", "python-fieldloop:1", "--volume", "fieldloop-data:/data")
-    fieldloop("pipeline", "compile", str(package.parent), "-o", str(again), *options)
+    fieldloop("pipeline", "compile", str(package.parent), "-o", str(again), *OPTIONS)
     assert again.read_bytes() == package.read_bytes()
 
 
