@@ -1,6 +1,7 @@
 """The files below an address: as they were written, and with what to do where nothing can be read or written."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -27,10 +28,9 @@ class Locked(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
 
 
 @pytest.fixture
-def locked() -> Iterator[None]:
-    fsspec.register_implementation("s3", Locked, clobber=True)
-    yield
-    fsspec.register_implementation("s3", "trainer.features.storage.s3.ArrowS3", clobber=True)
+def locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is loaded already; a class that is registered anew would stay for the tests that follow.
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "s3", Locked)
 
 
 @pytest.fixture(params=["folder", "memory"])
